@@ -1,0 +1,3 @@
+//! A gRPC gateway in front of contact-centre vendors.
+
+pub mod pb;
