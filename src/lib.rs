@@ -1,3 +1,25 @@
 //! A gRPC gateway in front of contact-centre vendors.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`app`] | composition root: a configuration becomes a running gateway |
+//! | [`config`], [`settings`] | the configuration, and the reader that collects every problem |
+//! | [`grpc`] | our face: the server stack, errors, validation |
+//! | [`upstream`] | the kit: the vendor stack, retries, tokens, transport |
+//! | [`vendors`] | one folder per vendor |
+//! | [`telemetry`], [`admin`], [`lifecycle`] | spans and metrics, the admin port, start and drain |
+//! | [`sandbox`] | both vendors simulated, and the tour |
+//! | [`pb`] | generated from `proto/` |
 
+pub mod admin;
+pub mod app;
+pub mod commands;
+pub mod config;
+pub mod grpc;
+pub mod lifecycle;
 pub mod pb;
+pub mod sandbox;
+pub mod settings;
+pub mod telemetry;
+pub mod upstream;
+pub mod vendors;

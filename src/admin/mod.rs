@@ -1,0 +1,208 @@
+//! The admin port: probes and metrics.
+//!
+//! It has a thread and a runtime of its own, so that a gateway whose workers are
+//! all busy still answers its probes and is not killed for being busy.
+
+use std::io;
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::{Phase, Readiness};
+use crate::telemetry::Metrics;
+
+/// What Prometheus calls its text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// For answers under way when the port closes. It holds up the end of the process.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// What the admin port shows.
+#[derive(Clone, Debug)]
+pub struct AdminState {
+    pub readiness: Readiness,
+    pub metrics: Metrics,
+}
+
+/// Serves the admin port until `stop`. Join the thread to know that it has ended.
+pub fn start(
+    listener: TcpListener,
+    state: AdminState,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    listener.set_nonblocking(true)?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || serve(&runtime, listener, state, &stop))
+}
+
+fn serve(
+    runtime: &Runtime,
+    listener: tokio::net::TcpListener,
+    state: AdminState,
+    stop: &CancellationToken,
+) {
+    let server =
+        axum::serve(listener, routes(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    // A client that never finishes its request must not keep the process.
+    let enough = async {
+        stop.cancelled().await;
+        tokio::time::sleep(CLOSING).await;
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            _ = server => {}
+            () = enough => {}
+        }
+    });
+}
+
+fn routes(state: AdminState) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/livez", get("ok"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(state)
+}
+
+async fn index() -> &'static str {
+    "switchboard\n\n/livez    the process is alive\n/readyz   it takes calls\n/metrics  for Prometheus\n"
+}
+
+async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
+    match state.readiness.phase() {
+        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Phase::Ready => (StatusCode::OK, "ok"),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    }
+}
+
+async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{Grace, Lifecycle};
+    use crate::telemetry::client::ClientMetrics;
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpStream};
+
+    struct Port {
+        address: SocketAddr,
+        lifecycle: Lifecycle,
+        stop: CancellationToken,
+        thread: JoinHandle<()>,
+    }
+
+    fn port() -> Port {
+        let (lifecycle, metrics) = (Lifecycle::default(), Metrics::new().unwrap());
+        ClientMetrics::new(&metrics.meter()).record_retry("aicc", "throttled");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = AdminState {
+            readiness: lifecycle.readiness.clone(),
+            metrics,
+        };
+        let stop = CancellationToken::new();
+        let thread = start(listener, state, stop.clone()).unwrap();
+        Port {
+            address,
+            lifecycle,
+            stop,
+            thread,
+        }
+    }
+
+    impl Port {
+        fn ask(&self, method: &str, path: &str) -> String {
+            let mut socket = TcpStream::connect(self.address).unwrap();
+            write!(
+                socket,
+                "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            )
+            .unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            answer
+        }
+
+        fn get(&self, path: &str) -> (u16, String) {
+            let answer = self.ask("GET", path);
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head[9..12].parse().unwrap(), body.to_owned())
+        }
+
+        fn close(self) {
+            self.stop.cancel();
+            self.thread.join().unwrap();
+            assert!(TcpStream::connect(self.address).is_err());
+        }
+    }
+
+    #[test]
+    fn alive_from_the_first_moment_and_nothing_else_known() {
+        let port = port();
+        assert_eq!(port.get("/livez"), (200, "ok".to_owned()));
+        assert_eq!(port.get("/nothing").0, 404);
+        assert!(port.get("/").1.contains("/readyz"));
+        assert!(port.ask("POST", "/livez").starts_with("HTTP/1.1 405"));
+        port.close();
+    }
+
+    // No runtime on this thread: the port has its own.
+    #[test]
+    fn ready_follows_the_process() {
+        let port = port();
+        assert_eq!(port.get("/readyz"), (503, "starting".to_owned()));
+        port.lifecycle.readiness.ready();
+        assert_eq!(port.get("/readyz"), (200, "ok".to_owned()));
+
+        let grace = Grace {
+            shutdown_delay: Duration::ZERO,
+            drain_timeout: Duration::ZERO,
+        };
+        let signals = futures_util::stream::iter([()]);
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let run = port
+            .lifecycle
+            .run(std::future::pending::<()>(), signals, grace);
+        let _ = runtime.block_on(run);
+        assert_eq!(port.get("/readyz"), (503, "draining".to_owned()));
+        assert_eq!(port.get("/livez").0, 200);
+        port.close();
+    }
+
+    #[test]
+    fn metrics_are_prometheus_text() {
+        let port = port();
+        let answer = port.ask("GET", "/metrics");
+        assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+        assert!(answer.contains("\nswitchboard_retries_total{"), "{answer}");
+        port.close();
+    }
+
+    #[test]
+    fn a_silent_client_does_not_keep_the_port_open() {
+        let port = port();
+        let mut silent = TcpStream::connect(port.address).unwrap();
+        silent.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+        port.get("/livez");
+        port.close();
+    }
+}

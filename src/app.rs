@@ -1,0 +1,237 @@
+//! The composition root: a checked configuration becomes a running gateway.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::future::join_all;
+use http::HeaderMap;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, AdminState};
+use crate::config::Config;
+use crate::grpc::{self, Facades, Limits};
+use crate::lifecycle::{Ending, Grace, Lifecycle};
+use crate::telemetry::client::{ClientMetrics, Request};
+use crate::telemetry::{self, Metrics};
+use crate::upstream::client::Client;
+use crate::upstream::error::LoginError;
+use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::transport::TransportError;
+use crate::vendors::{aicc, genesys};
+
+/// Why a gateway could not be set up from a configuration that is valid in itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{vendor}: {source}")]
+pub struct SetUpError {
+    vendor: &'static str,
+    source: TransportError,
+}
+
+/// How a gateway ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the gRPC server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    #[error("the admin port failed: {0}")]
+    Admin(#[from] io::Error),
+    #[error("the drain had to be cut: some calls did not end in time")]
+    Cut,
+}
+
+/// Where the gateway listens: bound before anything else, so that a port in use is told at once.
+pub struct Listeners {
+    pub grpc: TcpListener,
+    pub admin: std::net::TcpListener,
+}
+
+impl Listeners {
+    pub async fn bind(grpc: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
+        let named = |name: &str, address: SocketAddr, error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("{name}: cannot listen on {address}: {error}"),
+            )
+        };
+        Ok(Listeners {
+            grpc: TcpListener::bind(grpc)
+                .await
+                .map_err(|error| named("server.listen", grpc, error))?,
+            admin: std::net::TcpListener::bind(admin)
+                .map_err(|error| named("server.admin_listen", admin, error))?,
+        })
+    }
+}
+
+/// A gateway, set up and not yet serving.
+pub struct App {
+    server: grpc::Server,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    grace: Grace,
+    genesys: Option<Client<genesys::Genesys>>,
+    aicc: Option<Client<aicc::Aicc>>,
+}
+
+impl App {
+    /// Sets every configured vendor up. Nothing is sent to any of them.
+    pub fn new(config: &Config, metrics: Metrics) -> Result<App, SetUpError> {
+        let lifecycle = Lifecycle::default();
+        let observer: Arc<dyn Observer> = Arc::new(Counted(ClientMetrics::new(&metrics.meter())));
+        let mut facades = Facades::new(Limits {
+            max_in_flight: config.server.max_in_flight,
+            default_deadline: config.server.default_deadline,
+            max_deadline: config.server.max_deadline,
+        });
+        let tasks = &lifecycle.tasks;
+        let genesys = config.genesys.as_ref().map(|config| {
+            genesys::mount(config, &mut facades, Arc::clone(&observer), tasks.clone()).map_err(
+                |source| SetUpError {
+                    vendor: "genesys",
+                    source,
+                },
+            )
+        });
+        let aicc = config.aicc.as_ref().map(|config| {
+            aicc::mount(config, &mut facades, Arc::clone(&observer), tasks.clone()).map_err(
+                |source| SetUpError {
+                    vendor: "aicc",
+                    source,
+                },
+            )
+        });
+        Ok(App {
+            genesys: genesys.transpose()?,
+            aicc: aicc.transpose()?,
+            server: grpc::Server::new(facades),
+            metrics,
+            grace: Grace {
+                shutdown_delay: config.server.shutdown_delay,
+                drain_timeout: config.server.drain_timeout,
+            },
+            lifecycle,
+        })
+    }
+
+    /// Logs every account of every vendor in, and says how it went.
+    pub async fn log_in(&self) -> Vec<Login> {
+        let mut logins = Vec::new();
+        if let Some(client) = &self.genesys {
+            logins.extend(log_in("genesys", client).await);
+        }
+        if let Some(client) = &self.aicc {
+            logins.extend(log_in("aicc", client).await);
+        }
+        logins
+    }
+
+    /// Serves until a signal comes, then drains.
+    pub async fn run(
+        self,
+        listeners: Listeners,
+        signals: impl Stream<Item = ()>,
+    ) -> Result<(), RunError> {
+        let App {
+            server,
+            metrics,
+            lifecycle,
+            ..
+        } = self;
+        let stop_admin = CancellationToken::new();
+        let state = AdminState {
+            readiness: lifecycle.readiness.clone(),
+            metrics: metrics.clone(),
+        };
+        let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
+        let health = server.health();
+        let meter = metrics.meter();
+        let serving = server.serve(listeners.grpc, &meter, lifecycle.closing.clone());
+        health.set(true).await;
+        lifecycle.readiness.ready();
+        let ending = {
+            let told = tell_health(&health, &lifecycle.draining);
+            let run = lifecycle.run(serving, signals, self.grace);
+            tokio::join!(run, told).0
+        };
+        stop_admin.cancel();
+        // It ends within half a second by itself; a panic of its thread changes nothing here.
+        let _ = tokio::task::spawn_blocking(move || admin.join()).await;
+        match ending {
+            Ending::Stopped(result) | Ending::Drained(result) => Ok(result?),
+            Ending::Cut => Err(RunError::Cut),
+        }
+    }
+}
+
+/// Health turns before the server does, so that callers look elsewhere in time.
+async fn tell_health(health: &grpc::Health, draining: &CancellationToken) {
+    draining.cancelled().await;
+    health.set(false).await;
+}
+
+/// How one account's login went.
+pub struct Login {
+    pub vendor: &'static str,
+    pub account: String,
+    pub result: Result<(), LoginError>,
+}
+
+async fn log_in<V: crate::upstream::operation::Vendor>(
+    vendor: &'static str,
+    client: &Client<V>,
+) -> Vec<Login> {
+    join_all(client.accounts().map(|account| async move {
+        Login {
+            vendor,
+            account: account.to_owned(),
+            result: client.login(account).await,
+        }
+    }))
+    .await
+}
+
+/// What the kit tells of itself, as metrics.
+struct Counted(ClientMetrics);
+
+impl Observer for Counted {
+    fn inject(&self, headers: &mut HeaderMap) {
+        telemetry::client::inject(headers);
+    }
+
+    fn attempt(&self, attempt: &Attempt<'_>) {
+        let outcome = attempt.error.unwrap_or("ok");
+        self.0
+            .record_attempt(attempt.vendor, attempt.meta.name, outcome);
+        self.0.record_request(&Request {
+            method: method(attempt),
+            address: &attempt.server.address,
+            port: attempt.server.port,
+            template: attempt.meta.template,
+            status: attempt.status,
+            error: attempt.error,
+            duration: attempt.duration,
+        });
+    }
+
+    fn retry(&self, vendor: &'static str, reason: &'static str) {
+        self.0.record_retry(vendor, reason);
+    }
+
+    fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
+        self.0.record_refresh(vendor, account, result);
+    }
+}
+
+fn method(attempt: &Attempt<'_>) -> &'static str {
+    match attempt.meta.method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        _ => "_OTHER",
+    }
+}
+
+/// How long the runtime may take to end what is left once the gateway has ended.
+pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,93 @@
+//! The commands of the binary, and what their exit codes say.
+
+mod check;
+mod health;
+mod sandbox;
+mod serve;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use tokio::runtime::Runtime;
+
+use crate::app::RUNTIME_GRACE;
+use crate::config::Config;
+use crate::settings;
+
+/// `EX_CONFIG` of sysexits.h.
+const BAD_CONFIGURATION: u8 = 78;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the gateway. Exits with 0 after a drain, 1 when the drain had to be cut, 78 when
+    /// the configuration is wrong.
+    Serve {
+        /// The configuration, a YAML file.
+        #[arg(long, env = "SWITCHBOARD_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Simulates both vendors on loopback with the gateway in front, and plays the documented
+    /// calls.
+    Sandbox(sandbox::Arguments),
+    /// Validates a configuration and prints the effective one, secrets left out.
+    Check {
+        /// The configuration, a YAML file.
+        #[arg(long, env = "SWITCHBOARD_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+        /// Also logs every account in once. Exits with 1 when one fails.
+        #[arg(long)]
+        online: bool,
+    },
+    /// Asks a running gateway whether it serves. Exits with 0 when it does, else with 1.
+    Health {
+        /// Where its gRPC port is.
+        #[arg(long, default_value = "127.0.0.1:50051", value_name = "HOST:PORT")]
+        addr: String,
+        /// A service's full name; the gateway as a whole when left out.
+        #[arg(long, default_value = "", value_name = "NAME")]
+        service: String,
+    },
+}
+
+/// Runs one command to its end.
+pub fn run(command: &Command) -> ExitCode {
+    // One provider for the whole process, before anything makes a TLS configuration. An error
+    // would mean that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match command {
+        Command::Serve { config } => serve::run(config),
+        Command::Sandbox(arguments) => sandbox::run(arguments),
+        Command::Check { config, online } => check::run(config, *online),
+        Command::Health { addr, service } => health::run(addr, service),
+    }
+}
+
+/// The configuration, or its problems on stderr and the exit code that says so.
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    Config::load(path, settings::layers::environment())
+        .map_err(|error| fail(BAD_CONFIGURATION, &error))
+}
+
+/// Says on stderr why the command failed.
+fn fail(code: u8, error: &dyn Display) -> ExitCode {
+    // A closed stderr leaves the exit code.
+    let _ = writeln!(io::stderr(), "switchboard: {error}");
+    ExitCode::from(code)
+}
+
+/// Prints a line on stdout; a reader that has gone away is not an error.
+fn say(line: &dyn Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Runs a future on a runtime with a worker for each CPU that the process may use.
+fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = Runtime::new()?;
+    let output = runtime.block_on(future);
+    // What hangs now was given its time already.
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    Ok(output)
+}

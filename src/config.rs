@@ -1,0 +1,114 @@
+//! The configuration: a YAML file with the environment laid over it, checked as a whole.
+
+mod log;
+mod server;
+
+use std::{fmt, path::Path};
+
+use crate::{
+    settings::{Problem, Problems, Section, layers, yaml},
+    vendors::{aicc, genesys},
+};
+
+pub use log::Log;
+pub use server::Server;
+
+/// Keys of features that are not built yet. They are refused and not ignored: nobody shall
+/// believe in a protection that is not there.
+const UNSUPPORTED: &[&str] = &[
+    "server.tls",
+    "server.jwt",
+    "server.open_methods",
+    "policy",
+    "dedupe",
+    "genesys.breaker",
+    "aicc.breaker",
+];
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server: Server,
+    pub log: Log,
+    pub genesys: Option<genesys::config::Config>,
+    pub aicc: Option<aicc::config::Config>,
+}
+
+/// Why there is no configuration: every problem, each on a line of its own.
+#[derive(Debug)]
+pub struct ConfigError {
+    pub problems: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads the file and the given environment: in the program [`layers::environment`].
+    pub fn load(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = layers::file(path).map_err(|problem| ConfigError {
+            problems: vec![problem],
+        })?;
+        let mut problems = Problems::default();
+        layers::overlay(&mut table, environment, &mut problems);
+        let config = Section::root(table, &mut problems, Self::read);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError {
+                problems: problems.into_vec(),
+            }),
+        }
+    }
+
+    /// `None` goes with a problem reported, but a problem may be reported without it.
+    fn read(root: &mut Section<'_>) -> Option<Self> {
+        root.unsupported(UNSUPPORTED);
+        let server = root.section("server", Server::read);
+        let log = root.section("log", Log::read);
+        let genesys = root.optional_section("genesys", genesys::config::Config::read);
+        let aicc = root.optional_section("aicc", aicc::config::Config::read);
+        root.check(
+            "genesys, aicc",
+            genesys.is_some() || aicc.is_some(),
+            || "at least one vendor must be configured",
+        );
+        Some(Self {
+            server,
+            log,
+            genesys: transposed(genesys)?,
+            aicc: transposed(aicc)?,
+        })
+    }
+
+    /// The configuration in force, with defaults filled in and secrets named by their files only.
+    /// It loads as the same configuration.
+    pub fn to_yaml(&self) -> String {
+        let genesys = self.genesys.as_ref().map(|it| ("genesys", it.to_yaml()));
+        let aicc = self.aicc.as_ref().map(|it| ("aicc", it.to_yaml()));
+        let common = [
+            ("server", self.server.to_yaml()),
+            ("log", self.log.to_yaml()),
+        ];
+        yaml::map(common.into_iter().chain(genesys).chain(aicc)).to_string()
+    }
+}
+
+/// Absent is fine, present but wrong is not.
+fn transposed<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        Some(None) => None,
+        Some(read) => Some(read),
+        None => Some(None),
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests;

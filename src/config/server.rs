@@ -1,0 +1,104 @@
+//! The `server` section: where the gateway listens, and how much and how long it bears.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use crate::{
+    settings::{
+        Section,
+        yaml::{self, Node},
+    },
+    upstream::settings::positive,
+};
+
+/// Far beyond use, and below what a semaphore can count.
+const MOST_CALLS: usize = 1_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub allow_anonymous: bool,
+    pub max_in_flight: usize,
+    pub max_deadline: Duration,
+    pub default_deadline: Duration,
+    pub shutdown_delay: Duration,
+    pub drain_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 50051).into(),
+            admin_listen: (Ipv4Addr::UNSPECIFIED, 9090).into(),
+            allow_anonymous: false,
+            max_in_flight: 4096,
+            max_deadline: Duration::from_secs(30),
+            default_deadline: Duration::from_secs(10),
+            shutdown_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        let server = Self {
+            listen: section.or("listen", default.listen),
+            admin_listen: section.or("admin_listen", default.admin_listen),
+            allow_anonymous: section.or("allow_anonymous", default.allow_anonymous),
+            max_in_flight: section.within("max_in_flight", default.max_in_flight, 1..=MOST_CALLS),
+            max_deadline: positive(section, "max_deadline", default.max_deadline),
+            default_deadline: positive(section, "default_deadline", default.default_deadline),
+            shutdown_delay: section.or("shutdown_delay", default.shutdown_delay),
+            drain_timeout: section.or("drain_timeout", default.drain_timeout),
+        };
+        server.check(section);
+        server
+    }
+
+    fn check(&self, section: &mut Section<'_>) {
+        let deadlines = self.default_deadline <= self.max_deadline;
+        section.check_pair(
+            "default_deadline",
+            "max_deadline",
+            deadlines,
+            || "must not be longer than `max_deadline`",
+        );
+        let clash = collide(self.listen, self.admin_listen);
+        section.check_pair("admin_listen", "listen", !clash, || {
+            format!("the same address as `listen`, {}", self.listen)
+        });
+        let safe = self.allow_anonymous || self.listen.ip().to_canonical().is_loopback();
+        section.check_pair("listen", "allow_anonymous", safe, || {
+            format!(
+                "{} is beyond loopback, where anybody could call: \
+                 set server.allow_anonymous: true to allow that, or listen on 127.0.0.1:{}",
+                self.listen,
+                self.listen.port()
+            )
+        });
+    }
+
+    pub(super) fn to_yaml(&self) -> Node {
+        yaml::map([
+            ("listen", self.listen.into()),
+            ("admin_listen", self.admin_listen.into()),
+            ("allow_anonymous", self.allow_anonymous.into()),
+            ("max_in_flight", self.max_in_flight.into()),
+            ("max_deadline", self.max_deadline.into()),
+            ("default_deadline", self.default_deadline.into()),
+            ("shutdown_delay", self.shutdown_delay.into()),
+            ("drain_timeout", self.drain_timeout.into()),
+        ])
+    }
+}
+
+/// Whether two listeners want the same port of the same address; port 0 is a new one each time.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let every = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (every || a.ip() == b.ip())
+}

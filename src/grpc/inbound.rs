@@ -1,0 +1,170 @@
+//! What every call brings and takes home: its request id, its deadline, and how many requests
+//! it cost at the vendor.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::upstream::client::Ticket;
+use crate::upstream::operation::Progress;
+
+const REQUEST_ID: &str = "x-request-id";
+const ATTEMPTS: &str = "x-switchboard-attempts";
+
+/// Sent by gRPC clients that retry on their own (gRFC A6).
+const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+
+/// Longer ids of callers are not passed on.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// Gives every call an id and a place to count in, and every response the metadata that tells
+/// of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InboundLayer;
+
+#[derive(Debug, Clone)]
+pub(super) struct Inbound<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for InboundLayer {
+    type Service = Inbound<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Inbound { inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Inbound<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<R>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let id = request_id(request.headers());
+        let progress = Progress::default();
+        request.extensions_mut().insert(progress.clone());
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, id);
+            headers.insert(ATTEMPTS, progress.sent().into());
+            Ok(response)
+        })
+    }
+}
+
+/// The caller's id when it is fit to be passed on, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fit = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=LONGEST_REQUEST_ID).contains(&bytes.len())
+            && bytes.iter().all(|byte| (0x20..=0x7e).contains(byte))
+    };
+    headers
+        .get(REQUEST_ID)
+        .filter(fit)
+        .cloned()
+        .unwrap_or_else(|| {
+            let id = uuid::Uuid::new_v4().to_string();
+            HeaderValue::from_str(&id).expect("a UUID is printable ASCII")
+        })
+}
+
+/// When a call has to be answered; put into its extensions by the deadline layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(pub(super) Instant);
+
+/// Splits a request into what a vendor call needs and the message.
+///
+/// The layers of the server stack put the parts there; a call that came around them could
+/// wait for ever, so it is not served.
+pub fn open<T>(request: tonic::Request<T>) -> Result<(Opened, T), tonic::Status> {
+    let extensions = request.extensions();
+    let (Some(Deadline(deadline)), Some(progress)) =
+        (extensions.get().copied(), extensions.get::<Progress>())
+    else {
+        return Err(super::status::defect(
+            "the call did not pass the server stack",
+        ));
+    };
+    let opened = Opened {
+        deadline,
+        caller_repeats: caller_repeats(request.metadata()),
+        progress: progress.clone(),
+    };
+    Ok((opened, request.into_inner()))
+}
+
+/// What a call brought beside its message.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    deadline: Instant,
+    caller_repeats: bool,
+    progress: Progress,
+}
+
+impl Opened {
+    /// What the vendor's client wants to know; an empty account is `default`.
+    pub fn ticket(self, account: &str) -> Ticket {
+        Ticket {
+            account: account_name(account).to_owned(),
+            deadline: self.deadline,
+            caller_repeats: self.caller_repeats,
+            progress: self.progress,
+        }
+    }
+}
+
+/// The account that a request means.
+pub fn account_name(account: &str) -> &str {
+    if account.is_empty() {
+        "default"
+    } else {
+        account
+    }
+}
+
+fn caller_repeats(metadata: &tonic::metadata::MetadataMap) -> bool {
+    metadata
+        .get(PREVIOUS_ATTEMPTS)
+        .and_then(|value| value.to_str().ok()?.parse::<u32>().ok())
+        .is_some_and(|attempts| attempts >= 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(sent: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            REQUEST_ID,
+            HeaderValue::from_bytes(sent.as_bytes()).unwrap(),
+        );
+        request_id(&headers).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_callers_id_is_kept_when_it_is_fit() {
+        assert_eq!(id_for("order 4711"), "order 4711");
+        assert_eq!(id_for(&"a".repeat(128)), "a".repeat(128));
+        for unfit in ["", "käse", &"a".repeat(129)] {
+            let id = id_for(unfit);
+            assert_eq!(id.len(), 36, "{unfit:?} was replaced by {id:?}");
+        }
+        assert_ne!(id_for(""), id_for(""));
+    }
+}

@@ -1,0 +1,186 @@
+//! The error table: what a failed call means to the caller.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::details::{Pushback, Rejection};
+use crate::pb::ErrorReason as Reason;
+use crate::upstream::backoff::advised;
+use crate::upstream::error::{Error, Failure, LoginError, Refusal};
+use crate::upstream::operation::Replay;
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Status {
+        let (code, reason) = row(&failure);
+        let Failure {
+            vendor,
+            operation,
+            error,
+            sent,
+            budget_spent,
+            ..
+        } = &failure;
+        let wait = wait(error);
+        let throttled = reason == Reason::VendorThrottled;
+        let mut rejection = Rejection::new(code, reason, message(&failure, reason))
+            .fact("vendor", vendor)
+            .fact("attempts", sent)
+            .retry_after(wait.filter(|_| reason != Reason::OutcomeUnknown))
+            .quota(throttled.then(|| format!("{vendor}/{operation}")))
+            .pushback(pushback(error, reason, *budget_spent));
+        if let Some(status) = error.status() {
+            rejection = rejection.fact("vendorStatus", &status.as_u16());
+        }
+        if let Some(code) = error.code() {
+            rejection = rejection.fact("vendorCode", &code);
+        }
+        rejection.into_status()
+    }
+}
+
+/// The contract's table, row by row.
+fn row(failure: &Failure) -> (Code, Reason) {
+    if failure.outcome_unknown() {
+        return match failure.error {
+            Error::Deadline => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
+            _ => (Code::Unknown, Reason::OutcomeUnknown),
+        };
+    }
+    match &failure.error {
+        Error::NeverSent { .. }
+        | Error::Lost { .. }
+        | Error::TimedOut { .. }
+        | Error::Bare { .. }
+        | Error::Busy { .. } => (Code::Unavailable, Reason::VendorUnavailable),
+        Error::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
+        Error::CredentialRefused(_) => (Code::Internal, Reason::VendorCredentialRejected),
+        Error::Refused { meaning, .. } => refusal(*meaning),
+        Error::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
+        Error::Login(login) => login_row(login),
+        Error::Deadline => (Code::DeadlineExceeded, Reason::Deadline),
+        Error::QueueFull => (Code::ResourceExhausted, Reason::Overloaded),
+        Error::Unbuildable { .. } => (Code::Internal, Reason::GatewayFailed),
+    }
+}
+
+fn refusal(meaning: Refusal) -> (Code, Reason) {
+    match meaning {
+        Refusal::Invalid | Refusal::TooLarge => (Code::InvalidArgument, Reason::VendorRejected),
+        Refusal::State => (Code::FailedPrecondition, Reason::VendorRejected),
+        Refusal::Denied => (Code::PermissionDenied, Reason::VendorDenied),
+        Refusal::NotFound => (Code::NotFound, Reason::VendorNotFound),
+        Refusal::AlreadyExists => (Code::AlreadyExists, Reason::VendorRejected),
+        Refusal::Conflict => (Code::Aborted, Reason::VendorRejected),
+        Refusal::Misconfigured => (Code::Unimplemented, Reason::VendorMisconfigured),
+        Refusal::Blocked => (Code::PermissionDenied, Reason::VendorBlocked),
+        Refusal::Unfinished => (Code::Unknown, Reason::OutcomeUnknown),
+        Refusal::Failed => (Code::Internal, Reason::VendorFailed),
+        Refusal::Credentials => (Code::Internal, Reason::VendorCredentialRejected),
+    }
+}
+
+fn login_row(login: &LoginError) -> (Code, Reason) {
+    match login {
+        LoginError::Refused(_) | LoginError::Useless | LoginError::Secret { .. } => {
+            (Code::Internal, Reason::VendorCredentialRejected)
+        }
+        LoginError::Unavailable { .. } => (Code::Unavailable, Reason::VendorUnavailable),
+        LoginError::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
+        LoginError::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
+    }
+}
+
+fn message(failure: &Failure, reason: Reason) -> String {
+    let Failure {
+        vendor,
+        operation,
+        error,
+        replay,
+        ..
+    } = failure;
+    let advice = match (reason, replay) {
+        (Reason::OutcomeUnknown, _) => "; it may or may not have been done: read before repeating",
+        (Reason::VendorCredentialRejected, _) => "; the gateway's operator has to act",
+        (Reason::VendorUnavailable, Replay::Once) => "; nothing was done",
+        _ => "",
+    };
+    format!("{vendor} {operation}: {error}{advice}")
+}
+
+/// When to come again, for the failures that time may cure.
+fn wait(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Throttled { retry_after } | Error::Login(LoginError::Throttled { retry_after }) => {
+            Some(retry_after.unwrap_or(advised(true)))
+        }
+        Error::Busy { retry_after } => Some(*retry_after),
+        Error::NeverSent { .. }
+        | Error::Lost { .. }
+        | Error::TimedOut { .. }
+        | Error::Bare { .. }
+        | Error::Login(LoginError::Unavailable { .. })
+        | Error::QueueFull => Some(advised(false)),
+        Error::CredentialRefused(_)
+        | Error::Refused { .. }
+        | Error::Unreadable { .. }
+        | Error::Login(
+            LoginError::Refused(_)
+            | LoginError::Useless
+            | LoginError::Secret { .. }
+            | LoginError::Unreadable { .. },
+        )
+        | Error::Deadline
+        | Error::Unbuildable { .. } => None,
+    }
+}
+
+/// What clients that retry on their own are told, where they are told anything.
+fn pushback(error: &Error, reason: Reason, budget_spent: bool) -> Option<Pushback> {
+    if reason == Reason::OutcomeUnknown || budget_spent {
+        return Some(Pushback::Never);
+    }
+    match error {
+        Error::Throttled { .. }
+        | Error::Busy { .. }
+        | Error::Login(LoginError::Throttled { .. }) => wait(error).map(Pushback::After),
+        _ => None,
+    }
+}
+
+/// The gateway itself is full.
+pub(super) fn overloaded() -> Status {
+    Rejection::new(
+        Code::ResourceExhausted,
+        Reason::Overloaded,
+        "the gateway has too many calls in flight",
+    )
+    .fact("attempts", &0)
+    .retry_after(Some(advised(false)))
+    .into_status()
+}
+
+/// The gateway is going away; another replica can be asked at once.
+pub(super) fn draining() -> Status {
+    Rejection::new(
+        Code::Unavailable,
+        Reason::GatewayDraining,
+        "the gateway is shutting down",
+    )
+    .pushback(Some(Pushback::After(Duration::ZERO)))
+    .into_status()
+}
+
+/// Something that only a mistake of ours can cause.
+pub(super) fn defect(what: &str) -> Status {
+    Rejection::new(
+        Code::Internal,
+        Reason::GatewayFailed,
+        format!("defect of the gateway: {what}"),
+    )
+    .into_status()
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

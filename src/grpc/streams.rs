@@ -1,0 +1,115 @@
+//! Streams without an end of their own, such as a health watch, end when the server drains:
+//! else one open stream would keep every shutdown waiting.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// Ends every response body of the service below it.
+#[derive(Debug, Clone)]
+pub(super) struct EndOnDrainLayer {
+    closing: CancellationToken,
+}
+
+impl EndOnDrainLayer {
+    pub(super) fn new(closing: CancellationToken) -> Self {
+        EndOnDrainLayer { closing }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct EndOnDrain<S> {
+    inner: S,
+    closing: CancellationToken,
+}
+
+impl<S> Layer<S> for EndOnDrainLayer {
+    type Service = EndOnDrain<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        EndOnDrain {
+            inner,
+            closing: self.closing.clone(),
+        }
+    }
+}
+
+impl<S, B> Service<Request<B>> for EndOnDrain<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.inner.call(request);
+        let closing = self.closing.clone();
+        Box::pin(async move {
+            let ended = |body| {
+                Body::new(Ending {
+                    body: Some(body),
+                    closing: Box::pin(closing.cancelled_owned()),
+                })
+            };
+            Ok(answer.await?.map(ended))
+        })
+    }
+}
+
+struct Ending {
+    /// `None` once the trailers of the drain are sent.
+    body: Option<Body>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl HttpBody for Ending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        // What is ready goes out first, so that a short answer is never cut.
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        ready!(self.closing.as_mut().poll(cx));
+        self.body = None;
+        Poll::Ready(Some(Ok(Frame::trailers(drained()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map(HttpBody::size_hint)
+            .unwrap_or_default()
+    }
+}
+
+/// UNAVAILABLE, and to be opened again at once: another replica is there for it.
+fn drained() -> http::HeaderMap {
+    let status = super::status::draining();
+    status.into_http::<Body>().headers().clone()
+}

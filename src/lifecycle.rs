@@ -1,0 +1,301 @@
+//! From start to a quiet end: readiness, signals, and the order of a drain.
+//!
+//! A drain goes in steps, so that no caller meets a closed door: first health
+//! turns and load balancers look elsewhere while calls are still accepted, then
+//! the server stops accepting and in-flight calls finish, then what is left is
+//! cut. A further signal ends the step that it meets.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _, stream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How far the process is. It only ever goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    Starting,
+    Ready,
+    Draining,
+}
+
+/// A latch over [`Phase`]: clones share it, reading it costs one load.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+/// What the parts of the process watch, to know when to stop what.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    pub readiness: Readiness,
+    /// Health is NOT_SERVING; calls are still accepted.
+    pub draining: CancellationToken,
+    /// Accept no more, send GOAWAY, end streams.
+    pub closing: CancellationToken,
+    /// Work that outlives the call which began it. Whatever runs for as long as
+    /// the process must watch `closing`, or the drain will have to be cut.
+    pub tasks: TaskTracker,
+}
+
+/// How long a drain may take, step by step.
+#[derive(Clone, Copy, Debug)]
+pub struct Grace {
+    pub shutdown_delay: Duration,
+    pub drain_timeout: Duration,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ending<T> {
+    /// The server stopped before anybody asked for it.
+    Stopped(T),
+    /// Every call and every task came to its end.
+    Drained(T),
+    /// Some did not, and were cut.
+    Cut,
+}
+
+/// SIGTERM and SIGINT, each as it comes. From this call on they no longer end
+/// the process by themselves. Needs a runtime.
+pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(stream::poll_fn(move |cx| {
+        let came = terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready();
+        if came {
+            Poll::Ready(Some(()))
+        } else {
+            Poll::Pending
+        }
+    }))
+}
+
+impl Readiness {
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Warm. Once draining, this changes nothing.
+    pub fn ready(&self) {
+        self.reach(Phase::Ready);
+    }
+
+    fn reach(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::Relaxed);
+    }
+}
+
+impl Lifecycle {
+    /// Runs the server until it ends or a signal comes, and then drains.
+    ///
+    /// The server is expected to end by itself once `closing` is cancelled and
+    /// its last call is answered.
+    pub async fn run<F: Future>(
+        &self,
+        server: F,
+        signals: impl Stream<Item = ()>,
+        grace: Grace,
+    ) -> Ending<F::Output> {
+        let mut server = pin!(server);
+        let mut signals = pin!(signals.chain(stream::pending()));
+
+        tokio::select! {
+            biased;
+            output = &mut server => {
+                self.drain_begins();
+                return self.finish(async { output }, signals.next(), grace, Ending::Stopped).await;
+            }
+            _ = signals.next() => self.drain_begins(),
+        }
+        tracing::info!(delay = ?grace.shutdown_delay, "draining: calls are still accepted");
+        let early = tokio::select! {
+            biased;
+            output = &mut server => Some(output),
+            _ = signals.next() => None,
+            () = tokio::time::sleep(grace.shutdown_delay) => None,
+        };
+        tracing::info!(timeout = ?grace.drain_timeout, "closing: waiting for the calls in flight");
+        let rest = async {
+            match early {
+                Some(output) => output,
+                None => server.await,
+            }
+        };
+        self.finish(rest, signals.next(), grace, Ending::Drained)
+            .await
+    }
+
+    fn drain_begins(&self) {
+        self.readiness.reach(Phase::Draining);
+        self.draining.cancel();
+    }
+
+    /// Server first, then tasks: only calls begin tasks, so none comes after.
+    async fn finish<T>(
+        &self,
+        server: impl Future<Output = T>,
+        signal: impl Future,
+        grace: Grace,
+        whole: impl FnOnce(T) -> Ending<T>,
+    ) -> Ending<T> {
+        self.closing.cancel();
+        let all = async {
+            let output = server.await;
+            self.tasks.close();
+            self.tasks.wait().await;
+            output
+        };
+        let cause = tokio::select! {
+            biased;
+            output = all => return whole(output),
+            _ = signal => "a further signal",
+            () = tokio::time::sleep(grace.drain_timeout) => "the drain timeout",
+        };
+        tracing::warn!(cause, tasks = self.tasks.len(), "the drain was cut");
+        Ending::Cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, sleep};
+
+    const GRACE: Grace = Grace {
+        shutdown_delay: Duration::from_secs(5),
+        drain_timeout: Duration::from_secs(20),
+    };
+
+    /// Signals at these seconds.
+    fn signals_at(seconds: &'static [u64]) -> impl Stream<Item = ()> {
+        let start = Instant::now();
+        stream::iter(seconds)
+            .then(move |second| tokio::time::sleep_until(start + Duration::from_secs(*second)))
+    }
+
+    /// A server that needs so many seconds for its last calls.
+    async fn server(lifecycle: Lifecycle, seconds: u64) -> &'static str {
+        lifecycle.closing.cancelled().await;
+        sleep(Duration::from_secs(seconds)).await;
+        "over"
+    }
+
+    async fn run(last_calls: u64, signals: &'static [u64]) -> (Ending<&'static str>, u64) {
+        let start = Instant::now();
+        let lifecycle = Lifecycle::default();
+        lifecycle.readiness.ready();
+        let server = server(lifecycle.clone(), last_calls);
+        let ending = lifecycle.run(server, signals_at(signals), GRACE).await;
+        (ending, start.elapsed().as_secs())
+    }
+
+    #[test]
+    fn readiness_never_goes_back() {
+        let readiness = Readiness::default();
+        assert_eq!(readiness.phase(), Phase::Starting);
+        readiness.clone().ready();
+        assert_eq!(readiness.phase(), Phase::Ready);
+        readiness.reach(Phase::Draining);
+        readiness.ready();
+        assert_eq!(readiness.phase(), Phase::Draining);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn health_turns_first_and_the_door_closes_after_the_delay() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.readiness.ready();
+        let (watched, start) = (lifecycle.clone(), Instant::now());
+        let watcher = tokio::spawn(async move {
+            assert_eq!(watched.readiness.phase(), Phase::Ready);
+            watched.draining.cancelled().await;
+            assert_eq!(start.elapsed().as_secs(), 3);
+            assert_eq!(watched.readiness.phase(), Phase::Draining);
+            assert!(!watched.closing.is_cancelled());
+            watched.closing.cancelled().await;
+            assert_eq!(start.elapsed().as_secs(), 8);
+        });
+        let server = server(lifecycle.clone(), 2);
+        let ending = lifecycle.run(server, signals_at(&[3]), GRACE).await;
+        assert_eq!(ending, Ending::Drained("over"));
+        assert_eq!(start.elapsed().as_secs(), 10);
+        watcher.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_that_takes_too_long_is_cut() {
+        assert_eq!(run(60, &[1]).await, (Ending::Cut, 1 + 5 + 20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_shortens_the_delay() {
+        assert_eq!(run(4, &[1, 2]).await, (Ending::Drained("over"), 2 + 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_while_closing_forces_the_end() {
+        assert_eq!(run(15, &[1, 9]).await, (Ending::Cut, 9));
+        assert_eq!(run(15, &[1, 2, 3]).await, (Ending::Cut, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn detached_tasks_are_waited_for() {
+        for (seconds, ending) in [(7, Ending::Drained("over")), (70, Ending::Cut)] {
+            let lifecycle = Lifecycle::default();
+            let start = Instant::now();
+            lifecycle.tasks.spawn(sleep(Duration::from_secs(seconds)));
+            let server = server(lifecycle.clone(), 0);
+            let ended = lifecycle.run(server, signals_at(&[0]), GRACE).await;
+            assert_eq!(ended, ending);
+            assert_eq!(start.elapsed().as_secs(), seconds.min(25));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stops_by_itself_is_told_apart() {
+        let lifecycle = Lifecycle::default();
+        let server = async { "broken" };
+        let ending = lifecycle.run(server, signals_at(&[]), GRACE).await;
+        assert_eq!(ending, Ending::Stopped("broken"));
+        assert!(lifecycle.draining.is_cancelled() && lifecycle.closing.is_cancelled());
+        assert_eq!(lifecycle.readiness.phase(), Phase::Draining);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_ends_during_the_delay_is_drained_at_once() {
+        let lifecycle = Lifecycle::default();
+        let start = Instant::now();
+        let server = sleep(Duration::from_secs(2));
+        let ending = lifecycle.run(server, signals_at(&[1]), GRACE).await;
+        assert_eq!(
+            (ending, start.elapsed().as_secs()),
+            (Ending::Drained(()), 2)
+        );
+    }
+
+    #[tokio::test]
+    async fn the_process_hears_sigterm_and_sigint() {
+        let mut signals = signals().unwrap();
+        for name in ["-TERM", "-INT"] {
+            let killed = std::process::Command::new("kill")
+                .args([name, &std::process::id().to_string()])
+                .status()
+                .unwrap();
+            assert!(killed.success());
+            let heard = tokio::time::timeout(Duration::from_secs(5), signals.next());
+            assert_eq!(heard.await.unwrap(), Some(()));
+        }
+    }
+}

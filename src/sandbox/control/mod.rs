@@ -1,0 +1,176 @@
+//! The control endpoint: JSON in and out, for rehearsals from outside the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::Parts;
+use super::faults::Rule;
+use super::http::{JSON, Serve};
+
+mod censored;
+
+const HELP: &str = include_str!("help.txt");
+/// How many of the newest requests are shown unless the caller asks for another number.
+const SHOWN: usize = 1000;
+
+/// What the caller did wrong, in words.
+struct Refusal(String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Csrf {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    vendor: Option<String>,
+    operation: Option<String>,
+    last: Option<usize>,
+}
+
+pub(super) fn site(parts: Parts) -> Serve {
+    let router = router(parts);
+    Arc::new(move |wire| {
+        let router = router.clone();
+        Box::pin(async move {
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                router.clone().oneshot(request.map(axum::body::Body::new))
+            });
+            let mut server = http1::Builder::new();
+            server.header_read_timeout(None::<Duration>);
+            // A caller that leaves early hurts nobody.
+            let _ = server.serve_connection(TokioIo::new(wire), service).await;
+        })
+    })
+}
+
+fn router(parts: Parts) -> Router {
+    Router::new()
+        .route("/", get(HELP))
+        .route(
+            "/faults",
+            get(faults).put(replace_faults).delete(clear_faults),
+        )
+        .route("/requests", get(requests).delete(clear_requests))
+        .route("/state", get(state))
+        .route("/reset", post(reset))
+        .route("/genesys/expire-sessions", post(expire_sessions))
+        .route("/genesys/csrf", put(set_csrf))
+        .route("/aicc/expire-tokens", post(expire_tokens))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such path; GET / lists them") })
+        .method_not_allowed_fallback(|| async {
+            failure(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "no such method here; GET / lists them",
+            )
+        })
+        .with_state(parts)
+}
+
+async fn faults(State(parts): State<Parts>) -> Response {
+    answer(StatusCode::OK, &json!(parts.faults.rules()))
+}
+
+async fn replace_faults(State(parts): State<Parts>, body: Bytes) -> Result<Response, Refusal> {
+    let rules: Vec<Rule> = read(&body)?;
+    parts
+        .faults
+        .replace(rules)
+        .map_err(|invalid| Refusal(invalid.to_string()))?;
+    Ok(answer(StatusCode::OK, &json!(parts.faults.rules())))
+}
+
+async fn clear_faults(State(parts): State<Parts>) -> StatusCode {
+    parts.faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn requests(
+    State(parts): State<Parts>,
+    filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(filter) = filter.map_err(|rejection| Refusal(rejection.body_text()))?;
+    let mut entries = parts.journal.entries();
+    entries.retain(|entry| {
+        filter
+            .vendor
+            .as_deref()
+            .is_none_or(|vendor| vendor == entry.vendor)
+            && filter
+                .operation
+                .as_deref()
+                .is_none_or(|operation| operation == entry.operation)
+    });
+    let newest = entries.len().saturating_sub(filter.last.unwrap_or(SHOWN));
+    let shown: Vec<Value> = entries.iter().skip(newest).map(censored::entry).collect();
+    Ok(answer(StatusCode::OK, &Value::Array(shown)))
+}
+
+async fn clear_requests(State(parts): State<Parts>) -> StatusCode {
+    parts.journal.clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn state(State(parts): State<Parts>) -> Response {
+    answer(
+        StatusCode::OK,
+        &json!({"genesys": parts.genesys.snapshot(), "aicc": parts.aicc.snapshot()}),
+    )
+}
+
+async fn reset(State(parts): State<Parts>) -> StatusCode {
+    parts.reset();
+    StatusCode::NO_CONTENT
+}
+
+async fn expire_sessions(State(parts): State<Parts>) -> StatusCode {
+    parts.genesys.expire_sessions();
+    StatusCode::NO_CONTENT
+}
+
+async fn set_csrf(State(parts): State<Parts>, body: Bytes) -> Result<StatusCode, Refusal> {
+    let Csrf { enabled } = read(&body)?;
+    parts.genesys.set_csrf(enabled);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn expire_tokens(State(parts): State<Parts>) -> StatusCode {
+    parts.aicc.expire_tokens();
+    StatusCode::NO_CONTENT
+}
+
+/// Whatever the content type says: `curl --data` alone must do.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal(error.to_string()))
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(CONTENT_TYPE, JSON)], format!("{body:#}\n")).into_response()
+}
+
+fn failure(status: StatusCode, message: &str) -> Response {
+    answer(status, &json!({"error": message}))
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        failure(StatusCode::BAD_REQUEST, &self.0)
+    }
+}

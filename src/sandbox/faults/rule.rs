@@ -1,0 +1,132 @@
+//! Which requests a fault befalls.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, Invalid, operations, vendors};
+use crate::sandbox::http::Operation;
+
+/// Which requests go wrong, how often, and in which way.
+///
+/// A rule without `operation` matches the calls of a vendor but not its logins: a plan about calls must not lock
+/// the client out. Name `Login` (Genesys) or `Token` (AICC) to disturb those.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    #[serde(default)]
+    pub vendor: Option<String>,
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// How many more times; absent means always.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// From 0 to 1. A rule that loses its throw is passed over, and the next one is looked at.
+    #[serde(default = "certain")]
+    pub probability: f64,
+    #[serde(default)]
+    pub stage: Stage,
+    pub fault: Fault,
+}
+
+/// Whether the vendor has done its work when things go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It has not. `latency` and `trickle` still let it work afterwards: they only take time.
+    #[default]
+    Before,
+    /// It has; only the answer is disturbed, so the client cannot know.
+    After,
+}
+
+impl Rule {
+    /// Every call of both vendors, always, before the vendor acts. The methods below narrow it.
+    pub fn new(fault: Fault) -> Self {
+        Self {
+            vendor: None,
+            operation: None,
+            times: None,
+            probability: 1.0,
+            stage: Stage::Before,
+            fault,
+        }
+    }
+
+    #[must_use]
+    pub fn vendor(self, vendor: &str) -> Self {
+        Self {
+            vendor: Some(vendor.to_owned()),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn operation(self, operation: &str) -> Self {
+        Self {
+            operation: Some(operation.to_owned()),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn times(self, times: u32) -> Self {
+        Self {
+            times: Some(times),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn probability(self, probability: f64) -> Self {
+        Self {
+            probability,
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn after(self) -> Self {
+        Self {
+            stage: Stage::After,
+            ..self
+        }
+    }
+
+    pub(super) fn matches(&self, vendor: &str, operation: Operation) -> bool {
+        let named = match &self.operation {
+            Some(name) => name == operation.name,
+            None => !operation.is_login,
+        };
+        named && self.vendor.as_deref().is_none_or(|name| name == vendor)
+    }
+
+    /// Whether it has times left and wins its throw.
+    pub(super) fn strikes(&self) -> bool {
+        self.times != Some(0) && rand::random::<f64>() < self.probability
+    }
+
+    pub(super) fn check(&self) -> Result<(), Invalid> {
+        if let Some(vendor) = self
+            .vendor
+            .as_deref()
+            .filter(|name| !vendors().contains(name))
+        {
+            return Err(Invalid::Vendor(vendor.to_owned()));
+        }
+        // A misspelt name would never match, and the rehearsal would pass for the wrong reason.
+        if let Some(name) = self
+            .operation
+            .as_deref()
+            .filter(|name| !operations().any(|known| known == *name))
+        {
+            return Err(Invalid::Operation(name.to_owned()));
+        }
+        if !(0.0..=1.0).contains(&self.probability) {
+            return Err(Invalid::Probability(self.probability.to_string()));
+        }
+        self.fault.check()
+    }
+}
+
+fn certain() -> f64 {
+    1.0
+}

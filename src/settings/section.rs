@@ -1,0 +1,254 @@
+//! One mapping of settings, read key by key.
+
+use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive};
+
+use ::config::{Value, ValueKind};
+
+use super::{
+    Leaf, Problems,
+    hint::hint,
+    layers::{Table, from_environment},
+    leaf::expected,
+};
+
+/// One mapping at a path. What a method does not like it reports, and goes on with the default.
+pub struct Section<'a> {
+    path: String,
+    table: Table,
+    problems: &'a mut Problems,
+    taken: Vec<&'static str>,
+    wrong: Vec<String>,
+}
+
+impl<'a> Section<'a> {
+    /// Reads a whole tree and refuses what `read` did not take.
+    pub fn root<T>(
+        table: Table,
+        problems: &'a mut Problems,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        Self::inside(String::new(), table, problems, read)
+    }
+
+    fn inside<T>(
+        path: String,
+        table: Table,
+        problems: &'a mut Problems,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let mut section = Section {
+            path,
+            table,
+            problems,
+            taken: Vec::new(),
+            wrong: Vec::new(),
+        };
+        let read = read(&mut section);
+        section.finish();
+        read
+    }
+
+    /// A setting that may be absent.
+    pub fn optional<T: Leaf>(&mut self, key: &'static str) -> Option<T> {
+        let value = self.take(key)?;
+        match T::read(&value) {
+            Ok(it) => Some(it),
+            Err(message) => {
+                self.problem_with(&value, key, &message);
+                None
+            }
+        }
+    }
+
+    /// A setting that must be there.
+    pub fn required<T: Leaf>(&mut self, key: &'static str) -> Option<T> {
+        if self.is_absent(key) {
+            self.problem(key, "required, but missing");
+        }
+        self.optional(key)
+    }
+
+    /// A setting with a default.
+    pub fn or<T: Leaf>(&mut self, key: &'static str, default: T) -> T {
+        self.optional(key).unwrap_or(default)
+    }
+
+    /// A setting with a default and limits.
+    pub fn within<T: Leaf + PartialOrd + Display + Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        limits: RangeInclusive<T>,
+    ) -> T {
+        let value = self.or(key, default);
+        let (low, high) = (limits.start(), limits.end());
+        self.check(key, limits.contains(&value), || {
+            format!("expected {low} to {high}, found {value}")
+        });
+        value
+    }
+
+    /// A setting that is one of a few words.
+    pub fn one_of<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        choices: &[(&'static str, T)],
+    ) -> T {
+        let Some(value) = self.take(key) else {
+            return default;
+        };
+        let text = value.clone().into_string().unwrap_or_default();
+        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
+            return *choice;
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let wanted = format!("one of {}", words.join(", "));
+        self.problem_with(&value, key, &expected(&wanted, &value));
+        default
+    }
+
+    /// A mapping whose keys all have defaults: absent, it is read as an empty one.
+    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let value = self.take(key).unwrap_or_default();
+        self.descend(key, value, read)
+    }
+
+    /// A mapping that may be absent as a whole.
+    pub fn optional_section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
+        let value = self.take(key)?;
+        Some(self.descend(key, value, read))
+    }
+
+    /// A mapping from names of the operator's choosing to mappings, read in the order of the names.
+    pub fn map<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &mut Section<'_>) -> Option<T>,
+    ) -> BTreeMap<String, T> {
+        self.section(key, |section| {
+            let entries: BTreeMap<String, Value> = section.table.drain().collect();
+            let one = |(name, value): (String, Value)| {
+                let it = section.descend(&name, value, |inner| read(&name, inner))?;
+                Some((name, it))
+            };
+            entries.into_iter().filter_map(one).collect()
+        })
+    }
+
+    /// Refuses keys (by their path from here) of features that are not built, so that nobody
+    /// believes them to be in force. `null` and a plain `{enabled: false}` ask for nothing.
+    pub fn unsupported(&mut self, paths: &[&str]) {
+        for path in paths {
+            let Some(value) = remove(&mut self.table, path) else {
+                continue;
+            };
+            if !asks_for_nothing(&value) {
+                self.problem(path, "not supported by this release");
+            }
+        }
+    }
+
+    /// Reports a problem with a key unless the condition holds, or the key has one already: of a
+    /// value that could not be read only the default in its place is known.
+    pub fn check<M: Into<String>>(&mut self, key: &str, holds: bool, message: impl FnOnce() -> M) {
+        self.check_pair(key, key, holds, message);
+    }
+
+    /// [`check`](Self::check) of a condition that two keys make up.
+    pub fn check_pair<M: Into<String>>(
+        &mut self,
+        key: &str,
+        other: &str,
+        holds: bool,
+        message: impl FnOnce() -> M,
+    ) {
+        let wrong = self.wrong.iter().any(|it| it == key || it == other);
+        if !wrong && !holds {
+            self.problem(key, message());
+        }
+    }
+
+    pub fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.wrong.push(key.to_owned());
+        self.problems.push(self.path_of(key), message);
+    }
+
+    pub fn is_absent(&self, key: &str) -> bool {
+        let value = self.table.get(key);
+        value.is_none_or(|it| it.kind == ValueKind::Nil)
+    }
+
+    /// Takes a key out of the mapping; `null` is as good as absent.
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.taken.push(key);
+        let value = self.table.remove(key)?;
+        (value.kind != ValueKind::Nil).then_some(value)
+    }
+
+    fn descend<T>(
+        &mut self,
+        key: &str,
+        value: Value,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> T {
+        let path = self.path_of(key);
+        match value.kind {
+            ValueKind::Table(table) => Section::inside(path, table, self.problems, read),
+            ValueKind::Nil => Section::inside(path, Table::new(), self.problems, read),
+            _ => {
+                self.problem_with(&value, key, "expected a mapping");
+                // What is missing inside of what is no mapping would only be noise.
+                Section::inside(path, Table::new(), &mut Problems::default(), read)
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        let left: BTreeMap<String, Value> = std::mem::take(&mut self.table).into_iter().collect();
+        for (key, value) in left {
+            let hint = hint(&key, &self.taken);
+            self.problem_with(&value, &key, &format!("unknown key{hint}"));
+        }
+    }
+
+    fn problem_with(&mut self, value: &Value, key: &str, message: &str) {
+        let message = match value.origin() {
+            Some(variable) if from_environment(value) => format!("{message} (from {variable})"),
+            _ => message.to_owned(),
+        };
+        self.problem(key, message);
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        match self.path.as_str() {
+            "" => key.to_owned(),
+            path => format!("{path}.{key}"),
+        }
+    }
+}
+
+fn remove(table: &mut Table, path: &str) -> Option<Value> {
+    let Some((first, rest)) = path.split_once('.') else {
+        return table.remove(path);
+    };
+    match &mut table.get_mut(first)?.kind {
+        ValueKind::Table(inner) => remove(inner, rest),
+        _ => None,
+    }
+}
+
+fn asks_for_nothing(value: &Value) -> bool {
+    match &value.kind {
+        ValueKind::Nil => true,
+        ValueKind::Table(table) => {
+            let enabled = table.get("enabled").map(bool::read);
+            table.len() == 1 && enabled == Some(Ok(false))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,191 @@
+//! What is measured on the way to the vendors.
+
+use std::time::Duration;
+
+pub use super::propagation::inject;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, Meter};
+
+/// The instruments of the vendor side. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClientMetrics {
+    requests: Histogram<f64>,
+    attempts: Counter<u64>,
+    retries: Counter<u64>,
+    refreshes: Counter<u64>,
+}
+
+/// One HTTP request as it was sent, and how it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub method: &'static str,
+    pub address: &'a str,
+    pub port: u16,
+    /// The path before its parameters are filled in, so that the series stay few.
+    pub template: &'static str,
+    /// None when no answer came.
+    pub status: Option<u16>,
+    /// What failed, where it did: the status as a string, or a short fixed word.
+    pub error: Option<&'a str>,
+    pub duration: Duration,
+}
+
+impl ClientMetrics {
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        let counter = |name, description| {
+            meter
+                .u64_counter(name)
+                .with_description(description)
+                .build()
+        };
+        Self {
+            requests: super::metrics::duration(
+                meter,
+                "http.client.request.duration",
+                "Duration of HTTP requests to vendors.",
+            ),
+            // The exporter adds `_total`.
+            attempts: counter(
+                "switchboard_vendor_attempts",
+                "Requests sent to a vendor for an operation, by how they ended.",
+            ),
+            retries: counter(
+                "switchboard_retries",
+                "Requests sent again, by why the one before had failed.",
+            ),
+            refreshes: counter(
+                "switchboard_token_refreshes",
+                "Logins at a vendor, by how they ended.",
+            ),
+        }
+    }
+
+    pub fn record_request(&self, request: &Request<'_>) {
+        let mut attributes = Vec::with_capacity(6);
+        attributes.extend([
+            KeyValue::new("http.request.method", request.method),
+            KeyValue::new("server.address", request.address.to_owned()),
+            KeyValue::new("server.port", i64::from(request.port)),
+            KeyValue::new("url.template", request.template),
+        ]);
+        if let Some(status) = request.status {
+            attributes.push(KeyValue::new(
+                "http.response.status_code",
+                i64::from(status),
+            ));
+        }
+        if let Some(error) = request.error {
+            attributes.push(KeyValue::new("error.type", error.to_owned()));
+        }
+        self.requests
+            .record(request.duration.as_secs_f64(), &attributes);
+    }
+
+    pub fn record_attempt(
+        &self,
+        vendor: &'static str,
+        operation: &'static str,
+        outcome: &'static str,
+    ) {
+        self.attempts.add(
+            1,
+            &[
+                KeyValue::new("vendor", vendor),
+                KeyValue::new("operation", operation),
+                KeyValue::new("outcome", outcome),
+            ],
+        );
+    }
+
+    pub fn record_retry(&self, vendor: &'static str, reason: &'static str) {
+        self.retries.add(
+            1,
+            &[
+                KeyValue::new("vendor", vendor),
+                KeyValue::new("reason", reason),
+            ],
+        );
+    }
+
+    pub fn record_refresh(&self, vendor: &'static str, account: &str, result: &'static str) {
+        self.refreshes.add(
+            1,
+            &[
+                KeyValue::new("vendor", vendor),
+                KeyValue::new("account", account.to_owned()),
+                KeyValue::new("result", result),
+            ],
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Metrics, testing};
+    use tracing::Instrument as _;
+
+    #[test]
+    fn prometheus_spells_the_names_as_promised() {
+        let metrics = Metrics::new().unwrap();
+        let client = ClientMetrics::new(&metrics.meter());
+        client.record_attempt("genesys", "AttachUserData", "ok");
+        client.record_attempt("genesys", "AttachUserData", "ok");
+        client.record_retry("aicc", "throttled");
+        client.record_refresh("aicc", "default", "ok");
+        client.record_request(&Request {
+            method: "PUT",
+            address: "gws.example.com",
+            port: 443,
+            template: "/api/v2/me/{id}",
+            status: Some(503),
+            error: Some("503"),
+            duration: Duration::from_millis(60),
+        });
+
+        let text = metrics.text();
+        let labels = r#"{error_type="503",http_request_method="PUT",http_response_status_code="503",server_address="gws.example.com",server_port="443",url_template="/api/v2/me/{id}""#;
+        for line in [
+            r#"switchboard_vendor_attempts_total{operation="AttachUserData",outcome="ok",vendor="genesys"} 2"#,
+            r#"switchboard_retries_total{reason="throttled",vendor="aicc"} 1"#,
+            r#"switchboard_token_refreshes_total{account="default",result="ok",vendor="aicc"} 1"#,
+            &format!(r#"http_client_request_duration_seconds_bucket{labels},le="0.05"}} 0"#),
+            &format!(r#"http_client_request_duration_seconds_bucket{labels},le="0.075"}} 1"#),
+            &format!("http_client_request_duration_seconds_sum{labels}}} 0.06"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("target_info") && !text.contains("otel_scope"));
+    }
+
+    #[tokio::test]
+    async fn the_current_span_goes_out_as_traceparent() {
+        let spans = testing::Spans::capture_at("trace");
+        let headers = async {
+            let mut headers = http::HeaderMap::new();
+            // A span too fine to be recorded does not hide the one around it.
+            tracing::debug_span!("detail").in_scope(|| inject(&mut headers));
+            headers
+        }
+        .instrument(tracing::info_span!("attempt"))
+        .await;
+
+        let span = spans.only();
+        let expected = format!(
+            "00-{}-{}-01",
+            span.span_context.trace_id(),
+            span.span_context.span_id()
+        );
+        assert_eq!(headers["traceparent"], expected.as_str());
+        assert!(!headers.contains_key("tracestate"));
+    }
+
+    #[test]
+    fn without_a_span_nothing_is_written() {
+        let mut headers = http::HeaderMap::new();
+        inject(&mut headers);
+        assert!(headers.is_empty());
+    }
+}

@@ -1,0 +1,108 @@
+//! One call from its first byte to its status.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Histogram;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::Code;
+
+/// Ends once, by [`end`](Self::end) or, as cancelled, by being dropped.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: Arc<str>,
+    /// None once the call has ended, so that nothing is recorded twice.
+    span: Option<Span>,
+    started: Instant,
+    duration: Histogram<f64>,
+    request_id: Option<HeaderValue>,
+    attempts: Option<HeaderValue>,
+}
+
+impl Call {
+    pub(super) fn new(method: Arc<str>, span: Span, duration: Histogram<f64>) -> Self {
+        Self {
+            method,
+            span: Some(span),
+            started: Instant::now(),
+            duration,
+            request_id: None,
+            attempts: None,
+        }
+    }
+
+    /// The span as long as the call goes on, and none after.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone().unwrap_or_else(Span::none)
+    }
+
+    /// The headers are there. An answer without a body has its status in them.
+    pub(super) fn answered(&mut self, headers: &HeaderMap) {
+        self.request_id = headers.get("x-request-id").cloned();
+        self.attempts = headers.get("x-switchboard-attempts").cloned();
+        if let Some(code) = Code::of(headers) {
+            self.end(code);
+        }
+    }
+
+    pub(super) fn end(&mut self, code: Code) {
+        let Some(span) = self.span.take() else {
+            return;
+        };
+        let elapsed = self.started.elapsed().as_secs_f64();
+        self.measure(code, elapsed);
+        mark(&span, code);
+        span.in_scope(|| self.log(code, elapsed));
+    }
+
+    fn measure(&self, code: Code, elapsed: f64) {
+        let status = code.name();
+        let attributes = [
+            KeyValue::new("rpc.system.name", "grpc"),
+            KeyValue::new("rpc.method", Arc::clone(&self.method)),
+            KeyValue::new("rpc.status_code", status),
+            KeyValue::new("error.type", status),
+        ];
+        let count = if code.is_failure() { 4 } else { 3 };
+        self.duration.record(elapsed, &attributes[..count]);
+    }
+
+    fn log(&self, code: Code, elapsed: f64) {
+        tracing::info!(
+            target: "switchboard::access",
+            method = &*self.method,
+            code = code.name(),
+            duration_ms = (elapsed * 1e6).round() / 1e3,
+            request_id = text(self.request_id.as_ref()),
+            attempts = text(self.attempts.as_ref()).and_then(|number| number.parse::<u64>().ok()),
+            "call"
+        );
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::CANCELLED);
+    }
+}
+
+fn mark(span: &Span, code: Code) {
+    let status = code.name();
+    if code.is_failure() {
+        tracing::record_all!(
+            span,
+            rpc.status_code = status,
+            error.type = status,
+            otel.status_code = "ERROR"
+        );
+    } else {
+        span.record("rpc.status_code", status);
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,88 @@
+use super::testing::Spans;
+use super::*;
+
+#[test]
+fn a_line_says_which_span_it_belongs_to() {
+    let spans = Spans::capture();
+    tracing::info_span!("call", session = "not for the log").in_scope(|| {
+        tracing::warn!(vendor = "genesys", wait_ms = 50, "sending again");
+    });
+
+    let context = spans.only().span_context;
+    let line = &spans.lines()[0];
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["target"], "switchboard::telemetry::tests");
+    assert_eq!(line["message"], "sending again");
+    assert_eq!(line["vendor"], "genesys");
+    assert_eq!(line["wait_ms"], 50);
+    assert_eq!(line["trace_id"], context.trace_id().to_string());
+    assert_eq!(line["span_id"], context.span_id().to_string());
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    assert!(line.get("session").is_none());
+}
+
+#[test]
+fn a_line_outside_of_spans_has_no_ids() {
+    let spans = Spans::capture();
+    tracing::info!("listening");
+    let line = &spans.lines()[0];
+    assert!(line.get("trace_id").is_none() && line.get("span_id").is_none());
+}
+
+#[test]
+fn quiet_logs_do_not_cut_traces() {
+    let spans = Spans::capture_at("error");
+    tracing::info_span!("call").in_scope(|| tracing::info!("unheard"));
+    assert_eq!(spans.ended().len(), 1);
+    assert!(spans.lines().is_empty());
+}
+
+#[test]
+fn spans_of_libraries_and_error_events_stay_out_of_traces() {
+    let spans = Spans::capture();
+    tracing::info_span!("call").in_scope(|| {
+        tracing::info_span!(target: "hyper::client", "exchange")
+            .in_scope(|| tracing::error!("broken"));
+    });
+    let span = spans.only();
+    assert!(span.events.is_empty());
+    assert_eq!(span.status, opentelemetry::trace::Status::Unset);
+}
+
+#[test]
+fn libraries_are_quiet_at_debug_unless_rust_log_asks() {
+    let debug = logs::filter(None, "debug").unwrap().to_string();
+    assert!(
+        debug.contains("h2=info") && debug.contains("debug"),
+        "{debug}"
+    );
+    assert_eq!(logs::filter(None, "warn").unwrap().to_string(), "warn");
+    assert_eq!(logs::filter(Some(" "), "warn").unwrap().to_string(), "warn");
+    assert_eq!(
+        logs::filter(Some("h2=trace"), "warn").unwrap().to_string(),
+        "h2=trace"
+    );
+    assert!(logs::filter(None, "a=b=c").is_err());
+}
+
+#[test]
+fn the_first_init_wins_and_the_second_says_so() {
+    let options = Options {
+        level: "off".to_owned(),
+        format: Format::Auto,
+    };
+    let first = init(&options).unwrap();
+    assert!(matches!(init(&options), Err(Error::AlreadySetUp)));
+
+    client::ClientMetrics::new(&meter()).record_retry("aicc", "throttled");
+    assert!(first.metrics_text().contains("switchboard_retries_total"));
+    first.shutdown();
+}
+
+#[test]
+fn the_service_has_a_name_and_a_version() {
+    let resource = resource();
+    let value = |key: &'static str| resource.get(&key.into()).unwrap().to_string();
+    assert_eq!(value("service.name"), "switchboard");
+    assert_eq!(value("service.version"), env!("CARGO_PKG_VERSION"));
+}

@@ -1,0 +1,116 @@
+//! How long to wait before sending again: full jitter, and the vendor's own Retry-After.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+use rand::Rng;
+
+/// A vendor's Retry-After is used as t to t + this, so that callers do not return all at once.
+const SPREAD: Duration = Duration::from_secs(5);
+
+/// The first wait after a 429 that does not say how long.
+const THROTTLED_BASE: Duration = Duration::from_secs(1);
+
+/// Exponential backoff between two bounds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) base: Duration,
+    pub(super) cap: Duration,
+}
+
+impl Backoff {
+    /// The wait before repeat number `repeat`, which counts from 0.
+    pub(super) fn wait(self, repeat: u32) -> Duration {
+        let ceiling = self.base.saturating_mul(1 << repeat.min(16)).min(self.cap);
+        rand::rng().random_range(Duration::ZERO..=ceiling)
+    }
+
+    /// The same for a vendor that limits the rate without saying for how long.
+    pub(super) fn wait_throttled(self, repeat: u32) -> Duration {
+        let base = THROTTLED_BASE;
+        let cap = self.cap.max(base);
+        // At least half the base: a throttled vendor wants a pause, not a chance of none.
+        base / 2
+            + Backoff {
+                base: base / 2,
+                cap,
+            }
+            .wait(repeat)
+    }
+}
+
+/// A Retry-After spread out, as far as `room` allows; `None` when it does not fit at all.
+pub(super) fn spread(retry_after: Duration, room: Duration) -> Option<Duration> {
+    let slack = room.checked_sub(retry_after)?;
+    Some(retry_after + rand::rng().random_range(Duration::ZERO..=slack.min(SPREAD)))
+}
+
+/// What callers are told to wait when the vendor gave no time of its own.
+pub fn advised(throttled: bool) -> Duration {
+    if throttled {
+        THROTTLED_BASE
+    } else {
+        Duration::from_millis(500)
+    }
+}
+
+/// Retry-After in seconds or as an HTTP date; a date in the past means now.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn parsed(value: &str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        retry_after(&headers)
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(parsed("7"), Some(Duration::from_secs(7)));
+        assert_eq!(parsed(" 0 "), Some(Duration::ZERO));
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(parsed("-1"), None);
+        assert_eq!(parsed("soon"), None);
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
+        let wait = parsed(&date).unwrap();
+        assert!(wait > Duration::from_secs(25) && wait <= Duration::from_secs(30));
+    }
+
+    proptest! {
+        #[test]
+        fn waits_stay_within_their_bounds(repeat in 0u32..100, base in 1u64..1000, cap in 1u64..5000) {
+            let backoff = Backoff {
+                base: Duration::from_millis(base),
+                cap: Duration::from_millis(cap),
+            };
+            let wait = backoff.wait(repeat);
+            prop_assert!(wait <= backoff.cap);
+            prop_assert!(wait <= backoff.base * (1 << repeat.min(16)));
+            prop_assert!(backoff.wait_throttled(repeat) >= THROTTLED_BASE / 2);
+        }
+
+        #[test]
+        fn a_retry_after_is_never_undercut(after in 0u64..100, room in 0u64..100) {
+            let (after, room) = (Duration::from_secs(after), Duration::from_secs(room));
+            match spread(after, room) {
+                Some(wait) => prop_assert!(wait >= after && wait <= room && wait <= after + SPREAD),
+                None => prop_assert!(after > room),
+            }
+        }
+    }
+}

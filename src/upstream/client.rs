@@ -1,0 +1,230 @@
+//! The only way to a vendor.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::Request;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing::Instrument;
+use url::Url;
+
+use super::auth::Credentials;
+use super::error::{Error, Failure, LoginError};
+use super::operation::{Call, Meta, Operation, Progress, Replay, Reply, Vendor};
+use super::stack::{self, Kit, Stack};
+use super::token_cache::TokenCache;
+
+/// How long a login may take in all; who waits for it has a deadline of his own.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Calls a vendor with the credentials of a named account.
+pub struct Client<V> {
+    accounts: Arc<BTreeMap<String, Account>>,
+    /// Writes that outlive their callers; the drain waits for them.
+    tasks: TaskTracker,
+    vendor: PhantomData<fn() -> V>,
+}
+
+impl<V> Clone for Client<V> {
+    fn clone(&self) -> Self {
+        Client {
+            accounts: Arc::clone(&self.accounts),
+            tasks: self.tasks.clone(),
+            vendor: PhantomData,
+        }
+    }
+}
+
+struct Account {
+    stack: Stack,
+    login: Box<dyn Fn() -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>,
+}
+
+/// What the gateway knows of a call beside its operation.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    pub account: String,
+    pub deadline: Instant,
+    /// The caller is itself repeating.
+    pub caller_repeats: bool,
+    pub progress: Progress,
+}
+
+impl<V: Vendor> Client<V> {
+    /// One stack per account; `credentials` makes an account's way to log in from the stack
+    /// that its logins go through.
+    pub fn new<A, C: Credentials>(
+        kit: &Kit,
+        base: &Url,
+        accounts: &BTreeMap<String, A>,
+        credentials: impl Fn(&A) -> C,
+        tasks: TaskTracker,
+    ) -> Self {
+        let stacks = accounts.iter().map(|(name, account)| {
+            let tokens = TokenCache::new(
+                V::NAME,
+                name.clone(),
+                credentials(account),
+                Arc::clone(&kit.observer),
+            );
+            let stack = stack::vendor_stack::<V, C>(kit, name, base, tokens.clone());
+            let login = Box::new(move || -> BoxFuture<'static, _> {
+                let tokens = tokens.clone();
+                Box::pin(async move { tokens.login().await })
+            });
+            (name.clone(), Account { stack, login })
+        });
+        Client {
+            accounts: Arc::new(stacks.collect()),
+            tasks,
+            vendor: PhantomData,
+        }
+    }
+
+    /// The names of the configured accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        self.accounts.keys().map(String::as_str)
+    }
+
+    pub fn knows(&self, account: &str) -> bool {
+        self.accounts.contains_key(account)
+    }
+
+    /// Logs one account in.
+    pub async fn login(&self, account: &str) -> Result<(), LoginError> {
+        match self.accounts.get(account) {
+            Some(account) => (account.login)().await,
+            None => Err(LoginError::Secret {
+                cause: format!("no account {account:?}"),
+            }),
+        }
+    }
+
+    /// Calls the vendor and reads its answer.
+    ///
+    /// An operation that must not happen twice is not cut in half by a caller that leaves: it
+    /// runs to its end, and its outcome is logged.
+    pub async fn call<O>(&self, operation: O, ticket: Ticket) -> Result<O::Output, Failure>
+    where
+        O: Operation<Vendor = V> + Sync,
+    {
+        let client = self.clone();
+        let travel = async move { client.travel(&operation, &ticket).await };
+        match O::META.replay {
+            Replay::Safe | Replay::Idempotent => travel.await,
+            Replay::Once => self.run_to_the_end::<O>(travel).await,
+        }
+    }
+
+    async fn travel<O>(&self, operation: &O, ticket: &Ticket) -> Result<O::Output, Failure>
+    where
+        O: Operation<Vendor = V>,
+    {
+        let result = self.send(operation, ticket).await;
+        result.map_err(|error| Failure {
+            vendor: V::NAME,
+            operation: O::META.name,
+            replay: O::META.replay,
+            error,
+            sent: ticket.progress.sent(),
+            in_doubt: ticket.progress.in_doubt(),
+            was_in_doubt: ticket.progress.was_in_doubt(),
+            budget_spent: ticket.progress.budget_spent(),
+        })
+    }
+
+    async fn send<O>(&self, operation: &O, ticket: &Ticket) -> Result<O::Output, Error>
+    where
+        O: Operation<Vendor = V>,
+    {
+        let unknown = || Error::Unbuildable {
+            cause: format!("no account {:?}", ticket.account),
+        };
+        let account = self.accounts.get(&ticket.account).ok_or_else(unknown)?;
+        let call = Call {
+            meta: const { &O::META },
+            request: operation.request()?,
+            deadline: ticket.deadline,
+            caller_repeats: ticket.caller_repeats,
+            progress: ticket.progress.clone(),
+        };
+        let reply = account.stack.clone().oneshot(call).await?;
+        operation.decode(&reply)
+    }
+
+    async fn run_to_the_end<O>(
+        &self,
+        travel: impl Future<Output = Result<O::Output, Failure>> + Send + 'static,
+    ) -> Result<O::Output, Failure>
+    where
+        O: Operation<Vendor = V>,
+    {
+        let (tell, told) = oneshot::channel();
+        let detached = async move {
+            // Nobody listens any more: the log is the only place left for the outcome.
+            match tell.send(travel.await) {
+                Ok(()) => {}
+                Err(Ok(_)) => {
+                    tracing::info!(operation = O::META.name, "done after its caller left");
+                }
+                Err(Err(failure)) => tracing::warn!(
+                    operation = O::META.name,
+                    error = %failure.error,
+                    outcome_unknown = failure.outcome_unknown(),
+                    "failed after its caller left"
+                ),
+            }
+        };
+        self.tasks.spawn(detached.in_current_span());
+        told.await.unwrap_or_else(|_| Err(lost_task::<O>()))
+    }
+}
+
+/// The task died, which only a defect of ours can cause; the write may have gone out.
+fn lost_task<O: Operation>() -> Failure {
+    Failure {
+        vendor: O::Vendor::NAME,
+        operation: O::META.name,
+        replay: O::META.replay,
+        error: Error::Lost {
+            cause: "the gateway failed while it waited for the answer".to_owned(),
+        },
+        sent: 0,
+        in_doubt: true,
+        was_in_doubt: false,
+        budget_spent: false,
+    }
+}
+
+/// Sends one login request below a base URL, for a vendor's `Credentials`.
+#[derive(Clone)]
+pub struct LoginTransport {
+    stack: Stack,
+}
+
+impl LoginTransport {
+    pub fn new(kit: &Kit, base: &Url) -> Self {
+        LoginTransport {
+            stack: stack::login_stack(kit, base),
+        }
+    }
+
+    /// The answer as it came: what it means is for the vendor's own rules to say.
+    pub async fn send(&self, meta: &'static Meta, request: Request<Bytes>) -> Result<Reply, Error> {
+        let call = Call {
+            meta,
+            request,
+            deadline: Instant::now() + LOGIN_DEADLINE,
+            caller_repeats: false,
+            progress: Progress::default(),
+        };
+        self.stack.clone().oneshot(call).await
+    }
+}

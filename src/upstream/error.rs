@@ -1,0 +1,287 @@
+//! How a call to a vendor can fail: the one error of the vendor stack.
+//!
+//! Layers pass it on unchanged. Two exhaustive matches read it: [`Error::kind`], on which the
+//! retry decision rests, and the gRPC status table in `grpc::status`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::operation::Replay;
+
+/// How one attempt, or the call as a whole, failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// DNS, connect or TLS failed, or the stream was refused: the vendor read nothing.
+    #[error("the vendor could not be reached: {cause}")]
+    NeverSent { cause: String },
+
+    /// The connection broke after the request had begun to go out.
+    #[error("the connection to the vendor was lost: {cause}")]
+    Lost { cause: String },
+
+    /// No whole answer within the attempt's time, after the request had begun to go out.
+    #[error("the vendor did not answer within {after:?}")]
+    TimedOut { after: Duration },
+
+    /// 408, 502, 503 or 504 without a word on whether the request was done.
+    #[error("the vendor or a proxy in front of it answered HTTP {}", status.as_u16())]
+    Bare { status: StatusCode },
+
+    /// 429: refused for its rate.
+    #[error("the vendor limits the rate (HTTP 429)")]
+    Throttled { retry_after: Option<Duration> },
+
+    /// 503 with Retry-After: a definite "not now".
+    #[error("the vendor is busy (HTTP 503) and asked to come again after {retry_after:?}")]
+    Busy { retry_after: Duration },
+
+    /// The vendor refused the gateway's credentials, before doing anything.
+    #[error("the vendor refused the gateway's credentials: {0}")]
+    CredentialRefused(Answer),
+
+    /// The vendor understood and said no.
+    #[error("the vendor refused the request: {answer}")]
+    Refused { meaning: Refusal, answer: Answer },
+
+    /// A whole answer that makes no sense.
+    #[error("the vendor's answer could not be read: {cause}")]
+    Unreadable {
+        status: Option<StatusCode>,
+        cause: String,
+    },
+
+    /// No token could be had, so nothing was sent in this attempt.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+
+    /// The call's deadline ran out.
+    #[error("the deadline ran out")]
+    Deadline,
+
+    /// Too many calls wait for this vendor already.
+    #[error("too many calls are waiting for this vendor")]
+    QueueFull,
+
+    /// A defect of ours: the request could not be built.
+    #[error("the request to the vendor could not be built: {cause}")]
+    Unbuildable { cause: String },
+}
+
+/// What a vendor's no means, in terms that every vendor shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request itself is wrong.
+    Invalid,
+    /// The state does not allow it.
+    State,
+    /// This account may not do it.
+    Denied,
+    NotFound,
+    AlreadyExists,
+    /// Something else changed at the same time.
+    Conflict,
+    TooLarge,
+    /// The address is wrong: path or method unknown.
+    Misconfigured,
+    /// Something in front of the vendor judged the request malicious.
+    Blocked,
+    /// The vendor began and cannot tell how it ended.
+    Unfinished,
+    /// The gateway's login is not enough, and a fresh one would not cure it.
+    Credentials,
+    /// The vendor failed, or answered something that has no row of its own.
+    Failed,
+}
+
+/// What is known of a refusing answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// The vendor's own result code, where the answer had one.
+    pub code: Option<String>,
+    /// The vendor's words; redacted and cut before they leave the stack.
+    pub text: String,
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HTTP {}", self.status.as_u16())?;
+        if let Some(code) = &self.code {
+            write!(f, ", code {code}")?;
+        }
+        if !self.text.is_empty() {
+            write!(f, ": {}", self.text)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a login gave no token.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoginError {
+    /// The vendor refused the credentials.
+    #[error("the vendor refused the gateway's login: {0}")]
+    Refused(Answer),
+
+    /// The vendor took the login, and then refused what it had just issued.
+    #[error("the vendor refused a login that it had just granted")]
+    Useless,
+
+    /// The secret could not be read from its file.
+    #[error("the gateway cannot read its secret: {cause}")]
+    Secret { cause: String },
+
+    /// No answer that means anything: 5xx, timeout, no connection.
+    #[error("the gateway could not log in to the vendor: {cause}")]
+    Unavailable {
+        cause: String,
+        status: Option<StatusCode>,
+        /// Whether the vendor's rules allow to try at once again.
+        repeatable: bool,
+    },
+
+    /// The vendor limits the rate of logins.
+    #[error("the vendor limits the rate of logins")]
+    Throttled { retry_after: Option<Duration> },
+
+    /// An answer without the token that it should hold.
+    #[error("the vendor's answer to the login could not be read: {cause}")]
+    Unreadable { cause: String },
+}
+
+/// How a failure bears on sending again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The vendor read nothing.
+    NeverSent,
+    /// Refused for the credentials: cured by one fresh login.
+    CredentialRefused,
+    /// Refused for now: may be sent again after a wait.
+    ToldToWait(Option<Duration>),
+    /// It may or may not have happened.
+    Ambiguous,
+    /// Sending again would not change the answer.
+    Final,
+}
+
+/// A failed call with what its journey tells: what the status table needs.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub vendor: &'static str,
+    pub operation: &'static str,
+    pub replay: Replay,
+    pub error: Error,
+    /// Requests sent to the vendor for this call.
+    pub sent: u32,
+    /// A request is, or may be, at the vendor with its outcome unknown.
+    pub in_doubt: bool,
+    /// An attempt before the last ended with its outcome unknown.
+    pub was_in_doubt: bool,
+    /// The retry budget was spent: callers should not repeat either.
+    pub budget_spent: bool,
+}
+
+impl Error {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::NeverSent { .. } => Kind::NeverSent,
+            Error::Lost { .. } | Error::TimedOut { .. } | Error::Bare { .. } => Kind::Ambiguous,
+            Error::Throttled { retry_after } => Kind::ToldToWait(*retry_after),
+            Error::Busy { retry_after } => Kind::ToldToWait(Some(*retry_after)),
+            Error::CredentialRefused(_) => Kind::CredentialRefused,
+            // A login that was not made sent nothing of the call itself.
+            Error::Login(LoginError::Unavailable { repeatable, .. }) if *repeatable => {
+                Kind::NeverSent
+            }
+            Error::Login(LoginError::Throttled { retry_after }) => Kind::ToldToWait(*retry_after),
+            Error::Login(
+                LoginError::Unavailable { .. }
+                | LoginError::Refused(_)
+                | LoginError::Useless
+                | LoginError::Secret { .. }
+                | LoginError::Unreadable { .. },
+            )
+            | Error::Refused { .. }
+            | Error::Unreadable { .. }
+            | Error::Deadline
+            | Error::QueueFull
+            | Error::Unbuildable { .. } => Kind::Final,
+        }
+    }
+
+    /// A word of fixed choice for metrics and spans (`error.type`).
+    pub fn label(&self) -> &'static str {
+        match self {
+            Error::NeverSent { .. } => "never_sent",
+            Error::Lost { .. } => "lost",
+            Error::TimedOut { .. } => "timeout",
+            Error::Bare { .. } => "unavailable",
+            Error::Throttled { .. } => "throttled",
+            Error::Busy { .. } => "busy",
+            Error::CredentialRefused(_) => "credential_refused",
+            Error::Refused { .. } => "refused",
+            Error::Unreadable { .. } => "unreadable",
+            Error::Login(_) => "login",
+            Error::Deadline => "deadline",
+            Error::QueueFull => "queue_full",
+            Error::Unbuildable { .. } => "unbuildable",
+        }
+    }
+
+    /// The HTTP status behind the failure, where the vendor answered at all.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Error::Bare { status } => Some(*status),
+            Error::Throttled { .. } | Error::Login(LoginError::Throttled { .. }) => {
+                Some(StatusCode::TOO_MANY_REQUESTS)
+            }
+            Error::Busy { .. } => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => Some(answer.status),
+            Error::Login(LoginError::Refused(answer)) => Some(answer.status),
+            Error::Unreadable { status, .. } => *status,
+            Error::Login(LoginError::Unavailable { status, .. }) => *status,
+            Error::Login(
+                LoginError::Useless | LoginError::Secret { .. } | LoginError::Unreadable { .. },
+            )
+            | Error::NeverSent { .. }
+            | Error::Lost { .. }
+            | Error::TimedOut { .. }
+            | Error::Deadline
+            | Error::QueueFull
+            | Error::Unbuildable { .. } => None,
+        }
+    }
+
+    /// The vendor's own result code, where the answer had one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::CredentialRefused(answer)
+            | Error::Refused { answer, .. }
+            | Error::Login(LoginError::Refused(answer)) => answer.code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The vendor's words in the error, for redaction.
+    pub(super) fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => {
+                Some(&mut answer.text)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Failure {
+    /// Whether a write that must not happen twice may have happened.
+    pub fn outcome_unknown(&self) -> bool {
+        self.replay == Replay::Once
+            && match &self.error {
+                Error::Deadline => self.in_doubt,
+                Error::Unreadable { .. } => true,
+                error => error.kind() == Kind::Ambiguous,
+            }
+    }
+}

@@ -1,0 +1,149 @@
+//! Turns answers into yes or no, below every layer that looks at errors.
+
+use std::marker::PhantomData;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use tower::{Layer, Service};
+
+use super::backoff::retry_after;
+use super::error::{Answer, Error, Refusal};
+use super::operation::{Call, Meta, Reply, Vendor};
+use super::redact::Redactor;
+
+/// Applies a vendor's `judge`, and takes everything secret out of what it quotes.
+pub(super) struct JudgeLayer<V>(PhantomData<V>);
+
+pub(super) struct Judge<S, V> {
+    inner: S,
+    vendor: PhantomData<V>,
+}
+
+impl<V> JudgeLayer<V> {
+    pub(super) fn new() -> Self {
+        JudgeLayer(PhantomData)
+    }
+}
+
+impl<S: Clone, V> Clone for Judge<S, V> {
+    fn clone(&self) -> Self {
+        Judge {
+            inner: self.inner.clone(),
+            vendor: PhantomData,
+        }
+    }
+}
+
+impl<S, V> Layer<S> for JudgeLayer<V> {
+    type Service = Judge<S, V>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Judge {
+            inner,
+            vendor: PhantomData,
+        }
+    }
+}
+
+impl<S, V> Service<Call> for Judge<S, V>
+where
+    V: Vendor,
+    S: Service<Call, Response = Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let meta = call.meta;
+        // A shallow copy: the body is shared.
+        let request = call.request.clone();
+        let answer = self.inner.call(call);
+        Box::pin(async move {
+            let mut result = V::judge(meta, answer.await?);
+            if let Some(text) = result.as_mut().err().and_then(Error::text_mut) {
+                *text = Redactor::of(&request).clean(text);
+            }
+            result
+        })
+    }
+}
+
+/// What an HTTP status means where the vendor's own envelope says nothing: `None` for 2xx.
+///
+/// `text` are the vendor's words, as far as it gave any.
+pub fn by_status(meta: &Meta, reply: &Reply, code: Option<String>, text: String) -> Option<Error> {
+    let meaning = match reply.status {
+        status if status.is_success() => return None,
+        StatusCode::TOO_MANY_REQUESTS => {
+            return Some(Error::Throttled {
+                retry_after: retry_after(&reply.headers),
+            });
+        }
+        StatusCode::SERVICE_UNAVAILABLE => return Some(unavailable(reply)),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            return Some(Error::Bare {
+                status: reply.status,
+            });
+        }
+        StatusCode::UNAUTHORIZED => {
+            return Some(Error::CredentialRefused(answer(reply, code, text)));
+        }
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Refusal::Invalid,
+        StatusCode::FORBIDDEN if is_html(reply) => Refusal::Blocked,
+        StatusCode::FORBIDDEN => Refusal::Denied,
+        StatusCode::NOT_FOUND => Refusal::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Refusal::Misconfigured,
+        StatusCode::CONFLICT if meta.creates => Refusal::AlreadyExists,
+        StatusCode::CONFLICT => Refusal::Conflict,
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+        StatusCode::IM_A_TEAPOT => Refusal::Blocked,
+        _ => Refusal::Failed,
+    };
+    Some(Error::Refused {
+        meaning,
+        answer: answer(reply, code, text),
+    })
+}
+
+fn unavailable(reply: &Reply) -> Error {
+    match retry_after(&reply.headers) {
+        Some(retry_after) => Error::Busy { retry_after },
+        None => Error::Bare {
+            status: reply.status,
+        },
+    }
+}
+
+pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
+    Answer {
+        status: reply.status,
+        code,
+        text,
+    }
+}
+
+/// Whether the answer is a page for people: it comes from something in front of the vendor.
+pub fn is_html(reply: &Reply) -> bool {
+    let declared = reply
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
+    declared || reply.body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The first line of an answer that is not JSON, for the error; pages are only named.
+pub fn plain_text(reply: &Reply) -> String {
+    if is_html(reply) {
+        return "an HTML page".to_owned();
+    }
+    let text = String::from_utf8_lossy(&reply.body);
+    text.trim().lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,54 @@
+//! What the kit tells about itself; the telemetry implements it.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::operation::Meta;
+
+/// Told of everything that an operator counts. Every method must be cheap: all run on the hot path.
+pub trait Observer: Send + Sync + 'static {
+    /// Adds the trace context of the current span to a request on its way out.
+    fn inject(&self, headers: &mut HeaderMap);
+
+    /// An attempt, or a login, ended.
+    fn attempt(&self, attempt: &Attempt<'_>);
+
+    /// A call is sent again, for this reason.
+    fn retry(&self, vendor: &'static str, reason: &'static str);
+
+    /// A login ended.
+    fn login(&self, vendor: &'static str, account: &str, result: &'static str);
+}
+
+/// One request and how it ended.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    pub vendor: &'static str,
+    pub meta: &'static Meta,
+    pub server: &'a Server,
+    pub status: Option<u16>,
+    /// `None` when the vendor accepted.
+    pub error: Option<&'static str>,
+    pub duration: Duration,
+}
+
+/// Where requests go, as telemetry names it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub address: String,
+    pub port: u16,
+    /// Scheme, authority and path prefix; a template is appended for `url.full`.
+    pub base: String,
+}
+
+/// Watches nothing: for tests.
+#[derive(Debug, Clone, Copy)]
+pub struct Blind;
+
+impl Observer for Blind {
+    fn inject(&self, _: &mut HeaderMap) {}
+    fn attempt(&self, _: &Attempt<'_>) {}
+    fn retry(&self, _: &'static str, _: &'static str) {}
+    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+}

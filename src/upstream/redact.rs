@@ -1,0 +1,220 @@
+//! Takes out of a vendor's words what a caller or a log must not see.
+//!
+//! Vendors echo what they were sent. So every value of our request, every credential it
+//! carried, and everything that looks like a number or a token goes; the rest is cut.
+
+use bytes::Bytes;
+use http::Request;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use super::auth::Signed;
+
+const MASK: &str = "***";
+
+/// How much of a vendor's text is passed on, in characters.
+const LONGEST: usize = 200;
+
+/// Runs of this many digits may be a telephone number or an id of a person.
+const DIGITS: usize = 5;
+
+/// Runs of this many characters without a blank may be a token.
+const TOKEN: usize = 24;
+
+/// Knows what one request held; by default nothing.
+#[derive(Default)]
+pub struct Redactor {
+    known: Vec<String>,
+}
+
+impl Redactor {
+    /// Collects the values of the request's JSON body and of its credentials.
+    pub fn of(request: &Request<Bytes>) -> Self {
+        let mut known = Vec::new();
+        if let Ok(body) = serde_json::from_slice(request.body()) {
+            collect(&body, &mut known);
+        }
+        for value in request.headers().values().filter(|v| v.is_sensitive()) {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            known.extend(text.split([' ', ';', '=']).map(str::to_owned));
+        }
+        if let Some(signed) = request.extensions().get::<Signed>() {
+            known.extend(signed.secrets().map(|s| s.expose_secret().to_owned()));
+        }
+        Redactor { known }.in_order()
+    }
+
+    /// The same, with secrets that the request holds in no form of its own.
+    #[must_use]
+    pub fn knowing(mut self, secrets: &[SecretString]) -> Self {
+        let plain = secrets
+            .iter()
+            .map(|secret| secret.expose_secret().to_owned());
+        self.known.extend(plain);
+        self.in_order()
+    }
+
+    /// Longest first, so that a value is not torn apart by a shorter one within it.
+    fn in_order(mut self) -> Self {
+        self.known.retain(|value| !value.is_empty());
+        self.known
+            .sort_by_key(|value| std::cmp::Reverse(value.len()));
+        self
+    }
+
+    /// The text without anything known or suspicious, on one line, cut.
+    pub fn clean(&self, text: &str) -> String {
+        let mut text: String = text
+            .chars()
+            .take(LONGEST * 8)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        for value in &self.known {
+            text = mask(&text, value);
+        }
+        let text = mask_runs(&text);
+        cut(text.trim(), LONGEST)
+    }
+}
+
+/// Every scalar of the body, but for the words of our own that are no data.
+fn collect(value: &Value, known: &mut Vec<String>) {
+    match value {
+        Value::String(text) => known.push(text.clone()),
+        Value::Number(number) => known.push(number.to_string()),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, known)),
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(key, _)| *key != "operationName")
+            .for_each(|(_, field)| collect(field, known)),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// Replaces `value`; one of a few characters only where it stands alone, else texts dissolve.
+fn mask(text: &str, value: &str) -> String {
+    let alone = value.chars().count() < 4;
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(value) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[value.len()..];
+        let joined = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let part = joined(
+            before
+                .chars()
+                .next_back()
+                .or_else(|| out.chars().next_back()),
+        ) || joined(after.chars().next());
+        out.push_str(before);
+        out.push_str(if alone && part { value } else { MASK });
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Masks long runs of digits, and long words that look like tokens.
+fn mask_runs(text: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || "+/=_-.~".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = |of: &dyn Fn(char) -> bool| rest.find(|c| !of(c)).unwrap_or(rest.len());
+        let length = if word(first) {
+            end(&word)
+        } else {
+            end(&|c| !word(c))
+        };
+        let (run, after) = rest.split_at(length);
+        out.push_str(&mask_run(run));
+        rest = after;
+    }
+    out
+}
+
+fn mask_run(run: &str) -> String {
+    let digits = run.chars().filter(char::is_ascii_digit).count();
+    let token = run.len() >= TOKEN && digits > 0;
+    if token || digits >= DIGITS {
+        MASK.to_owned()
+    } else {
+        run.to_owned()
+    }
+}
+
+/// At most `longest` characters, marked where it was cut.
+pub fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", &text[..at]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn redactor(body: &str) -> Redactor {
+        let request = Request::builder()
+            .body(Bytes::copy_from_slice(body.as_bytes()))
+            .unwrap();
+        Redactor::of(&request)
+    }
+
+    #[test]
+    fn what_was_sent_does_not_come_back() {
+        let redactor = redactor(
+            r#"{"operationName":"AttachUserData","userData":{"Name":"Alice Doe","Age":47,"X":"a"}}"#,
+        );
+        assert_eq!(
+            redactor.clean("AttachUserData failed: value Alice Doe of 47 is a bad value"),
+            "AttachUserData failed: value *** of *** is *** bad value"
+        );
+    }
+
+    #[test]
+    fn numbers_and_tokens_go_words_stay() {
+        let redactor = redactor("");
+        assert_eq!(
+            redactor.clean("call +4915112345678 with eyJhbGciOiJIUzI1NiJ9.e30.abc failed, code 12"),
+            "call *** with *** failed, code 12"
+        );
+        assert_eq!(
+            redactor.clean("Missing or invalid Csrf token"),
+            "Missing or invalid Csrf token"
+        );
+        assert_eq!(redactor.clean("号码 13912345678 无效"), "号码 *** 无效");
+    }
+
+    #[test]
+    fn credentials_in_headers_are_known() {
+        let mut value = http::HeaderValue::from_static("Bearer shorty");
+        value.set_sensitive(true);
+        let request = Request::builder()
+            .header("authorization", value)
+            .body(Bytes::new())
+            .unwrap();
+        assert_eq!(
+            Redactor::of(&request).clean("token shorty is illegal"),
+            "token *** is illegal"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_survives(value in "[a-zA-Z0-9]{4,40}", before in "[ a-z]{0,20}", after in "[ a-z]{0,20}") {
+            let body = serde_json::json!({"userData": {"k": value.clone()}}).to_string();
+            let clean = redactor(&body).clean(&format!("{before}{value}{after}"));
+            prop_assert!(!clean.contains(&value));
+        }
+
+        #[test]
+        fn always_short_and_on_one_line(text in ".{0,3000}") {
+            let clean = redactor("{}").clean(&text);
+            prop_assert!(clean.chars().count() <= LONGEST + 1);
+            prop_assert!(!clean.contains(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The two stacks that requests to vendors go through, read top to bottom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower::ServiceBuilder;
+use tower::retry::RetryLayer;
+use tower::util::BoxCloneSyncService;
+use url::Url;
+
+use super::auth::{AuthLayer, Credentials};
+use super::error::Error;
+use super::judge::JudgeLayer;
+use super::limit::LimitLayer;
+use super::observer::Observer;
+use super::operation::{Call, Reply, Vendor};
+use super::retry::Policy;
+use super::settings::Settings;
+use super::timeout::{AttemptTimeoutLayer, DeadlineLayer};
+use super::token_cache::TokenCache;
+use super::trace::{AttemptSpanLayer, CallSpanLayer};
+use super::transport::{self, Connections};
+
+pub(super) type Stack = BoxCloneSyncService<Call, Reply, Error>;
+
+/// What all accounts of one vendor share.
+#[derive(Clone)]
+pub struct Kit {
+    pub(super) vendor: &'static str,
+    pub(super) connections: Connections,
+    pub(super) observer: Arc<dyn Observer>,
+    attempt: Duration,
+    policy: Policy,
+    limit: LimitLayer,
+}
+
+impl Kit {
+    pub fn new(
+        vendor: &'static str,
+        settings: &Settings,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, transport::TransportError> {
+        Ok(Kit {
+            vendor,
+            connections: Connections::new(settings)?,
+            attempt: settings.timeout.attempt,
+            policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
+            limit: LimitLayer::new(&settings.limit),
+            observer,
+        })
+    }
+
+    fn attempt_span(&self, base: &Url) -> AttemptSpanLayer {
+        AttemptSpanLayer {
+            vendor: self.vendor,
+            server: Arc::new(transport::server(base)),
+            observer: Arc::clone(&self.observer),
+        }
+    }
+}
+
+/// THE VENDOR STACK: what a call of one account goes through, outermost first.
+pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
+    kit: &Kit,
+    account: &str,
+    base: &Url,
+    tokens: TokenCache<C>,
+) -> Stack {
+    ServiceBuilder::new()
+        // Erases the type below, so that nothing else has to name it.
+        .layer(BoxCloneSyncService::layer())
+        // Outermost, so that waiting, sleeping and repeating show within it.
+        .layer(CallSpanLayer {
+            vendor: kit.vendor,
+            account: account.into(),
+        })
+        // Above the retries: the deadline bounds tokens, sleeps and all attempts together.
+        .layer(DeadlineLayer)
+        // The only place that sends again.
+        .layer(RetryLayer::new(kit.policy.clone()))
+        // Below the retries: a call that sleeps holds no place.
+        .layer(kit.limit.clone())
+        // Below the retries: every attempt takes the token that is current then.
+        .layer(AuthLayer::new(tokens))
+        // Around what goes over the wire, and nothing else.
+        .layer(kit.attempt_span(base))
+        // One slow answer must not take the time of the attempts after it.
+        .layer(AttemptTimeoutLayer::new(kit.attempt))
+        // Below all that look at errors: a 200 can be a no.
+        .layer(JudgeLayer::<V>::new())
+        .service(kit.connections.to(base))
+}
+
+/// The stack for logins: no retry, no limit, no credentials; answers come back unjudged.
+pub(super) fn login_stack(kit: &Kit, base: &Url) -> Stack {
+    ServiceBuilder::new()
+        .layer(BoxCloneSyncService::layer())
+        // A login is a request on the wire like any other.
+        .layer(kit.attempt_span(base))
+        // Bounds the login, as those who wait for it are bounded by their own deadlines only.
+        .layer(AttemptTimeoutLayer::new(kit.attempt))
+        .service(kit.connections.to(base))
+}

@@ -1,0 +1,125 @@
+//! Two bounds on time: the call's deadline, and the time of a single attempt.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tower::{Layer, Service};
+
+use super::error::{Error, Kind};
+use super::operation::{Call, Reply};
+
+/// Ends a call at its deadline, whatever it is doing: waiting for a token, sleeping, sending.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeadlineLayer;
+
+#[derive(Debug, Clone)]
+pub(super) struct DeadlineService<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = DeadlineService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DeadlineService { inner }
+    }
+}
+
+impl<S> Service<Call> for DeadlineService<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let deadline = call.deadline;
+        let travel = self.inner.call(call);
+        Box::pin(async move {
+            tokio::time::timeout_at(deadline, travel)
+                .await
+                .unwrap_or(Err(Error::Deadline))
+        })
+    }
+}
+
+/// Bounds one attempt by its own time and by what is left of the deadline.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptTimeoutLayer {
+    attempt: Duration,
+}
+
+impl AttemptTimeoutLayer {
+    pub(super) fn new(attempt: Duration) -> Self {
+        AttemptTimeoutLayer { attempt }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct AttemptTimeout<S> {
+    inner: S,
+    attempt: Duration,
+}
+
+impl<S> Layer<S> for AttemptTimeoutLayer {
+    type Service = AttemptTimeout<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AttemptTimeout {
+            inner,
+            attempt: self.attempt,
+        }
+    }
+}
+
+impl<S> Service<Call> for AttemptTimeout<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let remaining = call.remaining();
+        let limit = self.attempt.min(remaining);
+        let progress = call.progress.clone();
+        progress.next_attempt();
+        let attempt = self.inner.call(call);
+        Box::pin(async move {
+            let result = match tokio::time::timeout(limit, attempt).await {
+                Ok(result) => result,
+                // The deadline is what ended it: one more attempt could not do better.
+                Err(_) if limit == remaining => Err(Error::Deadline),
+                Err(_) if progress.in_doubt() => Err(Error::TimedOut { after: limit }),
+                Err(_) => Err(Error::NeverSent {
+                    cause: format!("no connection within {limit:?}"),
+                }),
+            };
+            if !leaves_doubt(&result) {
+                progress.settle();
+            }
+            result
+        })
+    }
+}
+
+fn leaves_doubt(result: &Result<Reply, Error>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(Error::Deadline) => true,
+        Err(error) => error.kind() == Kind::Ambiguous,
+    }
+}

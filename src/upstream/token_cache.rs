@@ -1,0 +1,339 @@
+//! Holds one account's token: fetched when first wanted, refreshed before it ends, by one
+//! login however many wait.
+//!
+//! ```text
+//! granted ---------- half of life ---------- margin ----- end of life
+//!    used as it is  |  used, and refreshed  |  all wait  |  never used
+//!                   |  in the background    |  for one   |
+//! ```
+//!
+//! A failed refresh never throws away a token that is still good. A refused login is
+//! remembered for some seconds, so that no storm of logins locks the account.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, Request};
+use rand::Rng;
+use secrecy::SecretString;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::auth::{Credentials, Token};
+use super::error::LoginError;
+use super::observer::Observer;
+use super::secret;
+
+/// How long a refused login is taken for an answer.
+const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// No token is used for the last part of its life: clocks and networks are not exact.
+const LONGEST_MARGIN: Duration = Duration::from_secs(60);
+
+/// The longest pause between background refreshes that fail.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How many granted logins in a row may be refused on first use before it counts as a refusal.
+const USELESS_GRANTS: u32 = 2;
+
+pub(super) struct TokenCache<C: Credentials>(Arc<Inner<C>>);
+
+impl<C: Credentials> Clone for TokenCache<C> {
+    fn clone(&self) -> Self {
+        TokenCache(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<C: Credentials> {
+    vendor: &'static str,
+    account: String,
+    credentials: C,
+    observer: Arc<dyn Observer>,
+    /// Read without a lock by every attempt.
+    current: ArcSwapOption<Lease<C::Token>>,
+    state: Mutex<State<C::Token>>,
+}
+
+struct State<T> {
+    flight: Option<Flight<T>>,
+    refusal: Option<Refusal>,
+    /// No background refresh before this, after one that failed.
+    pause_until: Option<Instant>,
+    /// Granted logins in a row of which not one was ever accepted.
+    useless: u32,
+}
+
+type Landing<T> = Result<Arc<Lease<T>>, LoginError>;
+type Flight<T> = watch::Receiver<Option<Landing<T>>>;
+
+struct Refusal {
+    until: Instant,
+    version: secret::Version,
+    error: LoginError,
+}
+
+/// A token in use. Its identity is its address: that is how a refused one is told from its
+/// successor.
+pub(super) struct Lease<T> {
+    token: T,
+    version: secret::Version,
+    refresh_at: Option<Instant>,
+    wait_at: Option<Instant>,
+    ends_at: Option<Instant>,
+    life: Option<Duration>,
+    accepted: AtomicBool,
+}
+
+impl<T> Lease<T> {
+    fn new(token: T, life: Option<Duration>, from: Instant, version: secret::Version) -> Self {
+        let margin = |life: Duration| LONGEST_MARGIN.min(life / 10);
+        Lease {
+            token,
+            version,
+            refresh_at: life.map(|life| from + life / 2),
+            wait_at: life.map(|life| from + life - margin(life)),
+            ends_at: life.map(|life| from + life),
+            life,
+            accepted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn token(&self) -> &T {
+        &self.token
+    }
+
+    /// The vendor took it at least once.
+    pub(super) fn mark_accepted(&self) {
+        if !self.accepted.load(Ordering::Relaxed) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn past(moment: Option<Instant>, now: Instant) -> bool {
+        moment.is_some_and(|moment| now >= moment)
+    }
+}
+
+impl<T: Token> Token for Lease<T> {
+    fn sign(&self, request: &mut Request<bytes::Bytes>) {
+        self.token.sign(request);
+    }
+
+    fn answered(&self, headers: &HeaderMap) {
+        self.token.answered(headers);
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        self.token.secrets()
+    }
+}
+
+impl<C: Credentials> TokenCache<C> {
+    pub(super) fn new(
+        vendor: &'static str,
+        account: String,
+        credentials: C,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        TokenCache(Arc::new(Inner {
+            vendor,
+            account,
+            credentials,
+            observer,
+            current: ArcSwapOption::empty(),
+            state: Mutex::new(State {
+                flight: None,
+                refusal: None,
+                pause_until: None,
+                useless: 0,
+            }),
+        }))
+    }
+
+    /// A token that may be used now; logs in when there is none.
+    pub(super) async fn get(&self) -> Landing<C::Token> {
+        let now = Instant::now();
+        let current = self.0.current.load_full();
+        match current {
+            Some(lease) if !Lease::<C::Token>::past(lease.wait_at, now) => {
+                if self.is_due(&lease, now) {
+                    self.refresh_in_background(now);
+                }
+                Ok(lease)
+            }
+            Some(old) => match self.land().await {
+                // The last part of its life is for the case that no new one can be had.
+                Err(_) if !Lease::<C::Token>::past(old.ends_at, Instant::now()) => Ok(old),
+                landing => landing,
+            },
+            None => self.land().await,
+        }
+    }
+
+    /// Logs in anew whatever is cached, and says how it went.
+    pub(super) async fn login(&self) -> Result<(), LoginError> {
+        self.land().await.map(drop)
+    }
+
+    /// Throws a refused token away, unless a newer one took its place already.
+    pub(super) fn invalidate(&self, refused: &Arc<Lease<C::Token>>) {
+        let mut state = self.state();
+        let current = self.0.current.load();
+        if !current
+            .as_ref()
+            .is_some_and(|lease| Arc::ptr_eq(lease, refused))
+        {
+            return;
+        }
+        self.0.current.store(None);
+        if refused.accepted.load(Ordering::Relaxed) {
+            state.useless = 0;
+            return;
+        }
+        state.useless += 1;
+        if state.useless >= USELESS_GRANTS {
+            state.refusal = Some(Refusal {
+                until: Instant::now() + REFUSAL_REMEMBERED,
+                version: refused.version,
+                error: LoginError::Useless,
+            });
+        }
+    }
+
+    fn is_due(&self, lease: &Lease<C::Token>, now: Instant) -> bool {
+        Lease::<C::Token>::past(lease.refresh_at, now)
+            || self.0.credentials.version() != lease.version
+    }
+
+    fn refresh_in_background(&self, now: Instant) {
+        let mut state = self.state();
+        let paused = state.pause_until.is_some_and(|until| now < until);
+        if !paused && state.flight.is_none() && self.remembered(&mut state).is_none() {
+            self.take_off(&mut state);
+        }
+    }
+
+    /// Waits for the login under way, or starts one.
+    async fn land(&self) -> Landing<C::Token> {
+        let mut flight = {
+            let mut state = self.state();
+            if let Some(error) = self.remembered(&mut state) {
+                return Err(error);
+            }
+            match &state.flight {
+                Some(flight) => flight.clone(),
+                None => self.take_off(&mut state),
+            }
+        };
+        let landed = flight.wait_for(Option::is_some).await;
+        match landed.as_deref() {
+            Ok(Some(landing)) => landing.clone(),
+            Ok(None) | Err(_) => Err(LoginError::Unavailable {
+                cause: "the login was abandoned".to_owned(),
+                status: None,
+                repeatable: true,
+            }),
+        }
+    }
+
+    /// A refusal that still holds; one of an older secret does not.
+    fn remembered(&self, state: &mut State<C::Token>) -> Option<LoginError> {
+        let refusal = state.refusal.as_ref()?;
+        if Instant::now() < refusal.until && refusal.version == self.0.credentials.version() {
+            return Some(refusal.error.clone());
+        }
+        state.refusal = None;
+        None
+    }
+
+    /// Logs in, in a task of its own: who waits may leave without harm to the others.
+    fn take_off(&self, state: &mut State<C::Token>) -> Flight<C::Token> {
+        let (landed, flight) = watch::channel(None);
+        state.flight = Some(flight.clone());
+        let cache = self.clone();
+        let span = tracing::info_span!(
+            "login",
+            vendor = self.0.vendor,
+            account = self.0.account.as_str()
+        );
+        tokio::spawn(
+            async move {
+                // Taken down on every way out, so that a panic cannot keep others waiting.
+                let _ended = FlightEnded(&cache);
+                let from = Instant::now();
+                let version = cache.0.credentials.version();
+                let result = cache.0.credentials.fetch().await;
+                let landing = result
+                    .map(|grant| Arc::new(Lease::new(grant.token, grant.life, from, version)));
+                cache.settle(&landing, version);
+                landed.send_replace(Some(landing));
+            }
+            .instrument(span),
+        );
+        flight
+    }
+
+    fn settle(&self, landing: &Landing<C::Token>, version: secret::Version) {
+        let mut state = self.state();
+        let now = Instant::now();
+        match landing {
+            Ok(lease) => {
+                self.0.current.store(Some(Arc::clone(lease)));
+                state.pause_until = None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "login failed");
+                state.pause_until = Some(now + self.pause());
+                if matches!(error, LoginError::Refused(_)) {
+                    state.refusal = Some(Refusal {
+                        until: now + REFUSAL_REMEMBERED,
+                        version,
+                        error: error.clone(),
+                    });
+                }
+            }
+        }
+        drop(state);
+        let result = landing.as_ref().map_or_else(LoginError::label, |_| "ok");
+        self.0
+            .observer
+            .login(self.0.vendor, &self.0.account, result);
+    }
+
+    /// A tenth of the token's life, at most half a minute, not the same for everybody.
+    fn pause(&self) -> Duration {
+        let current = self.0.current.load();
+        let life = current.as_ref().and_then(|lease| lease.life);
+        let pause = life.map_or(LONGEST_PAUSE, |life| LONGEST_PAUSE.min(life / 10));
+        rand::rng().random_range(pause / 2..=pause)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C::Token>> {
+        // Nothing panics while holding it, and its parts are valid one by one.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct FlightEnded<'a, C: Credentials>(&'a TokenCache<C>);
+
+impl<C: Credentials> Drop for FlightEnded<'_, C> {
+    fn drop(&mut self) {
+        self.0.state().flight = None;
+    }
+}
+
+impl LoginError {
+    /// A word of fixed choice for metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            LoginError::Refused(_) | LoginError::Useless => "refused",
+            LoginError::Secret { .. } => "secret",
+            LoginError::Unavailable { .. } => "unavailable",
+            LoginError::Throttled { .. } => "throttled",
+            LoginError::Unreadable { .. } => "unreadable",
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The leaf: one request on the wire and one whole answer. The only file that names reqwest.
+//!
+//! It repeats nothing, follows no redirect, and reads no more than the cap.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http_body::{Body, Frame, SizeHint};
+use reqwest::{NoProxy, Proxy, Url, redirect, retry, tls};
+use tower::Service;
+
+use super::error::Error;
+use super::observer::Server;
+use super::operation::{Call, Progress, Reply};
+use super::settings::{Settings, Tls};
+
+/// Shorter than the keep-alive of the vendors' servers, so that they do not hang up first.
+const POOL_IDLE: Duration = Duration::from_secs(15);
+
+/// Why a client for a vendor could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error("cannot read {path}: {source}")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{path} is not usable: {source}")]
+    Pem {
+        path: String,
+        source: reqwest::Error,
+    },
+    #[error("the HTTPS proxy of the environment is not usable: {0}")]
+    Proxy(reqwest::Error),
+    #[error("cannot set up the HTTP client: {0}")]
+    Client(reqwest::Error),
+}
+
+/// The connections to one vendor: pooled, and shared by its accounts.
+#[derive(Clone)]
+pub struct Connections {
+    client: reqwest::Client,
+    max_answer: u64,
+}
+
+impl Connections {
+    pub fn new(settings: &Settings) -> Result<Self, TransportError> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .referer(false)
+            .connect_timeout(settings.timeout.connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_nodelay(true)
+            .tls_version_min(tls::Version::TLS_1_2)
+            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+            // First none at all: HTTP_PROXY must never see credentials in clear.
+            .no_proxy();
+        if let Some(proxy) = https_proxy()? {
+            builder = builder.proxy(proxy);
+        }
+        let client = with_tls(builder, &settings.tls)?
+            .build()
+            .map_err(TransportError::Client)?;
+        Ok(Connections {
+            client,
+            max_answer: settings.max_answer,
+        })
+    }
+
+    /// The leaf service for requests below `base`.
+    pub(super) fn to(&self, base: &Url) -> Transport {
+        Transport {
+            connections: self.clone(),
+            base: base.as_str().trim_end_matches('/').into(),
+        }
+    }
+}
+
+/// Where requests below `base` go, for telemetry.
+pub(super) fn server(base: &Url) -> Server {
+    Server {
+        address: base.host_str().unwrap_or_default().to_owned(),
+        port: base.port_or_known_default().unwrap_or_default(),
+        base: base.as_str().trim_end_matches('/').to_owned(),
+    }
+}
+
+fn https_proxy() -> Result<Option<Proxy>, TransportError> {
+    let named = ["HTTPS_PROXY", "https_proxy"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty());
+    named
+        .map(|address| {
+            Proxy::https(address)
+                .map(|proxy| proxy.no_proxy(NoProxy::from_env()))
+                .map_err(TransportError::Proxy)
+        })
+        .transpose()
+}
+
+fn with_tls(
+    mut builder: reqwest::ClientBuilder,
+    settings: &Tls,
+) -> Result<reqwest::ClientBuilder, TransportError> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|source| TransportError::File {
+            path: path.display().to_string(),
+            source,
+        })
+    };
+    let pem = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        move |source| TransportError::Pem { path, source }
+    };
+    if let Some(path) = &settings.ca_file {
+        let bundle = reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(pem(path))?;
+        builder = builder.tls_certs_merge(bundle);
+    }
+    if let (Some(cert), Some(key)) = (&settings.client_cert_file, &settings.client_key_file) {
+        let both = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
+        builder = builder.identity(reqwest::Identity::from_pem(&both).map_err(pem(cert))?);
+    }
+    Ok(builder)
+}
+
+#[derive(Clone)]
+pub(super) struct Transport {
+    connections: Connections,
+    base: std::sync::Arc<str>,
+}
+
+impl Service<Call> for Transport {
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // Admission is decided above, per vendor; the client itself is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let transport = self.clone();
+        Box::pin(async move { transport.send(call).await })
+    }
+}
+
+impl Transport {
+    async fn send(&self, call: Call) -> Result<Reply, Error> {
+        let Call {
+            request, progress, ..
+        } = call;
+        let signed = request.extensions().get::<super::auth::Signed>().cloned();
+        let request = self.outgoing(request, &progress)?;
+        let answer = self.connections.client.execute(request).await;
+        let mut response = answer.map_err(|error| failed(error, &progress))?;
+        if let Some(signed) = signed {
+            signed.answered(response.headers());
+        }
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let body = self.collect(response, &progress).await?;
+        Ok(Reply {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    fn outgoing(
+        &self,
+        request: http::Request<Bytes>,
+        progress: &Progress,
+    ) -> Result<reqwest::Request, Error> {
+        let (parts, body) = request.into_parts();
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let url =
+            Url::parse(&format!("{}{target}", self.base)).map_err(|error| Error::Unbuildable {
+                cause: error.to_string(),
+            })?;
+        let mut outgoing = reqwest::Request::new(parts.method, url);
+        *outgoing.headers_mut() = parts.headers;
+        if body.is_empty() {
+            // Nothing to watch go out; taken back when the connection was never made.
+            progress.mark_sent();
+        } else {
+            *outgoing.body_mut() = Some(reqwest::Body::wrap(Watched {
+                body: Some(body),
+                progress: progress.clone(),
+            }));
+        }
+        Ok(outgoing)
+    }
+
+    async fn collect(
+        &self,
+        mut response: reqwest::Response,
+        progress: &Progress,
+    ) -> Result<Bytes, Error> {
+        let status = response.status();
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| failed(error, progress))?
+        {
+            let whole = body.len() as u64 + chunk.len() as u64;
+            if whole > self.connections.max_answer {
+                return Err(Error::Unreadable {
+                    status: Some(status),
+                    cause: format!("it is larger than {} bytes", self.connections.max_answer),
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// A request body that tells when it is first read: the head has gone out by then, and not a
+/// byte before the connection stands.
+struct Watched {
+    body: Option<Bytes>,
+    progress: Progress,
+}
+
+impl Body for Watched {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let body = self.body.take();
+        if body.is_some() {
+            self.progress.mark_sent();
+        }
+        Poll::Ready(body.map(|body| Ok(Frame::data(body))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+    }
+}
+
+/// Sorts a failure by the one question that matters: may the vendor have read the request?
+fn failed(error: reqwest::Error, progress: &Progress) -> Error {
+    let status = error.status();
+    let error = error.without_url();
+    let cause = chain(&error);
+    if error.is_connect() || refused_stream(&error) {
+        if progress.in_doubt() {
+            progress.unmark_sent();
+        }
+        return Error::NeverSent { cause };
+    }
+    if error.is_builder() {
+        return Error::Unbuildable { cause };
+    }
+    if error.is_decode() && find::<hyper::Error>(&error).is_none() {
+        return Error::Unreadable { status, cause };
+    }
+    Error::Lost { cause }
+}
+
+/// The server said over HTTP/2 that it did not look at the request (RFC 9113, section 8.7).
+fn refused_stream(error: &reqwest::Error) -> bool {
+    find::<h2::Error>(error).is_some_and(|error| {
+        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .find_map(|error| error.downcast_ref::<E>())
+}
+
+/// The whole chain of causes in one line; the outermost is reqwest's and says little.
+fn chain(error: &reqwest::Error) -> String {
+    let causes: Vec<_> = std::iter::successors(error.source(), |&error| error.source())
+        .map(ToString::to_string)
+        .collect();
+    if causes.is_empty() {
+        error.to_string()
+    } else {
+        causes.join(": ")
+    }
+}

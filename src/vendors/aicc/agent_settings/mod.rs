@@ -1,0 +1,190 @@
+//! The service `contactcenter.v1.AgentSettings`.
+
+mod create;
+mod delete;
+mod get;
+mod update;
+
+use serde::Serialize;
+use tonic::{Request, Response, Status};
+
+use self::create::Create;
+use self::delete::Delete;
+use self::get::Get;
+use self::update::Update;
+use super::Aicc;
+use crate::grpc::inbound::{account_name, open};
+use crate::grpc::validate::Violations;
+use crate::pb::agent_settings_server::AgentSettings;
+use crate::pb::{
+    CallType, CreateAgentSettingsRequest, CreateAgentSettingsResponse, DeleteAgentSettingsRequest,
+    DeleteAgentSettingsResponse, GetAgentSettingsRequest, GetAgentSettingsResponse,
+    PersonalSettings, UpdateAgentSettingsRequest, UpdateAgentSettingsResponse,
+};
+use crate::upstream::client::{Client, Ticket};
+use crate::upstream::error::{Error, Failure};
+
+const LONGEST_ID: usize = 64;
+const MOST_NUMBERS: usize = 5;
+const LONGEST_NUMBER: usize = 15;
+
+/// The body of a query or a delete.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserId<'a> {
+    user_id: &'a str,
+}
+
+/// Checks requests, calls the vendor, words the answers.
+pub(super) struct Facade {
+    client: Client<Aicc>,
+}
+
+impl Facade {
+    pub(super) fn new(client: Client<Aicc>) -> Self {
+        Facade { client }
+    }
+
+    /// What every request is checked for.
+    fn violations(&self, account: &str, user_id: &str) -> Violations {
+        let mut violations = Violations::default();
+        violations.account(self.client.knows(account_name(account)));
+        violations.text("user_id", user_id, LONGEST_ID);
+        violations
+    }
+
+    /// Deletes; a refusal after an attempt of unknown outcome may mean that the attempt had
+    /// done it, so then the record is looked for.
+    async fn delete(&self, user_id: &str, ticket: Ticket) -> Result<String, Failure> {
+        let delete = Delete {
+            user_id: user_id.to_owned(),
+        };
+        let failure = match self.client.call(delete, ticket.clone()).await {
+            Ok(written) => return Ok(written.description),
+            Err(failure) => failure,
+        };
+        if !(failure.was_in_doubt && matches!(failure.error, Error::Refused { .. })) {
+            return Err(failure);
+        }
+        let query = Get(GetAgentSettingsRequest {
+            user_id: user_id.to_owned(),
+            ..Default::default()
+        });
+        match self.client.call(query, ticket).await {
+            Err(found) if found.is_not_found() => Ok(String::new()),
+            _ => Err(failure),
+        }
+    }
+}
+
+fn check_settings(settings: Option<&PersonalSettings>, violations: &mut Violations) {
+    let Some(settings) = settings else { return };
+    let known = CallType::try_from(settings.call_type).is_ok();
+    violations.check(known, "settings.call_type", "is not a value of CallType");
+    check_numbers(
+        "settings.caller_present",
+        &settings.caller_present,
+        violations,
+    );
+    check_numbers("settings.call_number", &settings.call_number, violations);
+    let defaults = [
+        (
+            "settings.call_number_default",
+            &settings.call_number_default,
+        ),
+        (
+            "settings.caller_present_default",
+            &settings.caller_present_default,
+        ),
+    ];
+    for (path, number) in defaults {
+        violations.at_most(path, number, LONGEST_NUMBER);
+    }
+}
+
+/// Too many numbers are named from the first that is too much.
+fn check_numbers(path: &str, numbers: &[String], violations: &mut Violations) {
+    for (index, number) in numbers.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if index >= MOST_NUMBERS {
+            violations.add(path.as_str(), "is beyond the 5 that the vendor takes");
+        }
+        violations.text(&path, number, LONGEST_NUMBER);
+        violations.check(!number.contains(','), &path, "must not contain a comma");
+    }
+}
+
+#[tonic::async_trait]
+impl AgentSettings for Facade {
+    async fn create_agent_settings(
+        &self,
+        request: Request<CreateAgentSettingsRequest>,
+    ) -> Result<Response<CreateAgentSettingsResponse>, Status> {
+        let (opened, request) = open(request)?;
+        let mut violations = self.violations(&request.account, &request.user_id);
+        check_settings(request.settings.as_ref(), &mut violations);
+        violations.finish()?;
+        let ticket = opened.ticket(&request.account);
+        let written = self.client.call(Create(request), ticket).await?;
+        Ok(Response::new(CreateAgentSettingsResponse {
+            id: written.id,
+            description: written.description,
+        }))
+    }
+
+    async fn get_agent_settings(
+        &self,
+        request: Request<GetAgentSettingsRequest>,
+    ) -> Result<Response<GetAgentSettingsResponse>, Status> {
+        let (opened, request) = open(request)?;
+        self.violations(&request.account, &request.user_id)
+            .finish()?;
+        let ticket = opened.ticket(&request.account);
+        let found = self.client.call(Get(request), ticket).await?;
+        Ok(Response::new(found))
+    }
+
+    async fn update_agent_settings(
+        &self,
+        request: Request<UpdateAgentSettingsRequest>,
+    ) -> Result<Response<UpdateAgentSettingsResponse>, Status> {
+        let (opened, request) = open(request)?;
+        let ticket = opened.ticket(&request.account);
+        let mut violations = self.violations(&request.account, &request.user_id);
+        violations.text("id", &request.id, LONGEST_ID);
+        check_settings(request.settings.as_ref(), &mut violations);
+        let update = Update(request);
+        update.check_mask(&mut violations);
+        violations.finish()?;
+        let written = self.client.call(update, ticket).await?;
+        Ok(Response::new(UpdateAgentSettingsResponse {
+            id: written.id,
+            description: written.description,
+        }))
+    }
+
+    async fn delete_agent_settings(
+        &self,
+        request: Request<DeleteAgentSettingsRequest>,
+    ) -> Result<Response<DeleteAgentSettingsResponse>, Status> {
+        let (opened, request) = open(request)?;
+        self.violations(&request.account, &request.user_id)
+            .finish()?;
+        let ticket = opened.ticket(&request.account);
+        let description = self.delete(&request.user_id, ticket).await?;
+        Ok(Response::new(DeleteAgentSettingsResponse { description }))
+    }
+}
+
+impl Failure {
+    fn is_not_found(&self) -> bool {
+        use crate::upstream::error::Refusal::NotFound;
+        matches!(
+            self.error,
+            Error::Refused {
+                meaning: NotFound,
+                ..
+            }
+        )
+    }
+}

@@ -1,0 +1,239 @@
+//! An application's login: a bearer token for its AK/SK, sent with `X-APP-Key` on every request.
+//!
+//! The vendor's pages differ on which of the two headers is mandatory, so both go out always.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::config::{Account, Config};
+use super::wire;
+use crate::upstream::auth::{Credentials, Grant, Token};
+use crate::upstream::client::LoginTransport;
+use crate::upstream::error::{Answer, Error, Kind, LoginError};
+use crate::upstream::judge::{by_status, plain_text};
+use crate::upstream::operation::{Meta, Replay, Reply, json_request};
+use crate::upstream::redact::Redactor;
+use crate::upstream::secret;
+
+const APP_KEY: &str = "x-app-key";
+
+static LOGIN: Meta = Meta {
+    name: "Token",
+    method: Method::POST,
+    template: "/apigovernance/api/oauth/tokenByAkSk",
+    replay: Replay::Idempotent,
+    creates: false,
+};
+
+/// One application of the tenant.
+pub(super) struct App {
+    account: Account,
+    path: String,
+    life: Duration,
+    transport: LoginTransport,
+}
+
+impl App {
+    pub(super) fn new(account: Account, config: &Config, transport: LoginTransport) -> Self {
+        App {
+            account,
+            path: config.token_url.path().to_owned(),
+            life: config.token_lifetime,
+            transport,
+        }
+    }
+}
+
+/// What requests for the token path go to.
+pub(super) fn origin(token_url: &Url) -> Url {
+    let mut origin = token_url.clone();
+    origin.set_path("");
+    origin
+}
+
+impl Credentials for App {
+    type Token = Bearer;
+
+    fn fetch(&self) -> BoxFuture<'static, Result<Grant<Bearer>, LoginError>> {
+        let account = self.account.clone();
+        let transport = self.transport.clone();
+        let (path, life) = (self.path.clone(), self.life);
+        Box::pin(async move {
+            let secret = account.secret.read().map_err(|error| unusable(&error))?;
+            let request = request(&account.app_key, &secret, &path, life)?;
+            let redactor = Redactor::of(&request);
+            let reply = transport.send(&LOGIN, request).await.map_err(failed)?;
+            let granted = granted(&reply, &redactor)?;
+            Ok(Grant {
+                life: Some(granted.life(life)),
+                token: Bearer::new(&account.app_key, &granted.access_token)?,
+            })
+        })
+    }
+
+    fn version(&self) -> secret::Version {
+        self.account.secret.version()
+    }
+}
+
+fn request(
+    app_key: &str,
+    secret: &SecretString,
+    path: &str,
+    life: Duration,
+) -> Result<Request<Bytes>, LoginError> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        app_key: &'a str,
+        app_secret: &'a str,
+    }
+    let body = Body {
+        app_key,
+        app_secret: secret.expose_secret(),
+    };
+    let mut request = json_request(&LOGIN, path, &body).map_err(failed)?;
+    // Always sent: what the vendor takes where it is missing is not documented.
+    let headers = request.headers_mut();
+    headers.insert("x-token-expire", life.as_secs().into());
+    Ok(request)
+}
+
+/// The vendor's answer: all strings, and `Expires` a duration.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Granted {
+    access_token: String,
+    #[serde(default)]
+    expires: serde_json::Value,
+}
+
+impl Granted {
+    /// As told, but never beyond what was asked; a life that makes no sense (zero, unreadable,
+    /// a date) is taken as the one that was asked for.
+    fn life(&self, asked: Duration) -> Duration {
+        let told = match &self.expires {
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            value => value.as_u64(),
+        };
+        let told = told.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+        told.map_or(asked, |told| told.min(asked))
+    }
+}
+
+fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
+    let envelope = wire::Envelope::of(reply);
+    let text = envelope.text().unwrap_or_else(|| plain_text(reply));
+    let text = redactor.clean(&text);
+    match by_status(&LOGIN, reply, envelope.code(), text) {
+        None => {}
+        Some(Error::CredentialRefused(answer)) => return Err(LoginError::Refused(answer)),
+        Some(Error::Refused { answer, .. }) => return Err(refused(answer)),
+        Some(other) => return Err(failed(other)),
+    }
+    let granted: Granted = wire::read(reply).map_err(|cause| LoginError::Unreadable {
+        cause: format!("no AccessToken in it ({cause})"),
+    })?;
+    if granted.access_token.is_empty() {
+        return Err(LoginError::Unreadable {
+            cause: "its AccessToken is empty".to_owned(),
+        });
+    }
+    Ok(granted)
+}
+
+/// A 4xx is a no to the key pair, or to our address; anything else is the vendor's trouble.
+fn refused(refusal: Answer) -> LoginError {
+    if refusal.status.is_client_error() && refusal.status != StatusCode::NOT_FOUND {
+        return LoginError::Refused(refusal);
+    }
+    LoginError::Unavailable {
+        cause: refusal.to_string(),
+        status: Some(refusal.status),
+        repeatable: refusal.status.is_server_error(),
+    }
+}
+
+/// A token may be asked for twice without harm, so only a no is final.
+fn failed(error: Error) -> LoginError {
+    match error {
+        Error::Throttled { retry_after } => LoginError::Throttled { retry_after },
+        Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
+        error => LoginError::Unavailable {
+            cause: error.to_string(),
+            status: error.status(),
+            repeatable: error.kind() != Kind::Final,
+        },
+    }
+}
+
+fn unusable(error: &impl std::fmt::Display) -> LoginError {
+    LoginError::Secret {
+        cause: error.to_string(),
+    }
+}
+
+/// A token in use.
+pub(super) struct Bearer {
+    app_key: HeaderValue,
+    authorization: HeaderValue,
+}
+
+impl Bearer {
+    fn new(app_key: &str, token: &str) -> Result<Bearer, LoginError> {
+        let header = |value: &str| {
+            HeaderValue::from_str(value).map_err(|_| LoginError::Unreadable {
+                cause: "its AccessToken does not fit into a header".to_owned(),
+            })
+        };
+        let mut authorization = header(&format!("Bearer {token}"))?;
+        authorization.set_sensitive(true);
+        Ok(Bearer {
+            app_key: header(app_key)?,
+            authorization,
+        })
+    }
+}
+
+impl Token for Bearer {
+    fn sign(&self, request: &mut Request<Bytes>) {
+        let headers = request.headers_mut();
+        headers.insert(APP_KEY, self.app_key.clone());
+        headers.insert(header::AUTHORIZATION, self.authorization.clone());
+    }
+
+    fn answered(&self, _: &HeaderMap) {}
+
+    fn secrets(&self) -> Vec<SecretString> {
+        // All of it is in a header that is marked as sensitive.
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(expires: &str) -> u64 {
+        let answer = format!(r#"{{"AccessToken":"t","Expires":{expires}}}"#);
+        let granted: Granted = serde_json::from_str(&answer).unwrap();
+        granted.life(Duration::from_secs(600)).as_secs()
+    }
+
+    #[test]
+    fn the_life_is_the_shorter_one_that_makes_sense() {
+        assert_eq!(life(r#""600""#), 600);
+        assert_eq!(life(r#"" 300 ""#), 300);
+        assert_eq!(life("120"), 120);
+        for absurd in [r#""0""#, r#""1699999999""#, r#""soon""#, "null", "-5", "{}"] {
+            assert_eq!(life(absurd), 600, "{absurd}");
+        }
+        let missing: Granted = serde_json::from_str(r#"{"AccessToken":"t"}"#).unwrap();
+        assert_eq!(missing.life(Duration::from_secs(60)).as_secs(), 60);
+    }
+}

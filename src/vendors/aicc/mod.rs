@@ -1,0 +1,97 @@
+//! Huawei Cloud AICC, CC-Management: a bearer token by AK/SK, and a `returnCode` in every
+//! answer that is about the request itself.
+
+mod agent_settings;
+mod auth;
+pub mod config;
+mod inferred;
+mod wire;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::Config;
+use crate::grpc::Facades;
+use crate::pb::agent_settings_server::AgentSettingsServer;
+use crate::upstream::client::{Client, LoginTransport};
+use crate::upstream::error::{Error, Refusal};
+use crate::upstream::judge::{self, by_status, plain_text};
+use crate::upstream::observer::Observer;
+use crate::upstream::operation::{Meta, Reply, Vendor};
+use crate::upstream::stack::Kit;
+use crate::upstream::transport::TransportError;
+
+/// The vendor.
+#[derive(Debug, Clone, Copy)]
+pub struct Aicc;
+
+impl Vendor for Aicc {
+    const NAME: &'static str = "aicc";
+
+    /// The HTTP status goes first: error answers say `"errorCode":"0"`. Within a 2xx only a
+    /// `returnCode` of "0" is a yes, and one that cannot be read is no answer.
+    fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
+        let envelope = wire::Envelope::of(&reply);
+        let code = envelope.code();
+        let text = envelope.text().unwrap_or_else(|| plain_text(&reply));
+        if inferred::is_token_failure(&reply) {
+            return Err(Error::CredentialRefused(judge::answer(&reply, code, text)));
+        }
+        let meaning = match reply.status {
+            // Stated: a business failure, check the values. Not transient.
+            StatusCode::INTERNAL_SERVER_ERROR => Refusal::State,
+            // Stated: a wrong path. An absent record is a returnCode.
+            StatusCode::NOT_FOUND => Refusal::Misconfigured,
+            status if status.is_success() => return judge_success(reply, code, text),
+            _ => {
+                return Err(
+                    by_status(meta, &reply, code, text).unwrap_or(Error::Unreadable {
+                        status: Some(reply.status),
+                        cause: "an informational answer".to_owned(),
+                    }),
+                );
+            }
+        };
+        Err(Error::Refused {
+            meaning,
+            answer: judge::answer(&reply, code, text),
+        })
+    }
+}
+
+fn judge_success(reply: Reply, code: Option<String>, text: String) -> Result<Reply, Error> {
+    match code.as_deref() {
+        Some("0") => Ok(reply),
+        Some(_) => Err(Error::Refused {
+            meaning: Refusal::State,
+            answer: judge::answer(&reply, code, text),
+        }),
+        None => Err(Error::Unreadable {
+            status: Some(reply.status),
+            cause: "no JSON object with a returnCode".to_owned(),
+        }),
+    }
+}
+
+/// Sets the vendor up and mounts its services.
+pub fn mount(
+    config: &Config,
+    facades: &mut Facades,
+    observer: Arc<dyn Observer>,
+    tasks: TaskTracker,
+) -> Result<Client<Aicc>, TransportError> {
+    let kit = Kit::new(Aicc::NAME, &config.upstream, observer)?;
+    let logins = LoginTransport::new(&kit, &auth::origin(&config.token_url));
+    let credentials =
+        |account: &config::Account| auth::App::new(account.clone(), config, logins.clone());
+    let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
+    let facade = agent_settings::Facade::new(client.clone());
+    facades.add(AgentSettingsServer::new(facade));
+    Ok(client)
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+//! An agent's login: Basic on every request, all cookies, and the CSRF header where the
+//! operator demands one.
+//!
+//! A login is one GET: its answer brings cookies and, with CSRF protection on, the name and
+//! the value of the header that writes have to carry. Both live as long as the HTTP session.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use cookie_store::{CookieStore, RawCookie};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::config::Account;
+use super::{Genesys, inferred};
+use crate::upstream::auth::{Credentials, Grant, Token};
+use crate::upstream::client::LoginTransport;
+use crate::upstream::error::{Answer, Error, Kind, LoginError};
+use crate::upstream::judge::{answer, plain_text};
+use crate::upstream::operation::{Meta, Replay, Vendor, empty_request};
+use crate::upstream::redact::Redactor;
+use crate::upstream::secret;
+
+/// Names the header to send, and that header has the value.
+const CSRF_NAME: &str = "x-csrf-header";
+
+static LOGIN: Meta = Meta {
+    name: "Login",
+    method: Method::GET,
+    template: inferred::LOGIN_PATH,
+    replay: Replay::Safe,
+    creates: false,
+};
+
+/// One agent. Two agents never share a cookie: each has sessions of its own.
+pub(super) struct Agent {
+    account: Account,
+    base: Url,
+    transport: LoginTransport,
+}
+
+impl Agent {
+    pub(super) fn new(account: Account, base: Url, transport: LoginTransport) -> Self {
+        Agent {
+            account,
+            base,
+            transport,
+        }
+    }
+}
+
+impl Credentials for Agent {
+    type Token = Session;
+
+    fn fetch(&self) -> BoxFuture<'static, Result<Grant<Session>, LoginError>> {
+        let session = Session::begin(&self.account, &self.base);
+        let transport = self.transport.clone();
+        Box::pin(async move {
+            let session = session?;
+            log_in(&session, &transport).await?;
+            // Its end is not announced; it shows when a request is refused.
+            Ok(Grant {
+                token: session,
+                life: None,
+            })
+        })
+    }
+
+    fn version(&self) -> secret::Version {
+        self.account.password.version()
+    }
+}
+
+async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), LoginError> {
+    let mut request = empty_request(&LOGIN, inferred::LOGIN_PATH).map_err(unavailable)?;
+    session.sign(&mut request);
+    let redactor = Redactor::of(&request).knowing(&session.secrets());
+    let reply = transport.send(&LOGIN, request).await.map_err(unavailable)?;
+    session.answered(&reply.headers);
+    let text = |answer: Answer| Answer {
+        text: redactor.clean(&answer.text),
+        ..answer
+    };
+    match Genesys::judge(&LOGIN, reply.clone()) {
+        Ok(_) => Ok(()),
+        // The server falls back to an anonymous user, who may do nothing: so a denial here is
+        // about the credentials.
+        Err(
+            Error::CredentialRefused(refused)
+            | Error::Refused {
+                answer: refused, ..
+            },
+        ) if refused.status.is_success() || refused.status.is_client_error() => {
+            Err(LoginError::Refused(text(refused)))
+        }
+        Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {
+            status: Some(failed.status),
+            cause: text(failed).to_string(),
+            repeatable: false,
+        }),
+        Err(Error::Throttled { retry_after }) => Err(LoginError::Throttled { retry_after }),
+        Err(Error::Bare { .. } | Error::Busy { .. }) => Err(LoginError::Unavailable {
+            cause: text(answer(&reply, None, plain_text(&reply))).to_string(),
+            status: Some(reply.status),
+            repeatable: false,
+        }),
+        Err(other) => Err(unavailable(other)),
+    }
+}
+
+/// Repeated only when the connection could not be made: accounts lock.
+fn unavailable(error: Error) -> LoginError {
+    match error {
+        Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
+        error => LoginError::Unavailable {
+            cause: error.to_string(),
+            status: error.status(),
+            repeatable: error.kind() == Kind::NeverSent,
+        },
+    }
+}
+
+/// A logged-in agent's HTTP session.
+pub(super) struct Session {
+    basic: HeaderValue,
+    password: SecretString,
+    base: Url,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jar: CookieStore,
+    csrf: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Session {
+    fn begin(account: &Account, base: &Url) -> Result<Session, LoginError> {
+        let unusable = |cause: String| LoginError::Secret { cause };
+        let password = account
+            .password
+            .read()
+            .map_err(|error| unusable(error.to_string()))?;
+        let encoded = inferred::basic(&account.username, password.expose_secret());
+        let mut basic = HeaderValue::from_str(&format!("Basic {encoded}"))
+            .map_err(|error| unusable(error.to_string()))?;
+        basic.set_sensitive(true);
+        Ok(Session {
+            basic,
+            password,
+            base: base.clone(),
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Token for Session {
+    fn sign(&self, request: &mut Request<Bytes>) {
+        let target = request.uri().path();
+        let url = self.base.join(target).unwrap_or_else(|_| self.base.clone());
+        let headers = request.headers_mut();
+        headers.insert(header::AUTHORIZATION, self.basic.clone());
+        let state = self.state();
+        if let Some(cookies) = cookies(&state.jar, &url) {
+            headers.insert(header::COOKIE, cookies);
+        }
+        if let Some((name, value)) = &state.csrf {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    /// Cookies may change with any answer, and with them the CSRF token.
+    fn answered(&self, headers: &HeaderMap) {
+        let fresh = csrf(headers);
+        let mut set = headers.get_all(header::SET_COOKIE).iter().peekable();
+        if fresh.is_none() && set.peek().is_none() {
+            return;
+        }
+        let mut state = self.state();
+        if fresh.is_some() {
+            state.csrf = fresh;
+        }
+        let parsed = set.filter_map(|value| RawCookie::parse(value.to_str().ok()?.to_owned()).ok());
+        state.jar.store_response_cookies(parsed, &self.base);
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        vec![self.password.clone()]
+    }
+}
+
+fn cookies(jar: &CookieStore, url: &Url) -> Option<HeaderValue> {
+    let pairs: Vec<_> = jar
+        .get_request_values(url)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mut value = HeaderValue::from_str(&pairs.join("; ")).ok()?;
+    value.set_sensitive(true);
+    (!pairs.is_empty()).then_some(value)
+}
+
+fn csrf(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(headers.get(CSRF_NAME)?.as_bytes()).ok()?;
+    let mut value = headers.get(&name)?.clone();
+    value.set_sensitive(true);
+    Some((name, value))
+}

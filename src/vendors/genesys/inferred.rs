@@ -1,0 +1,43 @@
+//! Rules about the vendor that its documents do not state; each was inferred, and stands here
+//! so that it can be found and corrected in one place.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::StatusCode;
+
+use crate::upstream::operation::Reply;
+
+/// The page that a login reads: any GET answers with the CSRF header and cookies, and this is
+/// the cheapest one documented.
+pub(super) const LOGIN_PATH: &str = "/api/v2/me";
+
+/// Names under which a list of sessions, or a single one, comes wrapped. Both spellings of
+/// "sms" were seen in notifications.
+pub(super) const WRAPPERS: [&str; 4] = ["smssessions", "smssession", "smsessions", "smsession"];
+
+/// Which 403 is about a lost cookie or CSRF token. Those two fail with the same words, and the
+/// request was not looked at.
+pub(super) fn is_csrf_failure(reply: &Reply) -> bool {
+    let text = String::from_utf8_lossy(&reply.body).to_ascii_lowercase();
+    reply.status == StatusCode::FORBIDDEN && text.contains("csrf token")
+}
+
+/// Basic credentials. Real clients encode them as ISO-8859-1, so a password that fits into it
+/// goes out so; only one that does not goes out as UTF-8.
+pub(super) fn basic(username: &str, password: &str) -> String {
+    let plain = format!("{username}:{password}");
+    let latin: Result<Vec<u8>, _> = plain.chars().map(u8::try_from).collect();
+    BASE64_STANDARD.encode(latin.unwrap_or_else(|_| plain.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_is_latin_where_it_can_be() {
+        assert_eq!(basic("agent1", "secret"), "YWdlbnQxOnNlY3JldA==");
+        assert_eq!(basic("a", "ü"), BASE64_STANDARD.encode([b'a', b':', 0xfc]));
+        assert_eq!(basic("a", "ł"), BASE64_STANDARD.encode("a:ł"));
+    }
+}

@@ -1,0 +1,115 @@
+//! Genesys Web Services v2: HTTP Basic with cookies and CSRF, and a `statusCode` in every answer.
+//!
+//! Not Workspace v3 and not Genesys Cloud, whose words look alike and mean other things.
+
+mod auth;
+pub mod config;
+mod inferred;
+mod sms_session_data;
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use tokio_util::task::TaskTracker;
+
+pub use self::config::Config;
+use crate::grpc::Facades;
+use crate::pb::sms_session_data_server::SmsSessionDataServer;
+use crate::upstream::client::{Client, LoginTransport};
+use crate::upstream::error::{Error, Refusal};
+use crate::upstream::judge::{self, by_status, plain_text};
+use crate::upstream::observer::Observer;
+use crate::upstream::operation::{Meta, Reply, Vendor};
+use crate::upstream::stack::Kit;
+use crate::upstream::transport::TransportError;
+
+/// The vendor.
+#[derive(Debug, Clone, Copy)]
+pub struct Genesys;
+
+impl Vendor for Genesys {
+    const NAME: &'static str = "genesys";
+
+    /// The body goes first when it is JSON with a `statusCode`, else the HTTP status decides.
+    fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
+        let envelope = Envelope::of(&reply);
+        let code = envelope.as_ref().map(|envelope| envelope.status_code);
+        let text = envelope
+            .and_then(|envelope| envelope.status_message)
+            .unwrap_or_else(|| plain_text(&reply));
+        let spelled = code.map(|code| code.to_string());
+        if code == Some(NOT_AUTHENTICATED) || inferred::is_csrf_failure(&reply) {
+            return Err(Error::CredentialRefused(judge::answer(
+                &reply, spelled, text,
+            )));
+        }
+        // A 401 is about credentials whatever the envelope says; a 5xx with code 0 is no yes.
+        let by_code = code.filter(|code| *code != SUCCESS && reply.status != 401);
+        if let Some(code) = by_code {
+            return Err(Error::Refused {
+                meaning: meaning(code),
+                answer: judge::answer(&reply, spelled, text),
+            });
+        }
+        match by_status(meta, &reply, spelled, text) {
+            Some(error) => Err(error),
+            None => Ok(reply),
+        }
+    }
+}
+
+const SUCCESS: i64 = 0;
+const NOT_AUTHENTICATED: i64 = 20;
+
+/// The vendor's table of `statusCode`, for those that refuse. Code 20 is judged before it.
+fn meaning(code: i64) -> Refusal {
+    match code {
+        1 | 10 => Refusal::Invalid,
+        2 | 11 | 12..=17 | 19 => Refusal::State,
+        3 | 5 => Refusal::Denied,
+        6 => Refusal::NotFound,
+        8 => Refusal::Credentials,
+        9 => Refusal::Unfinished,
+        18 => Refusal::AlreadyExists,
+        // 4 internal error, 7 a bulk operation's partial success (there is no bulk here), and
+        // codes of releases to come.
+        _ => Refusal::Failed,
+    }
+}
+
+/// What every answer of the vendor begins with.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope {
+    status_code: i64,
+    #[serde(default)]
+    status_message: Option<String>,
+}
+
+impl Envelope {
+    fn of(reply: &Reply) -> Option<Envelope> {
+        serde_json::from_slice(&reply.body).ok()
+    }
+}
+
+/// Sets the vendor up and mounts its services.
+pub fn mount(
+    config: &Config,
+    facades: &mut Facades,
+    observer: Arc<dyn Observer>,
+    tasks: TaskTracker,
+) -> Result<Client<Genesys>, TransportError> {
+    let kit = Kit::new(Genesys::NAME, &config.upstream, observer)?;
+    let logins = LoginTransport::new(&kit, &config.base_url);
+    let credentials = |account: &config::Account| {
+        auth::Agent::new(account.clone(), config.base_url.clone(), logins.clone())
+    };
+    let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
+    let facade = sms_session_data::Facade::new(client.clone(), config.allow_undocumented_values);
+    facades.add(SmsSessionDataServer::new(facade));
+    Ok(client)
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

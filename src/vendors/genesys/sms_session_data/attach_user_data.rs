@@ -1,0 +1,34 @@
+//! AttachUserData: adds pairs. Never repeated in doubt, as it may double a key that exists.
+
+use bytes::Bytes;
+use http::{Method, Request};
+
+use super::user_data::Json;
+use super::write::{self, Accepted, UserData};
+use crate::pb::AttachUserDataRequest;
+use crate::upstream::error::Error;
+use crate::upstream::operation::{Meta, Operation, Replay, Reply};
+use crate::vendors::genesys::Genesys;
+
+pub(super) struct AttachUserData(pub(super) AttachUserDataRequest);
+
+impl Operation for AttachUserData {
+    type Vendor = Genesys;
+    type Output = Accepted;
+    const META: Meta = Meta {
+        name: "AttachUserData",
+        method: Method::POST,
+        template: write::TEMPLATE,
+        replay: Replay::Once,
+        creates: false,
+    };
+
+    fn request(&self) -> Result<Request<Bytes>, Error> {
+        let user_data = self.0.user_data.as_ref().map(Json);
+        write::request(&Self::META, &self.0.session_id, UserData { user_data })
+    }
+
+    fn decode(&self, reply: &Reply) -> Result<Accepted, Error> {
+        write::accepted(reply)
+    }
+}

@@ -1,0 +1,145 @@
+//! The service `contactcenter.v1.SmsSessionData`.
+
+mod attach_user_data;
+mod delete_user_data;
+mod get_session;
+mod list_sessions;
+mod session;
+mod update_user_data;
+mod user_data;
+mod write;
+
+use prost_types::Struct;
+use tonic::{Request, Response, Status};
+
+use self::attach_user_data::AttachUserData;
+use self::delete_user_data::DeleteUserData;
+use self::get_session::GetSession;
+use self::list_sessions::ListSessions;
+use self::update_user_data::UpdateUserData;
+use super::Genesys;
+use crate::grpc::inbound::{account_name, open};
+use crate::grpc::validate::Violations;
+use crate::pb::sms_session_data_server::SmsSessionData;
+use crate::pb::{
+    AttachUserDataRequest, AttachUserDataResponse, DeleteUserDataRequest, DeleteUserDataResponse,
+    GetSessionRequest, GetSessionResponse, ListSessionsRequest, ListSessionsResponse, Outcome,
+    UpdateUserDataRequest, UpdateUserDataResponse,
+};
+use crate::upstream::client::Client;
+
+/// Checks requests, calls the vendor, words the answers.
+pub(super) struct Facade {
+    client: Client<Genesys>,
+    allow_undocumented: bool,
+}
+
+impl Facade {
+    pub(super) fn new(client: Client<Genesys>, allow_undocumented: bool) -> Self {
+        Facade {
+            client,
+            allow_undocumented,
+        }
+    }
+
+    /// What every request is checked for.
+    fn violations(&self, account: &str) -> Violations {
+        let mut violations = Violations::default();
+        violations.account(self.client.knows(account_name(account)));
+        violations
+    }
+
+    fn check_write(
+        &self,
+        account: &str,
+        session_id: &str,
+        data: Option<&Struct>,
+    ) -> Result<(), Status> {
+        let mut violations = self.violations(account);
+        write::check_id(session_id, &mut violations);
+        user_data::check(data, self.allow_undocumented, &mut violations);
+        violations.finish()
+    }
+}
+
+#[tonic::async_trait]
+impl SmsSessionData for Facade {
+    async fn attach_user_data(
+        &self,
+        request: Request<AttachUserDataRequest>,
+    ) -> Result<Response<AttachUserDataResponse>, Status> {
+        let (opened, request) = open(request)?;
+        self.check_write(
+            &request.account,
+            &request.session_id,
+            request.user_data.as_ref(),
+        )?;
+        let ticket = opened.ticket(&request.account);
+        let accepted = self.client.call(AttachUserData(request), ticket).await?;
+        Ok(Response::new(AttachUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }))
+    }
+
+    async fn update_user_data(
+        &self,
+        request: Request<UpdateUserDataRequest>,
+    ) -> Result<Response<UpdateUserDataResponse>, Status> {
+        let (opened, request) = open(request)?;
+        self.check_write(
+            &request.account,
+            &request.session_id,
+            request.user_data.as_ref(),
+        )?;
+        let ticket = opened.ticket(&request.account);
+        let accepted = self.client.call(UpdateUserData(request), ticket).await?;
+        Ok(Response::new(UpdateUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }))
+    }
+
+    async fn delete_user_data(
+        &self,
+        request: Request<DeleteUserDataRequest>,
+    ) -> Result<Response<DeleteUserDataResponse>, Status> {
+        let (opened, request) = open(request)?;
+        let mut violations = self.violations(&request.account);
+        write::check_id(&request.session_id, &mut violations);
+        delete_user_data::check(&request.keys, &mut violations);
+        violations.finish()?;
+        let ticket = opened.ticket(&request.account);
+        let accepted = self.client.call(DeleteUserData(request), ticket).await?;
+        Ok(Response::new(DeleteUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }))
+    }
+
+    async fn get_session(
+        &self,
+        request: Request<GetSessionRequest>,
+    ) -> Result<Response<GetSessionResponse>, Status> {
+        let (opened, request) = open(request)?;
+        let mut violations = self.violations(&request.account);
+        write::check_id(&request.session_id, &mut violations);
+        violations.finish()?;
+        let ticket = opened.ticket(&request.account);
+        let session = self.client.call(GetSession(request), ticket).await?;
+        Ok(Response::new(GetSessionResponse {
+            session: Some(session),
+        }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let (opened, request) = open(request)?;
+        self.violations(&request.account).finish()?;
+        let ticket = opened.ticket(&request.account);
+        let sessions = self.client.call(ListSessions, ticket).await?;
+        Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+}

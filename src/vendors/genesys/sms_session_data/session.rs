@@ -1,0 +1,181 @@
+//! Reads sessions: wrapped or bare, one or many, as the vendor's pages and samples differ.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::user_data;
+use crate::pb::{Participant, SmsSession};
+use crate::upstream::error::Error;
+use crate::upstream::operation::Reply;
+use crate::vendors::genesys::inferred::WRAPPERS;
+
+/// Every session in an answer that was accepted.
+pub(super) fn read_all(reply: &Reply) -> Result<Vec<SmsSession>, Error> {
+    parse(&reply.body).map_err(|cause| Error::Unreadable {
+        status: Some(reply.status),
+        cause,
+    })
+}
+
+fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
+    let root: &RawValue = serde_json::from_slice(body).map_err(|error| {
+        // The position is of use; the text at it may be user data.
+        format!(
+            "not JSON, at line {} column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
+    sessions(unwrapped(root).unwrap_or(root)).ok_or_else(|| "no session in it".to_owned())
+}
+
+/// The value under one of the names for sessions, if the answer is wrapped.
+fn unwrapped(root: &RawValue) -> Option<&RawValue> {
+    let fields: std::collections::HashMap<String, &RawValue> =
+        serde_json::from_str(root.get()).ok()?;
+    WRAPPERS.iter().find_map(|name| fields.get(*name).copied())
+}
+
+/// One session, a list of them, or null for none.
+fn sessions(json: &RawValue) -> Option<Vec<SmsSession>> {
+    match json.get().as_bytes().first()? {
+        b'n' => Some(Vec::new()),
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json.get()).ok()?;
+            items.into_iter().map(session).collect()
+        }
+        _ => session(json).map(|session| vec![session]),
+    }
+}
+
+/// A session is an object with an id; everything else may be missing.
+fn session(json: &RawValue) -> Option<SmsSession> {
+    let wire: Wire<'_> = serde_json::from_str(json.get()).ok()?;
+    let user_data = wire.user_data.map(user_data::read).transpose().ok()?;
+    Some(SmsSession {
+        id: Some(wire.id).filter(|id| !id.is_empty())?,
+        state: wire.state,
+        user_data,
+        capabilities: wire.capabilities.unwrap_or_default(),
+        participants: participants(wire.participants.unwrap_or_default()),
+        uri: wire.uri,
+    })
+}
+
+fn participants(wire: Vec<WireParticipant>) -> Vec<Participant> {
+    wire.into_iter()
+        .map(|participant| Participant {
+            nickname: participant.nickname,
+            r#type: participant.kind,
+            participant_id: participant.participant_id,
+        })
+        .collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(deserialize_with = "text")]
+    id: String,
+    #[serde(default, deserialize_with = "text")]
+    state: String,
+    #[serde(default, deserialize_with = "text")]
+    uri: String,
+    #[serde(default)]
+    capabilities: Option<Vec<String>>,
+    #[serde(default)]
+    participants: Option<Vec<WireParticipant>>,
+    #[serde(default, borrow)]
+    user_data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireParticipant {
+    #[serde(default, deserialize_with = "text")]
+    nickname: String,
+    #[serde(default, deserialize_with = "text", rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "text")]
+    participant_id: String,
+}
+
+/// A string; a number in its place is taken as its digits, and null as empty.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Text {
+        String(String),
+        Number(serde_json::Number),
+        Null(()),
+    }
+    Ok(match Text::deserialize(deserializer)? {
+        Text::String(text) => text,
+        Text::Number(number) => number.to_string(),
+        Text::Null(()) => String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BARE: &str = r#"{"id":"0071023821aec011","state":"Chatting",
+        "uri":"http://127.0.0.1:8090/api/v2/me/smssessions/0071023821aec011",
+        "participants":[{"type":"Agent","nickname":"kim","participantId":"1","extra":[]}],
+        "capabilities":["Leave","AttachUserData"],
+        "userData":{"k":null,"a key with spaces":1},"comment":null,"unknown":{"x":1}}"#;
+
+    #[test]
+    fn every_wrapping_gives_the_same_session() {
+        let expected = parse(BARE.as_bytes()).unwrap();
+        assert_eq!(expected[0].participants[0].nickname, "kim");
+        assert_eq!(expected[0].capabilities, ["Leave", "AttachUserData"]);
+        assert_eq!(expected[0].user_data.as_ref().unwrap().fields.len(), 2);
+        for wrapped in [
+            format!(r#"{{"statusCode":0,"smssessions":[{BARE}]}}"#),
+            format!(r#"{{"statusCode":0,"smssession":{BARE}}}"#),
+            format!(r#"{{"statusCode":0,"smsession":{BARE}}}"#),
+            format!(r#"{{"statusCode":0,"smssessions":{BARE}}}"#),
+            format!("[{BARE}]"),
+        ] {
+            assert_eq!(parse(wrapped.as_bytes()).unwrap(), expected, "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn none_is_none_and_nonsense_is_refused() {
+        assert!(
+            parse(br#"{"statusCode":0,"smssessions":[]}"#)
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            parse(br#"{"statusCode":0,"smssessions":null}"#)
+                .unwrap()
+                .is_empty()
+        );
+        for nonsense in [
+            "",
+            "{}",
+            "null!",
+            "7",
+            r#"{"statusCode":0}"#,
+            r#"{"smssessions":"many"}"#,
+            r#"{"smssessions":[{"state":"Chatting"}]}"#,
+            r#"{"smssession":{"id":""}}"#,
+            r#"{"smssession":{"id":"x","userData":[1]}}"#,
+            r#"{"smssession":{"id":"x","capabilities":1}}"#,
+        ] {
+            assert!(parse(nonsense.as_bytes()).is_err(), "{nonsense}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn strangers_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse(&bytes);
+        }
+    }
+}

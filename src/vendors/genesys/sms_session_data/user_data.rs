@@ -1,0 +1,287 @@
+//! User data between Protobuf's Struct and the vendor's JSON, without a tree in between.
+
+use std::collections::BTreeMap;
+
+use prost_types::value::Kind;
+use prost_types::{ListValue, Struct, Value};
+use serde::ser::{Error as _, SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::grpc::validate::Violations;
+
+/// The largest whole number that every JSON reader keeps exactly: 2^53 - 1.
+const LARGEST_WHOLE: f64 = 9_007_199_254_740_991.0;
+
+/// The user data as JSON.
+const LARGEST: usize = 64 * 1024;
+
+/// Deeper values of the vendor are given as their JSON text: Protobuf readers stop at a
+/// nesting of about a hundred messages, and each level here takes three.
+const DEEPEST: usize = 16;
+
+/// Names everything that may not be sent. `undocumented` allows the values that the vendor's
+/// documents do not mention.
+pub(super) fn check(data: Option<&Struct>, undocumented: bool, violations: &mut Violations) {
+    let Some(data) = data.filter(|data| !data.fields.is_empty()) else {
+        violations.add("user_data", "must not be empty");
+        return;
+    };
+    for (key, value) in &data.fields {
+        let path = format!("user_data.{key}");
+        if key.is_empty() {
+            violations.add(path.as_str(), "a key must not be empty");
+        }
+        if let Err(rule) = allowed(value, undocumented) {
+            violations.add(path, rule);
+        }
+    }
+    let size = serde_json::to_vec(&Json(data)).map(|json| json.len());
+    if size.is_ok_and(|size| size > LARGEST) {
+        violations.add("user_data", "must be at most 64 KiB as JSON");
+    }
+}
+
+fn allowed(value: &Value, undocumented: bool) -> Result<(), &'static str> {
+    match &value.kind {
+        None => Err("has no value at all"),
+        Some(Kind::StringValue(_)) => Ok(()),
+        Some(Kind::NumberValue(number)) => allowed_number(*number, undocumented),
+        Some(_) if !undocumented => Err("must be a string or a whole number"),
+        Some(Kind::NullValue(_) | Kind::BoolValue(_)) => Ok(()),
+        Some(Kind::ListValue(list)) => list.values.iter().try_for_each(|v| allowed(v, true)),
+        Some(Kind::StructValue(data)) => data.fields.values().try_for_each(|v| allowed(v, true)),
+    }
+}
+
+fn allowed_number(number: f64, undocumented: bool) -> Result<(), &'static str> {
+    if !number.is_finite() {
+        return Err("must be a number that JSON has");
+    }
+    if number.fract() != 0.0 {
+        return if undocumented {
+            Ok(())
+        } else {
+            Err("must be a whole number")
+        };
+    }
+    if number.abs() > LARGEST_WHOLE {
+        return Err("must be within ±(2^53-1); send a larger number as a string");
+    }
+    Ok(())
+}
+
+/// A checked Struct as the vendor's JSON object.
+pub(super) struct Json<'a>(pub(super) &'a Struct);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.fields.len()))?;
+        for (key, value) in &self.0.fields {
+            map.serialize_entry(key, &JsonValue(value))?;
+        }
+        map.end()
+    }
+}
+
+struct JsonValue<'a>(&'a Value);
+
+impl Serialize for JsonValue<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0.kind {
+            None => Err(S::Error::custom("a value of no kind")),
+            Some(Kind::NullValue(_)) => serializer.serialize_unit(),
+            Some(Kind::BoolValue(value)) => serializer.serialize_bool(*value),
+            Some(Kind::StringValue(value)) => serializer.serialize_str(value),
+            Some(Kind::StructValue(value)) => Json(value).serialize(serializer),
+            Some(Kind::NumberValue(value)) => number(*value, serializer),
+            Some(Kind::ListValue(list)) => {
+                let mut seq = serializer.serialize_seq(Some(list.values.len()))?;
+                for value in &list.values {
+                    seq.serialize_element(&JsonValue(value))?;
+                }
+                seq.end()
+            }
+        }
+    }
+}
+
+/// Whole numbers go out as JSON integers: `987654321` and `987654321.0` differ to the vendor.
+fn number<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.fract() == 0.0 && value.abs() <= LARGEST_WHOLE {
+        serializer.serialize_i64(value as i64)
+    } else {
+        serializer.serialize_f64(value)
+    }
+}
+
+/// Reads the vendor's object; `null` counts as empty.
+pub(super) fn read(json: &RawValue) -> Result<Struct, serde_json::Error> {
+    let fields: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json.get())?;
+    read_fields(fields.unwrap_or_default(), 0)
+}
+
+fn read_fields(
+    fields: BTreeMap<String, &RawValue>,
+    depth: usize,
+) -> Result<Struct, serde_json::Error> {
+    let read = |(key, value)| Ok((key, read_value(value, depth)?));
+    let fields = fields.into_iter().map(read);
+    Ok(Struct {
+        fields: fields.collect::<Result<_, serde_json::Error>>()?,
+    })
+}
+
+fn read_value(json: &RawValue, depth: usize) -> Result<Value, serde_json::Error> {
+    let text = json.get();
+    let kind = match text.as_bytes().first() {
+        Some(b'n') => Kind::NullValue(0),
+        Some(b't') => Kind::BoolValue(true),
+        Some(b'f') => Kind::BoolValue(false),
+        Some(b'"') => Kind::StringValue(serde_json::from_str(text)?),
+        Some(b'{' | b'[') if depth >= DEEPEST => Kind::StringValue(text.to_owned()),
+        Some(b'{') => Kind::StructValue(read_fields(serde_json::from_str(text)?, depth + 1)?),
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(text)?;
+            let values = values.into_iter().map(|value| read_value(value, depth + 1));
+            Kind::ListValue(ListValue {
+                values: values.collect::<Result<_, _>>()?,
+            })
+        }
+        _ => read_number(text)?,
+    };
+    Ok(Value { kind: Some(kind) })
+}
+
+/// An integer that a double cannot hold exactly is given as its decimal string.
+fn read_number(text: &str) -> Result<Kind, serde_json::Error> {
+    let number: f64 = serde_json::from_str(text)?;
+    let integer = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let exact = |whole: i128| (number as i128) == whole && number.abs() < 1e38;
+    if integer && !text.parse().is_ok_and(exact) {
+        return Ok(Kind::StringValue(text.to_owned()));
+    }
+    Ok(Kind::NumberValue(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(json: &str) -> Struct {
+        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
+        read(&raw).unwrap()
+    }
+
+    fn json(data: &Struct) -> String {
+        serde_json::to_string(&Json(data)).unwrap()
+    }
+
+    fn string(text: &str) -> Option<Kind> {
+        Some(Kind::StringValue(text.to_owned()))
+    }
+
+    #[test]
+    fn the_documented_samples_survive_the_round_trip() {
+        for sample in [
+            r#"{"UserData1":"DATA1","UserData2":123456789}"#,
+            r#"{"UserData1":987654321,"UserData2":"DATAUPDATE-@123"}"#,
+            r#"{"CBR-IT-path_DBIDs":"","PegAGChat distribution for processing":null}"#,
+        ] {
+            assert_eq!(json(&of(sample)), sample);
+        }
+    }
+
+    #[test]
+    fn integers_that_a_double_cannot_hold_become_strings() {
+        let data = of(
+            r#"{"a":9007199254740993,"b":9007199254740992,"c":-1307145259662215169,
+                "d":123456789012345678901234567890123456789012345,"e":1.5,"f":1e3,"g":0}"#,
+        );
+        let kind = |key: &str| data.fields[key].kind.clone();
+        assert_eq!(kind("a"), string("9007199254740993"));
+        assert_eq!(kind("b"), Some(Kind::NumberValue(9_007_199_254_740_992.0)));
+        assert_eq!(kind("c"), string("-1307145259662215169"));
+        assert_eq!(
+            kind("d"),
+            string("123456789012345678901234567890123456789012345")
+        );
+        assert_eq!(kind("e"), Some(Kind::NumberValue(1.5)));
+        assert_eq!(kind("f"), Some(Kind::NumberValue(1000.0)));
+        assert_eq!(kind("g"), Some(Kind::NumberValue(0.0)));
+    }
+
+    #[test]
+    fn deep_values_become_text_and_do_not_overflow() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100), "]".repeat(100));
+        let mut value = of(&deep).fields["a"].clone();
+        let mut levels = 0;
+        while let Some(Kind::ListValue(list)) = value.kind {
+            value = list.values[0].clone();
+            levels += 1;
+        }
+        assert_eq!(levels, DEEPEST);
+        assert!(matches!(value.kind, Some(Kind::StringValue(text)) if text.starts_with("[[")));
+    }
+
+    #[test]
+    fn what_may_be_sent() {
+        let value = |kind| Value { kind };
+        let nested = Kind::StructValue(of(r#"{"x":true}"#));
+        let list = Kind::ListValue(ListValue {
+            values: vec![value(None)],
+        });
+        // (value, allowed as documented, allowed with undocumented values)
+        let table = [
+            (string(""), true, true),
+            (
+                Some(Kind::NumberValue(-9_007_199_254_740_991.0)),
+                true,
+                true,
+            ),
+            (
+                Some(Kind::NumberValue(9_007_199_254_740_992.0)),
+                false,
+                false,
+            ),
+            (Some(Kind::NumberValue(0.5)), false, true),
+            (Some(Kind::NumberValue(f64::NAN)), false, false),
+            (Some(Kind::NumberValue(f64::INFINITY)), false, false),
+            (Some(Kind::NullValue(0)), false, true),
+            (Some(Kind::BoolValue(true)), false, true),
+            (Some(nested), false, true),
+            (Some(list), false, false),
+            (None, false, false),
+        ];
+        for (kind, documented, undocumented) in table {
+            let value = value(kind);
+            assert_eq!(allowed(&value, false).is_ok(), documented, "{value:?}");
+            assert_eq!(allowed(&value, true).is_ok(), undocumented, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whole_numbers_and_strings_survive(
+            fields in prop::collection::btree_map(".{0,20}", prop_oneof![
+                ".{0,40}".prop_map(Kind::StringValue),
+                (-9_007_199_254_740_991i64..=9_007_199_254_740_991)
+                    .prop_map(|n| Kind::NumberValue(n as f64)),
+            ], 0..20)
+        ) {
+            let fields = fields.into_iter().map(|(k, kind)| (k, Value { kind: Some(kind) }));
+            let data = Struct { fields: fields.collect() };
+            prop_assert_eq!(of(&json(&data)), data);
+        }
+
+        #[test]
+        fn strangers_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(&bytes) {
+                let _ = read(&raw);
+            }
+        }
+    }
+}
