@@ -10,6 +10,7 @@
 //! faults     what goes wrong, when, and how often
 //! journal    every request as it arrived and as it was answered
 //! control/   the endpoint that sets faults, shows the journal and the state, and resets all of it
+//! tour/      plays the documented calls through a gateway and holds them against the documents
 //! ```
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub mod faults;
 pub mod genesys;
 mod http;
 pub mod journal;
+pub mod tour;
 
 pub use self::http::Listener;
 use self::http::{Exchange, Serve, Simulator, site};
