@@ -262,8 +262,9 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     let status = error.status();
     let error = error.without_url();
     let cause = chain(&error);
-    if error.is_connect() || refused_stream(&error) {
-        if progress.in_doubt() {
+    let marked = progress.in_doubt();
+    if error.is_connect() || refused_stream(&error) || !marked {
+        if marked {
             progress.unmark_sent();
         }
         return Error::NeverSent { cause };

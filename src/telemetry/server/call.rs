@@ -70,16 +70,27 @@ impl Call {
         self.duration.record(elapsed, &attributes[..count]);
     }
 
+    /// One line; probes come every few seconds for ever, so theirs are for debugging.
     fn log(&self, code: Code, elapsed: f64) {
-        tracing::info!(
-            target: "switchboard::access",
-            method = &*self.method,
-            code = code.name(),
-            duration_ms = (elapsed * 1e6).round() / 1e3,
-            request_id = text(self.request_id.as_ref()),
-            attempts = text(self.attempts.as_ref()).and_then(|number| number.parse::<u64>().ok()),
-            "call"
-        );
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "switchboard::access",
+                    $level,
+                    method = &*self.method,
+                    code = code.name(),
+                    duration_ms = (elapsed * 1e6).round() / 1e3,
+                    request_id = text(self.request_id.as_ref()),
+                    attempts = text(self.attempts.as_ref()).and_then(|n| n.parse::<u64>().ok()),
+                    "call"
+                )
+            };
+        }
+        if self.method.starts_with("grpc.health.") {
+            line!(tracing::Level::DEBUG);
+        } else {
+            line!(tracing::Level::INFO);
+        }
     }
 }
 

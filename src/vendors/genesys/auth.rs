@@ -155,6 +155,13 @@ impl Session {
         })
     }
 
+    /// The address that cookies are chosen for: their paths include the base URL's.
+    fn below_base(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,8 +169,7 @@ impl Session {
 
 impl Token for Session {
     fn sign(&self, request: &mut Request<Bytes>) {
-        let target = request.uri().path();
-        let url = self.base.join(target).unwrap_or_else(|_| self.base.clone());
+        let url = self.below_base(request.uri().path());
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.basic.clone());
         let state = self.state();

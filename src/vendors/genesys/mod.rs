@@ -35,7 +35,7 @@ impl Vendor for Genesys {
         let envelope = Envelope::of(&reply);
         let code = envelope.as_ref().map(|envelope| envelope.status_code);
         let text = envelope
-            .and_then(|envelope| envelope.status_message)
+            .and_then(|envelope| envelope.status_message.as_str().map(str::to_owned))
             .unwrap_or_else(|| plain_text(&reply));
         let spelled = code.map(|code| code.to_string());
         if code == Some(NOT_AUTHENTICATED) || inferred::is_csrf_failure(&reply) {
@@ -82,8 +82,9 @@ fn meaning(code: i64) -> Refusal {
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     status_code: i64,
+    /// Words, or anything: an odd one must not hide the code.
     #[serde(default)]
-    status_message: Option<String>,
+    status_message: serde_json::Value,
 }
 
 impl Envelope {
