@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
 use crate::config::Config;
+use crate::grpc::dedupe::Dedupe;
 use crate::grpc::{self, Facades, Limits};
 use crate::lifecycle::{Ending, Grace, Lifecycle};
 use crate::telemetry::client::{ClientMetrics, Request};
 use crate::telemetry::{self, Metrics};
+use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
 use crate::upstream::observer::{Attempt, Observer};
@@ -87,21 +89,37 @@ impl App {
             max_deadline: config.server.max_deadline,
         });
         let tasks = &lifecycle.tasks;
+        let dedupe = Dedupe::new(
+            config.dedupe.window,
+            config.dedupe.max_entries,
+            tasks.clone(),
+            &metrics.meter(),
+        );
         let genesys = config.genesys.as_ref().map(|config| {
-            genesys::mount(config, &mut facades, Arc::clone(&observer), tasks.clone()).map_err(
-                |source| SetUpError {
-                    vendor: "genesys",
-                    source,
-                },
+            genesys::mount(
+                config,
+                &mut facades,
+                &dedupe,
+                Arc::clone(&observer),
+                tasks.clone(),
             )
+            .map_err(|source| SetUpError {
+                vendor: "genesys",
+                source,
+            })
         });
         let aicc = config.aicc.as_ref().map(|config| {
-            aicc::mount(config, &mut facades, Arc::clone(&observer), tasks.clone()).map_err(
-                |source| SetUpError {
-                    vendor: "aicc",
-                    source,
-                },
+            aicc::mount(
+                config,
+                &mut facades,
+                &dedupe,
+                Arc::clone(&observer),
+                tasks.clone(),
             )
+            .map_err(|source| SetUpError {
+                vendor: "aicc",
+                source,
+            })
         });
         Ok(App {
             genesys: genesys.transpose()?,
@@ -218,6 +236,17 @@ impl Observer for Counted {
 
     fn retry(&self, vendor: &'static str, reason: &'static str) {
         self.0.record_retry(vendor, reason);
+    }
+
+    fn breaker(&self, vendor: &'static str, state: BreakerState) {
+        self.0.record_breaker(
+            vendor,
+            match state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            },
+        );
     }
 
     fn login(&self, vendor: &'static str, account: &str, result: &'static str) {

@@ -1,5 +1,6 @@
 //! The configuration: a YAML file with the environment laid over it, checked as a whole.
 
+mod dedupe;
 mod log;
 mod server;
 
@@ -10,6 +11,7 @@ use crate::{
     vendors::{aicc, genesys},
 };
 
+pub use dedupe::Dedupe;
 pub use log::Log;
 pub use server::Server;
 
@@ -20,15 +22,14 @@ const UNSUPPORTED: &[&str] = &[
     "server.jwt",
     "server.open_methods",
     "policy",
-    "dedupe",
-    "genesys.breaker",
-    "aicc.breaker",
+    "dedupe.redis_url_file",
 ];
 
 #[derive(Clone, Debug)]
 pub struct Config {
     pub server: Server,
     pub log: Log,
+    pub dedupe: Dedupe,
     pub genesys: Option<genesys::config::Config>,
     pub aicc: Option<aicc::config::Config>,
 }
@@ -64,6 +65,7 @@ impl Config {
         root.unsupported(UNSUPPORTED);
         let server = root.section("server", Server::read);
         let log = root.section("log", Log::read);
+        let dedupe = root.section("dedupe", Dedupe::read);
         let genesys = root.optional_section("genesys", genesys::config::Config::read);
         let aicc = root.optional_section("aicc", aicc::config::Config::read);
         root.check(
@@ -74,6 +76,7 @@ impl Config {
         Some(Self {
             server,
             log,
+            dedupe,
             genesys: transposed(genesys)?,
             aicc: transposed(aicc)?,
         })
@@ -87,6 +90,7 @@ impl Config {
         let common = [
             ("server", self.server.to_yaml()),
             ("log", self.log.to_yaml()),
+            ("dedupe", self.dedupe.to_yaml()),
         ];
         yaml::map(common.into_iter().chain(genesys).chain(aicc)).to_string()
     }

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{block_on, fail, say};
 use crate::app::{App, Listeners};
-use crate::config::{Config, Log, Server};
+use crate::config::{Config, Dedupe, Log, Server};
 use crate::lifecycle;
 use crate::sandbox::{self, Sandbox, aicc as simulated_aicc, genesys as simulated_genesys, tour};
 use crate::telemetry;
@@ -130,6 +130,7 @@ fn config(sandbox: &Sandbox, arguments: &Arguments) -> Result<Config, Error> {
             ..Server::default()
         },
         log: Log::default(),
+        dedupe: Dedupe::default(),
         genesys: Some(genesys::Config {
             base_url: sandbox.genesys_url().parse()?,
             allow_undocumented_values: false,

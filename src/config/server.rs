@@ -46,13 +46,19 @@ impl Default for Server {
 impl Server {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
+        let max_deadline = positive(section, "max_deadline", default.max_deadline);
         let server = Self {
             listen: section.or("listen", default.listen),
             admin_listen: section.or("admin_listen", default.admin_listen),
             allow_anonymous: section.or("allow_anonymous", default.allow_anonymous),
             max_in_flight: section.within("max_in_flight", default.max_in_flight, 1..=MOST_CALLS),
-            max_deadline: positive(section, "max_deadline", default.max_deadline),
-            default_deadline: positive(section, "default_deadline", default.default_deadline),
+            max_deadline,
+            // Left out, it follows a shorter maximum down.
+            default_deadline: positive(
+                section,
+                "default_deadline",
+                default.default_deadline.min(max_deadline),
+            ),
             shutdown_delay: section.or("shutdown_delay", default.shutdown_delay),
             drain_timeout: section.or("drain_timeout", default.drain_timeout),
         };

@@ -20,7 +20,7 @@ server:
   shutdown_delay: 5s
   drain_timeout: 20s
 log: {{ level: info, format: auto }}
-dedupe: null
+dedupe: {{ window: 10m, max_entries: 100000, redis_url_file: null }}
 genesys:
   base_url: https://gws.example.com
   allow_undocumented_values: false
@@ -33,7 +33,7 @@ aicc:
   token_lifetime: 600s
   accounts:
     default: {{ app_key: my-app, app_secret_file: {} }}
-  breaker: {{ enabled: false }}
+  breaker: {{ enabled: true, window: 10s, min_calls: 20, failure_percent: 50, open: 10s }}
 "#,
         password.display(),
         secret.display()
@@ -127,7 +127,7 @@ aicc:
   base_url: http://service.besclouds.com
   token_lifetime: 2h
   accounts: {{ default: {{ app_key: "my app", app_secret_file: {} }} }}
-  breaker: {{ enabled: true }}
+  breaker: {{ min_calls: 0 }}
 "#,
         good.display()
     );
@@ -139,7 +139,6 @@ aicc:
     let expected = [
         "server.tls",
         "policy",
-        "aicc.breaker",
         "server.listen",
         "server.max_in_flight",
         "server.default_deadline",
@@ -153,6 +152,7 @@ aicc:
         "genesys.accounts.default.username",
         "genesys.accounts.other.password_file",
         "genesys.accounts.other.password",
+        "aicc.breaker.min_calls",
         "aicc.base_url",
         "aicc.token_lifetime",
         "aicc.accounts.default.app_key",
@@ -214,13 +214,18 @@ fn rules() {
             "server2: unknown key; did you mean `server`?",
         ),
         (
-            "dedupe: null",
-            "dedupe: { window: 10m }",
-            "dedupe: not supported by this release",
+            "window: 10m",
+            "window: 0s",
+            "dedupe.window: must be longer than 0s",
         ),
         (
-            "dedupe: null",
-            "policy: []",
+            "redis_url_file: null",
+            "redis_url_file: /redis/url",
+            "dedupe.redis_url_file: not supported by this release",
+        ),
+        (
+            "log:",
+            "policy: []\nlog:",
             "policy: not supported by this release",
         ),
         (
@@ -234,9 +239,9 @@ fn rules() {
             "server.open_methods: not supported by this release",
         ),
         (
-            "breaker: { enabled: false }",
-            "breaker: { open: 1s }",
-            "aicc.breaker: not supported by this release",
+            "min_calls: 20",
+            "min_calls: 0",
+            "aicc.breaker.min_calls: expected 1 to 1000000, found 0",
         ),
         (
             "path: /api/v2/notifications",
@@ -468,6 +473,10 @@ fn is_printed_in_the_documented_order() {
 log:
   level: info
   format: auto
+dedupe:
+  window: 10m
+  max_entries: 100000
+  redis_url_file: null
 genesys:
   base_url: https://gws.example.com
   allow_undocumented_values: false

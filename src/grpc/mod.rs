@@ -2,6 +2,7 @@
 
 mod bare;
 mod deadline;
+pub mod dedupe;
 mod details;
 pub mod inbound;
 mod panic;

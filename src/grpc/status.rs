@@ -59,6 +59,7 @@ fn row(failure: &Failure) -> (Code, Reason) {
         Error::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
         Error::Login(login) => login_row(login),
         Error::Deadline => (Code::DeadlineExceeded, Reason::Deadline),
+        Error::CircuitOpen { .. } => (Code::Unavailable, Reason::CircuitOpen),
         Error::QueueFull => (Code::ResourceExhausted, Reason::Overloaded),
         Error::Unbuildable { .. } => (Code::Internal, Reason::GatewayFailed),
     }
@@ -114,7 +115,7 @@ fn wait(error: &Error) -> Option<Duration> {
         Error::Throttled { retry_after } | Error::Login(LoginError::Throttled { retry_after }) => {
             Some(retry_after.unwrap_or(advised(true)))
         }
-        Error::Busy { retry_after } => Some(*retry_after),
+        Error::Busy { retry_after } | Error::CircuitOpen { retry_after } => Some(*retry_after),
         Error::NeverSent { .. }
         | Error::Lost { .. }
         | Error::TimedOut { .. }

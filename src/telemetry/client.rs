@@ -5,7 +5,7 @@ use std::time::Duration;
 pub use super::propagation::inject;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 
 /// The instruments of the vendor side. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub struct ClientMetrics {
     attempts: Counter<u64>,
     retries: Counter<u64>,
     refreshes: Counter<u64>,
+    breaker: Gauge<u64>,
 }
 
 /// One HTTP request as it was sent, and how it ended.
@@ -59,6 +60,10 @@ impl ClientMetrics {
                 "switchboard_token_refreshes",
                 "Logins at a vendor, by how they ended.",
             ),
+            breaker: meter
+                .u64_gauge("switchboard_breaker_state")
+                .with_description("Circuit breaker of a vendor: 0 closed, 1 half open, 2 open.")
+                .build(),
         }
     }
 
@@ -97,6 +102,11 @@ impl ClientMetrics {
                 KeyValue::new("outcome", outcome),
             ],
         );
+    }
+
+    pub fn record_breaker(&self, vendor: &'static str, state: u64) {
+        self.breaker
+            .record(state, &[KeyValue::new("vendor", vendor)]);
     }
 
     pub fn record_retry(&self, vendor: &'static str, reason: &'static str) {

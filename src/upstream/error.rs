@@ -59,6 +59,10 @@ pub enum Error {
     #[error("the deadline ran out")]
     Deadline,
 
+    /// The vendor has been failing and is given a rest.
+    #[error("the vendor has been failing and is given a rest")]
+    CircuitOpen { retry_after: Duration },
+
     /// Too many calls wait for this vendor already.
     #[error("too many calls are waiting for this vendor")]
     QueueFull,
@@ -205,6 +209,7 @@ impl Error {
             | Error::Refused { .. }
             | Error::Unreadable { .. }
             | Error::Deadline
+            | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. } => Kind::Final,
         }
@@ -224,6 +229,7 @@ impl Error {
             Error::Unreadable { .. } => "unreadable",
             Error::Login(_) => "login",
             Error::Deadline => "deadline",
+            Error::CircuitOpen { .. } => "circuit_open",
             Error::QueueFull => "queue_full",
             Error::Unbuildable { .. } => "unbuildable",
         }
@@ -248,6 +254,7 @@ impl Error {
             | Error::Lost { .. }
             | Error::TimedOut { .. }
             | Error::Deadline
+            | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. } => None,
         }

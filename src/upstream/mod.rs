@@ -12,6 +12,7 @@
 
 pub mod auth;
 pub mod backoff;
+pub mod breaker;
 pub mod client;
 pub mod error;
 pub mod judge;

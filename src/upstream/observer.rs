@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::breaker::BreakerState;
 use super::operation::Meta;
 
 /// Told of everything that an operator counts. Every method must be cheap: all run on the hot path.
@@ -16,6 +17,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A call is sent again, for this reason.
     fn retry(&self, vendor: &'static str, reason: &'static str);
+
+    /// A vendor's circuit breaker is in this state now.
+    fn breaker(&self, vendor: &'static str, state: BreakerState);
 
     /// A login ended.
     fn login(&self, vendor: &'static str, account: &str, result: &'static str);
@@ -50,5 +54,6 @@ impl Observer for Blind {
     fn inject(&self, _: &mut HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
 }

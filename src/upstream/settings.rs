@@ -25,6 +25,7 @@ pub struct Settings {
     pub timeout: Timeout,
     pub retry: Retry,
     pub limit: Limit,
+    pub breaker: Breaker,
     /// The longest answer in bytes.
     pub max_answer: u64,
     pub tls: Tls,
@@ -53,6 +54,17 @@ pub struct Limit {
     pub queue: usize,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    pub enabled: bool,
+    pub window: Duration,
+    /// Fewer attempts in the window say nothing.
+    pub min_calls: u32,
+    pub failure_percent: u32,
+    /// How long it stays open before one attempt may try.
+    pub open: Duration,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     pub ca_file: Option<PathBuf>,
@@ -67,6 +79,7 @@ impl Default for Settings {
             timeout: Timeout::default(),
             retry: Retry::default(),
             limit: Limit::default(),
+            breaker: Breaker::default(),
             max_answer: 4 * MIB,
             tls: Tls::default(),
         }
@@ -103,6 +116,18 @@ impl Default for Limit {
     }
 }
 
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            window: Duration::from_secs(10),
+            min_calls: 20,
+            failure_percent: 50,
+            open: Duration::from_secs(10),
+        }
+    }
+}
+
 impl Settings {
     pub fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
@@ -112,6 +137,7 @@ impl Settings {
             timeout: section.section("timeout", Timeout::read),
             retry: section.section("retry", Retry::read),
             limit: section.section("limit", Limit::read),
+            breaker: section.section("breaker", Breaker::read),
             max_answer: section
                 .within("max_answer", ByteSize(default.max_answer), answers)
                 .0,
@@ -120,12 +146,13 @@ impl Settings {
     }
 
     /// The keys and values to print, in the order of the documentation.
-    pub fn entries(&self) -> [(&'static str, Node); 6] {
+    pub fn entries(&self) -> [(&'static str, Node); 7] {
         [
             ("allow_plaintext", self.allow_plaintext.into()),
             ("timeout", self.timeout.to_yaml()),
             ("retry", self.retry.to_yaml()),
             ("limit", self.limit.to_yaml()),
+            ("breaker", self.breaker.to_yaml()),
             ("max_answer", ByteSize(self.max_answer).into()),
             ("tls", self.tls.to_yaml()),
         ]
@@ -192,6 +219,29 @@ impl Limit {
         yaml::map([
             ("in_flight", self.in_flight.into()),
             ("queue", self.queue.into()),
+        ])
+    }
+}
+
+impl Breaker {
+    fn read(section: &mut Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            enabled: section.or("enabled", default.enabled),
+            window: positive(section, "window", default.window),
+            min_calls: section.within("min_calls", default.min_calls, 1..=1_000_000),
+            failure_percent: section.within("failure_percent", default.failure_percent, 1..=100),
+            open: positive(section, "open", default.open),
+        }
+    }
+
+    fn to_yaml(&self) -> Node {
+        yaml::map([
+            ("enabled", self.enabled.into()),
+            ("window", self.window.into()),
+            ("min_calls", self.min_calls.into()),
+            ("failure_percent", self.failure_percent.into()),
+            ("open", self.open.into()),
         ])
     }
 }

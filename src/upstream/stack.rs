@@ -9,6 +9,7 @@ use tower::util::BoxCloneSyncService;
 use url::Url;
 
 use super::auth::{AuthLayer, Credentials};
+use super::breaker::BreakerLayer;
 use super::error::Error;
 use super::judge::JudgeLayer;
 use super::limit::LimitLayer;
@@ -31,6 +32,7 @@ pub struct Kit {
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
     policy: Policy,
+    breaker: BreakerLayer,
     limit: LimitLayer,
 }
 
@@ -45,6 +47,7 @@ impl Kit {
             connections: Connections::new(settings)?,
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
+            breaker: BreakerLayer::new(vendor, &settings.breaker, &observer),
             limit: LimitLayer::new(&settings.limit),
             observer,
         })
@@ -78,6 +81,9 @@ pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
         .layer(DeadlineLayer)
         // The only place that sends again.
         .layer(RetryLayer::new(kit.policy.clone()))
+        // Below the retries, so that every attempt counts; above the limit, so that a vendor at
+        // rest costs nobody a place in the queue.
+        .layer(kit.breaker.clone())
         // Below the retries: a call that sleeps holds no place.
         .layer(kit.limit.clone())
         // Below the retries: every attempt takes the token that is current then.

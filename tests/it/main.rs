@@ -3,5 +3,7 @@
 //!
 //! One file per promise.
 
+mod breaker;
+mod request_id;
 mod smoke;
 mod support;

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::Config;
 use crate::grpc::Facades;
+use crate::grpc::dedupe::Dedupe;
 use crate::pb::agent_settings_server::AgentSettingsServer;
 use crate::upstream::client::{Client, LoginTransport};
 use crate::upstream::error::{Error, Refusal};
@@ -79,6 +80,7 @@ fn judge_success(reply: Reply, code: Option<String>, text: String) -> Result<Rep
 pub fn mount(
     config: &Config,
     facades: &mut Facades,
+    dedupe: &Dedupe,
     observer: Arc<dyn Observer>,
     tasks: TaskTracker,
 ) -> Result<Client<Aicc>, TransportError> {
@@ -87,7 +89,7 @@ pub fn mount(
     let credentials =
         |account: &config::Account| auth::App::new(account.clone(), config, logins.clone());
     let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
-    let facade = agent_settings::Facade::new(client.clone());
+    let facade = agent_settings::Facade::new(client.clone(), dedupe.clone());
     facades.add(AgentSettingsServer::new(facade));
     Ok(client)
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::config::Config;
 use crate::grpc::Facades;
+use crate::grpc::dedupe::Dedupe;
 use crate::pb::sms_session_data_server::SmsSessionDataServer;
 use crate::upstream::client::{Client, LoginTransport};
 use crate::upstream::error::{Error, Refusal};
@@ -97,6 +98,7 @@ impl Envelope {
 pub fn mount(
     config: &Config,
     facades: &mut Facades,
+    dedupe: &Dedupe,
     observer: Arc<dyn Observer>,
     tasks: TaskTracker,
 ) -> Result<Client<Genesys>, TransportError> {
@@ -106,7 +108,11 @@ pub fn mount(
         auth::Agent::new(account.clone(), config.base_url.clone(), logins.clone())
     };
     let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
-    let facade = sms_session_data::Facade::new(client.clone(), config.allow_undocumented_values);
+    let facade = sms_session_data::Facade::new(
+        client.clone(),
+        dedupe.clone(),
+        config.allow_undocumented_values,
+    );
     facades.add(SmsSessionDataServer::new(facade));
     Ok(client)
 }

@@ -5,6 +5,7 @@ mod delete;
 mod get;
 mod update;
 
+use prost::Message;
 use serde::Serialize;
 use tonic::{Request, Response, Status};
 
@@ -13,6 +14,8 @@ use self::delete::Delete;
 use self::get::Get;
 use self::update::Update;
 use super::Aicc;
+use super::wire::Written;
+use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, open};
 use crate::grpc::validate::Violations;
 use crate::pb::agent_settings_server::AgentSettings;
@@ -23,6 +26,7 @@ use crate::pb::{
 };
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Error, Failure};
+use crate::upstream::operation::{Operation, Vendor};
 
 const LONGEST_ID: usize = 64;
 const MOST_NUMBERS: usize = 5;
@@ -38,11 +42,12 @@ struct UserId<'a> {
 /// Checks requests, calls the vendor, words the answers.
 pub(super) struct Facade {
     client: Client<Aicc>,
+    dedupe: Dedupe,
 }
 
 impl Facade {
-    pub(super) fn new(client: Client<Aicc>) -> Self {
-        Facade { client }
+    pub(super) fn new(client: Client<Aicc>, dedupe: Dedupe) -> Self {
+        Facade { client, dedupe }
     }
 
     /// What every request is checked for.
@@ -51,6 +56,28 @@ impl Facade {
         violations.account(self.client.knows(account_name(account)));
         violations.text("user_id", user_id, LONGEST_ID);
         violations
+    }
+
+    /// Sends a checked write, once however often its `request_id` comes.
+    async fn write<O, T>(
+        &self,
+        identity: Identity,
+        operation: O,
+        ticket: Ticket,
+    ) -> Result<Response<T>, Status>
+    where
+        O: Operation<Vendor = Aicc, Output = Written> + Sync,
+        T: Message + Default + From<Written>,
+    {
+        let asked = Asked {
+            vendor: Aicc::NAME,
+            meta: const { &O::META },
+        };
+        let client = self.client.clone();
+        let shared = ticket.clone();
+        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
+        let answer = self.dedupe.run(asked, identity, &shared, work).await?;
+        Ok(Response::new(answer))
     }
 
     /// Deletes; a refusal after an attempt of unknown outcome may mean that the attempt had
@@ -123,13 +150,12 @@ impl AgentSettings for Facade {
         let (opened, request) = open(request)?;
         let mut violations = self.violations(&request.account, &request.user_id);
         check_settings(request.settings.as_ref(), &mut violations);
+        dedupe::check_id(&request.request_id, &mut violations);
         violations.finish()?;
         let ticket = opened.ticket(&request.account);
-        let written = self.client.call(Create(request), ticket).await?;
-        Ok(Response::new(CreateAgentSettingsResponse {
-            id: written.id,
-            description: written.description,
-        }))
+        let identity = Identity::of(&request.request_id, &request);
+        let operation = Create(request);
+        self.write(identity, operation, ticket).await
     }
 
     async fn get_agent_settings(
@@ -150,17 +176,15 @@ impl AgentSettings for Facade {
     ) -> Result<Response<UpdateAgentSettingsResponse>, Status> {
         let (opened, request) = open(request)?;
         let ticket = opened.ticket(&request.account);
+        let identity = Identity::of(&request.request_id, &request);
         let mut violations = self.violations(&request.account, &request.user_id);
         violations.text("id", &request.id, LONGEST_ID);
         check_settings(request.settings.as_ref(), &mut violations);
-        let update = Update(request);
-        update.check_mask(&mut violations);
+        dedupe::check_id(&request.request_id, &mut violations);
+        let operation = Update(request);
+        operation.check_mask(&mut violations);
         violations.finish()?;
-        let written = self.client.call(update, ticket).await?;
-        Ok(Response::new(UpdateAgentSettingsResponse {
-            id: written.id,
-            description: written.description,
-        }))
+        self.write(identity, operation, ticket).await
     }
 
     async fn delete_agent_settings(
@@ -173,6 +197,18 @@ impl AgentSettings for Facade {
         let ticket = opened.ticket(&request.account);
         let description = self.delete(&request.user_id, ticket).await?;
         Ok(Response::new(DeleteAgentSettingsResponse { description }))
+    }
+}
+
+impl From<Written> for CreateAgentSettingsResponse {
+    fn from(Written { id, description }: Written) -> Self {
+        CreateAgentSettingsResponse { id, description }
+    }
+}
+
+impl From<Written> for UpdateAgentSettingsResponse {
+    fn from(Written { id, description }: Written) -> Self {
+        UpdateAgentSettingsResponse { id, description }
     }
 }
 

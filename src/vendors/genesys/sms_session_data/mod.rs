@@ -9,6 +9,7 @@ mod update_user_data;
 mod user_data;
 mod write;
 
+use prost::Message;
 use prost_types::Struct;
 use tonic::{Request, Response, Status};
 
@@ -17,7 +18,9 @@ use self::delete_user_data::DeleteUserData;
 use self::get_session::GetSession;
 use self::list_sessions::ListSessions;
 use self::update_user_data::UpdateUserData;
+use self::write::Accepted;
 use super::Genesys;
+use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, open};
 use crate::grpc::validate::Violations;
 use crate::pb::sms_session_data_server::SmsSessionData;
@@ -26,18 +29,21 @@ use crate::pb::{
     GetSessionRequest, GetSessionResponse, ListSessionsRequest, ListSessionsResponse, Outcome,
     UpdateUserDataRequest, UpdateUserDataResponse,
 };
-use crate::upstream::client::Client;
+use crate::upstream::client::{Client, Ticket};
+use crate::upstream::operation::{Operation, Vendor};
 
 /// Checks requests, calls the vendor, words the answers.
 pub(super) struct Facade {
     client: Client<Genesys>,
+    dedupe: Dedupe,
     allow_undocumented: bool,
 }
 
 impl Facade {
-    pub(super) fn new(client: Client<Genesys>, allow_undocumented: bool) -> Self {
+    pub(super) fn new(client: Client<Genesys>, dedupe: Dedupe, allow_undocumented: bool) -> Self {
         Facade {
             client,
+            dedupe,
             allow_undocumented,
         }
     }
@@ -49,16 +55,32 @@ impl Facade {
         violations
     }
 
-    fn check_write(
+    /// What an attach or an update is checked for beside.
+    fn check_data(&self, session_id: &str, data: Option<&Struct>, violations: &mut Violations) {
+        write::check_id(session_id, violations);
+        user_data::check(data, self.allow_undocumented, violations);
+    }
+
+    /// Sends a checked write, once however often its `request_id` comes.
+    async fn write<O, T>(
         &self,
-        account: &str,
-        session_id: &str,
-        data: Option<&Struct>,
-    ) -> Result<(), Status> {
-        let mut violations = self.violations(account);
-        write::check_id(session_id, &mut violations);
-        user_data::check(data, self.allow_undocumented, &mut violations);
-        violations.finish()
+        identity: Identity,
+        operation: O,
+        ticket: Ticket,
+    ) -> Result<Response<T>, Status>
+    where
+        O: Operation<Vendor = Genesys, Output = Accepted> + Sync,
+        T: Message + Default + From<Accepted>,
+    {
+        let asked = Asked {
+            vendor: Genesys::NAME,
+            meta: const { &O::META },
+        };
+        let client = self.client.clone();
+        let shared = ticket.clone();
+        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
+        let answer = self.dedupe.run(asked, identity, &shared, work).await?;
+        Ok(Response::new(answer))
     }
 }
 
@@ -69,17 +91,18 @@ impl SmsSessionData for Facade {
         request: Request<AttachUserDataRequest>,
     ) -> Result<Response<AttachUserDataResponse>, Status> {
         let (opened, request) = open(request)?;
-        self.check_write(
-            &request.account,
+        let mut violations = self.violations(&request.account);
+        self.check_data(
             &request.session_id,
             request.user_data.as_ref(),
-        )?;
+            &mut violations,
+        );
+        dedupe::check_id(&request.request_id, &mut violations);
+        violations.finish()?;
         let ticket = opened.ticket(&request.account);
-        let accepted = self.client.call(AttachUserData(request), ticket).await?;
-        Ok(Response::new(AttachUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }))
+        let identity = Identity::of(&request.request_id, &request);
+        let operation = AttachUserData(request);
+        self.write(identity, operation, ticket).await
     }
 
     async fn update_user_data(
@@ -87,17 +110,18 @@ impl SmsSessionData for Facade {
         request: Request<UpdateUserDataRequest>,
     ) -> Result<Response<UpdateUserDataResponse>, Status> {
         let (opened, request) = open(request)?;
-        self.check_write(
-            &request.account,
+        let mut violations = self.violations(&request.account);
+        self.check_data(
             &request.session_id,
             request.user_data.as_ref(),
-        )?;
+            &mut violations,
+        );
+        dedupe::check_id(&request.request_id, &mut violations);
+        violations.finish()?;
         let ticket = opened.ticket(&request.account);
-        let accepted = self.client.call(UpdateUserData(request), ticket).await?;
-        Ok(Response::new(UpdateUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }))
+        let identity = Identity::of(&request.request_id, &request);
+        let operation = UpdateUserData(request);
+        self.write(identity, operation, ticket).await
     }
 
     async fn delete_user_data(
@@ -108,13 +132,12 @@ impl SmsSessionData for Facade {
         let mut violations = self.violations(&request.account);
         write::check_id(&request.session_id, &mut violations);
         delete_user_data::check(&request.keys, &mut violations);
+        dedupe::check_id(&request.request_id, &mut violations);
         violations.finish()?;
         let ticket = opened.ticket(&request.account);
-        let accepted = self.client.call(DeleteUserData(request), ticket).await?;
-        Ok(Response::new(DeleteUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }))
+        let identity = Identity::of(&request.request_id, &request);
+        let operation = DeleteUserData(request);
+        self.write(identity, operation, ticket).await
     }
 
     async fn get_session(
@@ -141,5 +164,32 @@ impl SmsSessionData for Facade {
         let ticket = opened.ticket(&request.account);
         let sessions = self.client.call(ListSessions, ticket).await?;
         Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+}
+
+impl From<Accepted> for AttachUserDataResponse {
+    fn from(accepted: Accepted) -> Self {
+        AttachUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }
+    }
+}
+
+impl From<Accepted> for UpdateUserDataResponse {
+    fn from(accepted: Accepted) -> Self {
+        UpdateUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }
+    }
+}
+
+impl From<Accepted> for DeleteUserDataResponse {
+    fn from(accepted: Accepted) -> Self {
+        DeleteUserDataResponse {
+            outcome: Outcome::Accepted.into(),
+            reference_id: accepted.reference_id,
+        }
     }
 }

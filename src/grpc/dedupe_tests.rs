@@ -1,0 +1,183 @@
+use super::*;
+use crate::pb::{AttachUserDataRequest, AttachUserDataResponse};
+use crate::upstream::operation::Replay;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tonic_types::StatusExt;
+
+static META: Meta = Meta {
+    name: "AttachUserData",
+    method: http::Method::POST,
+    template: "/",
+    replay: Replay::Once,
+    creates: false,
+};
+
+fn dedupe(max_entries: usize) -> Dedupe {
+    let meter = opentelemetry::global::meter("test");
+    let window = Duration::from_secs(600);
+    Dedupe::new(window, max_entries, TaskTracker::new(), &meter)
+}
+
+fn ticket(account: &str) -> Ticket {
+    Ticket {
+        account: account.to_owned(),
+        deadline: Instant::now() + Duration::from_secs(10),
+        caller_repeats: false,
+        progress: Progress::default(),
+    }
+}
+
+fn message(session_id: &str) -> AttachUserDataRequest {
+    AttachUserDataRequest {
+        session_id: session_id.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// Counts how often it is really done.
+#[derive(Clone, Default)]
+struct Work(Arc<AtomicU32>);
+
+impl Work {
+    fn done(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    async fn answer(self, after: Duration) -> Result<AttachUserDataResponse, Status> {
+        tokio::time::sleep(after).await;
+        let done = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(AttachUserDataResponse {
+            reference_id: Some(done.into()),
+            ..Default::default()
+        })
+    }
+}
+
+async fn run(
+    dedupe: &Dedupe,
+    (account, id, session): (&str, &str, &str),
+    work: impl Future<Output = Result<AttachUserDataResponse, Status>> + Send + 'static,
+) -> Result<AttachUserDataResponse, Status> {
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let identity = Identity::of(id, &message(session));
+    dedupe.run(asked, identity, &ticket(account), work).await
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap().reason
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_gets_the_first_ones_result_for_as_long_as_it_is_kept() {
+    let (dedupe, work) = (dedupe(10), Work::default());
+    let call = ("default", "id", "s");
+    let first = run(&dedupe, call, work.clone().answer(Duration::ZERO))
+        .await
+        .unwrap();
+    let second = run(&dedupe, call, work.clone().answer(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(first, second);
+    assert_eq!(work.done(), 1);
+    tokio::time::advance(Duration::from_secs(601)).await;
+    run(&dedupe, call, work.clone().answer(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(work.done(), 2, "forgotten after the window");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_repeats_share_one_run_and_none_may_cut_it() {
+    let (dedupe, work) = (dedupe(10), Work::default());
+    let call = ("default", "id", "s");
+    let slow = Duration::from_secs(5);
+    {
+        let mut first = Box::pin(run(&dedupe, call, work.clone().answer(slow)));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        // The first caller leaves.
+    }
+    let others = (0..50).map(|_| run(&dedupe, call, work.clone().answer(slow)));
+    let answers = futures_util::future::join_all(others).await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.as_ref().unwrap().reference_id == Some(1))
+    );
+    assert_eq!(work.done(), 1);
+}
+
+#[tokio::test]
+async fn errors_are_results_too() {
+    let dedupe = dedupe(10);
+    let call = ("default", "id", "s");
+    let failed = async { Err(status::defect("first")) };
+    let first = run(&dedupe, call, failed).await.unwrap_err();
+    let work = Work::default();
+    let second = run(&dedupe, call, work.clone().answer(Duration::ZERO))
+        .await
+        .unwrap_err();
+    assert_eq!(first.message(), second.message());
+    assert_eq!(first.details(), second.details());
+    assert_eq!(work.done(), 0);
+}
+
+#[tokio::test]
+async fn another_body_is_a_mistake_and_another_key_another_call() {
+    let (dedupe, work) = (dedupe(10), Work::default());
+    let done = |call| run(&dedupe, call, work.clone().answer(Duration::ZERO));
+    done(("default", "id", "s")).await.unwrap();
+    let status = done(("default", "id", "other")).await.unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::InvalidArgument, "REQUEST_ID_REUSED")
+    );
+    done(("default", "id2", "s")).await.unwrap();
+    done(("other", "id", "s")).await.unwrap();
+    done(("default", "", "s")).await.unwrap();
+    done(("default", "", "s")).await.unwrap();
+    assert_eq!(work.done(), 5, "without an id nothing is remembered");
+}
+
+#[tokio::test]
+async fn a_full_memory_refuses_and_forgets_nothing() {
+    let (dedupe, work) = (dedupe(1), Work::default());
+    let done = |call| run(&dedupe, call, work.clone().answer(Duration::ZERO));
+    done(("default", "id", "s")).await.unwrap();
+    let status = done(("default", "id2", "s")).await.unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::Unavailable, "DEDUPE_UNAVAILABLE")
+    );
+    done(("default", "id", "s")).await.unwrap();
+    assert_eq!(work.done(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_has_a_deadline_and_learns_what_may_have_happened() {
+    let (dedupe, work) = (dedupe(10), Work::default());
+    let call = ("default", "id", "s");
+    let hour = Duration::from_secs(3600);
+    let status = run(&dedupe, call, work.clone().answer(hour))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::DeadlineExceeded, "DEADLINE")
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_dies_leaves_the_outcome_unknown() {
+    let dedupe = dedupe(10);
+    let dying = async { panic!("a defect") };
+    let status = run(&dedupe, ("default", "id", "s"), dying)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::Unknown, "OUTCOME_UNKNOWN")
+    );
+}

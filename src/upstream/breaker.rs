@@ -1,0 +1,280 @@
+//! Gives a vendor that keeps failing a rest, and callers an answer at once.
+//!
+//! ```text
+//! closed --- enough of the window's attempts failed ---> open
+//!   ^                                                     | after `open`
+//!   |                                                     v
+//!   +------------- the probe succeeded -------------- half open: one attempt goes through
+//!                                                         | it failed: open again
+//! ```
+//!
+//! Only unavailability counts: no connection, no answer, 408, 502, 503, 504. A vendor that says
+//! no is well. An attempt that the caller's own deadline ended says nothing either way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::error::{Error, Kind, LoginError};
+use super::observer::Observer;
+use super::operation::{Call, Reply};
+use super::settings;
+
+/// The window moves in steps of this part of it.
+const SLOTS: usize = 10;
+
+/// What the breaker is doing, for the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    HalfOpen,
+    Open,
+}
+
+/// One breaker for all accounts of a vendor.
+#[derive(Clone)]
+pub(super) struct BreakerLayer(Option<Arc<Breaker>>);
+
+struct Breaker {
+    vendor: &'static str,
+    settings: settings::Breaker,
+    observer: Arc<dyn Observer>,
+    state: Mutex<State>,
+}
+
+enum State {
+    Closed(Window),
+    Open {
+        until: Instant,
+    },
+    /// One attempt is on its way to find out.
+    Probing,
+}
+
+/// Attempts of the last seconds, in slots that are reused in turn.
+struct Window {
+    slots: [Count; SLOTS],
+    newest: usize,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    all: u32,
+    failed: u32,
+}
+
+impl Window {
+    fn new(now: Instant) -> Self {
+        Window {
+            slots: [Count::default(); SLOTS],
+            newest: 0,
+            since: now,
+        }
+    }
+
+    fn count(&mut self, failed: bool, now: Instant, length: Duration) -> Count {
+        let step = length / SLOTS as u32;
+        let mut late = now.saturating_duration_since(self.since);
+        if late >= length {
+            *self = Window::new(now);
+            late = Duration::ZERO;
+        }
+        while late >= step {
+            self.newest = (self.newest + 1) % SLOTS;
+            self.slots[self.newest] = Count::default();
+            self.since += step;
+            late -= step;
+        }
+        let slot = &mut self.slots[self.newest];
+        slot.all += 1;
+        slot.failed += u32::from(failed);
+        self.slots.iter().fold(Count::default(), |sum, slot| Count {
+            all: sum.all + slot.all,
+            failed: sum.failed + slot.failed,
+        })
+    }
+}
+
+/// An attempt that was let through. A probe that ends without a word, because its caller left,
+/// makes room for the next one.
+struct Pass<'a> {
+    breaker: &'a Breaker,
+    probe: bool,
+    told: bool,
+}
+
+impl Breaker {
+    fn admit(&self) -> Result<Pass<'_>, Error> {
+        let mut state = self.state();
+        let now = Instant::now();
+        let probe = match &*state {
+            State::Closed(_) => false,
+            State::Open { until } if now >= *until => true,
+            State::Open { until } => {
+                return Err(Error::CircuitOpen {
+                    retry_after: *until - now,
+                });
+            }
+            // The probe is soon back; asking again much later would waste its good news.
+            State::Probing => {
+                return Err(Error::CircuitOpen {
+                    retry_after: self.settings.open / 10,
+                });
+            }
+        };
+        if probe {
+            self.enter(&mut state, State::Probing);
+        }
+        Ok(Pass {
+            breaker: self,
+            probe,
+            told: false,
+        })
+    }
+
+    fn enter(&self, state: &mut State, next: State) {
+        let told = match &next {
+            State::Closed(_) => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::Probing => BreakerState::HalfOpen,
+        };
+        *state = next;
+        self.observer.breaker(self.vendor, told);
+        if told != BreakerState::HalfOpen {
+            tracing::warn!(vendor = self.vendor, state = ?told, "circuit breaker");
+        }
+    }
+
+    fn open(&self, state: &mut State, rest: Duration) {
+        let until = Instant::now() + rest;
+        self.enter(state, State::Open { until });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// `failed` is none where the attempt says nothing of the vendor's health.
+    fn tell(mut self, failed: Option<bool>) {
+        let Some(failed) = failed else { return };
+        self.told = true;
+        let breaker = self.breaker;
+        let mut state = breaker.state();
+        let now = Instant::now();
+        match &mut *state {
+            State::Probing if self.probe && failed => {
+                breaker.open(&mut state, breaker.settings.open);
+            }
+            State::Probing if self.probe => {
+                breaker.enter(&mut state, State::Closed(Window::new(now)));
+            }
+            State::Closed(window) => {
+                let count = window.count(failed, now, breaker.settings.window);
+                if breaker.settings.is_too_much(count.all, count.failed) {
+                    breaker.open(&mut state, breaker.settings.open);
+                }
+            }
+            // It began before the breaker opened: old news.
+            State::Probing | State::Open { .. } => {}
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if self.probe && !self.told {
+            let mut state = self.breaker.state();
+            self.breaker.open(&mut state, Duration::ZERO);
+        }
+    }
+}
+
+impl settings::Breaker {
+    fn is_too_much(&self, all: u32, failed: u32) -> bool {
+        all >= self.min_calls && failed * 100 >= all * self.failure_percent
+    }
+}
+
+/// Whether an attempt speaks against the vendor's availability.
+fn failed(result: &Result<Reply, Error>) -> Option<bool> {
+    match result {
+        Ok(_) => Some(false),
+        Err(Error::Deadline | Error::QueueFull | Error::Unbuildable { .. }) => None,
+        Err(Error::Busy { .. } | Error::Login(LoginError::Unavailable { .. })) => Some(true),
+        Err(error) => Some(matches!(error.kind(), Kind::NeverSent | Kind::Ambiguous)),
+    }
+}
+
+impl BreakerLayer {
+    pub(super) fn new(
+        vendor: &'static str,
+        settings: &settings::Breaker,
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
+        observer.breaker(vendor, BreakerState::Closed);
+        BreakerLayer(settings.enabled.then(|| {
+            Arc::new(Breaker {
+                vendor,
+                settings: settings.clone(),
+                observer: Arc::clone(observer),
+                state: Mutex::new(State::Closed(Window::new(Instant::now()))),
+            })
+        }))
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct BreakerService<S> {
+    inner: S,
+    breaker: Option<Arc<Breaker>>,
+}
+
+impl<S> Layer<S> for BreakerLayer {
+    type Service = BreakerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        BreakerService {
+            inner,
+            breaker: self.0.clone(),
+        }
+    }
+}
+
+impl<S> Service<Call> for BreakerService<S>
+where
+    S: Service<Call, Response = Reply, Error = Error>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Reply, Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        // The future does nothing before it is polled, so it may be made before admission.
+        let attempt = self.inner.call(call);
+        let Some(breaker) = self.breaker.clone() else {
+            return Box::pin(attempt);
+        };
+        Box::pin(async move {
+            let pass = breaker.admit()?;
+            let result = attempt.await;
+            pass.tell(failed(&result));
+            result
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

@@ -1,0 +1,170 @@
+use super::*;
+use crate::upstream::observer::Blind;
+use proptest::prelude::*;
+
+fn breaker() -> Arc<Breaker> {
+    let observer: Arc<dyn Observer> = Arc::new(Blind);
+    let settings = settings::Breaker {
+        enabled: true,
+        window: Duration::from_secs(10),
+        min_calls: 4,
+        failure_percent: 50,
+        open: Duration::from_secs(10),
+    };
+    BreakerLayer::new("vendor", &settings, &observer).0.unwrap()
+}
+
+fn tell(breaker: &Breaker, failed: bool) {
+    breaker.admit().expect("closed").tell(Some(failed));
+}
+
+fn refused(breaker: &Breaker) -> Option<Duration> {
+    match breaker.admit() {
+        Err(Error::CircuitOpen { retry_after }) => Some(retry_after),
+        Err(other) => panic!("{other}"),
+        Ok(_) => None,
+    }
+}
+
+async fn opened() -> Arc<Breaker> {
+    let breaker = breaker();
+    for _ in 0..4 {
+        tell(&breaker, true);
+    }
+    breaker
+}
+
+#[tokio::test(start_paused = true)]
+async fn opens_at_the_rate_and_not_below_the_least_number() {
+    let breaker = breaker();
+    for _ in 0..3 {
+        tell(&breaker, true);
+    }
+    assert_eq!(refused(&breaker), None);
+    tell(&breaker, false);
+    assert_eq!(refused(&breaker), Some(Duration::from_secs(10)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_failures_are_forgotten() {
+    let breaker = breaker();
+    for _ in 0..3 {
+        tell(&breaker, true);
+    }
+    tokio::time::advance(Duration::from_secs(11)).await;
+    for _ in 0..3 {
+        tell(&breaker, true);
+    }
+    assert_eq!(refused(&breaker), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_decides() {
+    let breaker = opened().await;
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert_eq!(refused(&breaker), Some(Duration::from_secs(6)));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let probe = breaker.admit().expect("a probe");
+    assert!(refused(&breaker).is_some(), "only one at a time");
+    probe.tell(Some(true));
+    assert_eq!(refused(&breaker), Some(Duration::from_secs(10)));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    breaker.admit().expect("a probe").tell(Some(false));
+    for _ in 0..3 {
+        tell(&breaker, true);
+    }
+    assert_eq!(refused(&breaker), None, "the window began anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_says_nothing_makes_room_for_the_next() {
+    let breaker = opened().await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    drop(breaker.admit().expect("a probe"));
+    breaker.admit().expect("another").tell(None);
+    breaker.admit().expect("a third").tell(Some(false));
+    assert_eq!(refused(&breaker), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_began_before_it_opened_is_old_news() {
+    let breaker = breaker();
+    let slow = breaker.admit().expect("closed");
+    for _ in 0..4 {
+        tell(&breaker, true);
+    }
+    slow.tell(Some(false));
+    assert!(refused(&breaker).is_some());
+}
+
+#[test]
+fn only_unavailability_counts() {
+    let gone = || "gone".to_owned();
+    let answer = crate::upstream::error::Answer {
+        status: http::StatusCode::OK,
+        code: None,
+        text: String::new(),
+    };
+    let table = [
+        (Error::NeverSent { cause: gone() }, Some(true)),
+        (Error::Lost { cause: gone() }, Some(true)),
+        (
+            Error::TimedOut {
+                after: Duration::ZERO,
+            },
+            Some(true),
+        ),
+        (
+            Error::Bare {
+                status: http::StatusCode::BAD_GATEWAY,
+            },
+            Some(true),
+        ),
+        (
+            Error::Busy {
+                retry_after: Duration::ZERO,
+            },
+            Some(true),
+        ),
+        (Error::Throttled { retry_after: None }, Some(false)),
+        (Error::CredentialRefused(answer), Some(false)),
+        (
+            Error::Unreadable {
+                status: None,
+                cause: gone(),
+            },
+            Some(false),
+        ),
+        (Error::Deadline, None),
+        (Error::QueueFull, None),
+    ];
+    for (error, expected) in table {
+        let label = error.label();
+        assert_eq!(failed(&Err(error)), expected, "{label}");
+    }
+}
+
+proptest! {
+    /// Against a plain list of what was told when.
+    #[test]
+    fn the_window_counts_what_a_list_would(steps in prop::collection::vec((0u64..3_000, any::<bool>()), 1..100)) {
+        let start = Instant::now();
+        let length = Duration::from_secs(10);
+        let mut window = Window::new(start);
+        let mut told: Vec<(Duration, bool)> = Vec::new();
+        let mut now = Duration::ZERO;
+        for (step, failed) in steps {
+            now += Duration::from_millis(step);
+            told.push((now, failed));
+            let count = window.count(failed, start + now, length);
+            let within = |bound: Duration| {
+                let recent = told.iter().filter(move |(at, _)| *at + bound > now);
+                recent.count() as u32
+            };
+            // Slots make the edge coarse by one step, never more.
+            prop_assert!(count.all <= within(length));
+            prop_assert!(count.all >= within(length - length / SLOTS as u32));
+            prop_assert!(count.failed <= count.all);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A write repeated under the same `request_id` is done once.
+
+use switchboard::pb::{AttachUserDataRequest, CreateAgentSettingsRequest};
+use switchboard::sandbox::faults::{Fault, Rule};
+use tonic::Code;
+
+use crate::support::{Gateway, SESSION, attempts, data, reason};
+
+fn attach(request_id: &str, value: &str) -> AttachUserDataRequest {
+    AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Ticket", value)])),
+        request_id: request_id.into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_without_the_vendor() {
+    let gateway = Gateway::start().await;
+    let mut sms = gateway.sms();
+    let first = sms.attach_user_data(attach("order-1", "a")).await.unwrap();
+    let second = sms.attach_user_data(attach("order-1", "a")).await.unwrap();
+    assert_eq!(first.get_ref(), second.get_ref());
+    assert_eq!(attempts(second.metadata()), 0);
+    assert_eq!(
+        gateway.sandbox.journal().count("genesys", "AttachUserData"),
+        1
+    );
+
+    let status = sms
+        .attach_user_data(attach("order-1", "b"))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(reason(&status), "REQUEST_ID_REUSED");
+}
+
+#[tokio::test]
+async fn fifty_at_once_are_one() {
+    let gateway = Gateway::start().await;
+    let calls = (0..50).map(|_| {
+        let mut settings = gateway.settings();
+        let request = CreateAgentSettingsRequest {
+            user_id: "new-agent".into(),
+            request_id: "create-1".into(),
+            ..Default::default()
+        };
+        async move { settings.create_agent_settings(request).await }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let ids: std::collections::BTreeSet<_> = answers
+        .into_iter()
+        .map(|a| a.unwrap().into_inner().id)
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(gateway.sandbox.aicc().creates(), ["new-agent"]);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_stays_unknown_and_is_not_tried_again() {
+    let gateway = Gateway::start().await;
+    let lost = Rule::new(Fault::Reset)
+        .operation("AttachUserData")
+        .times(1)
+        .after();
+    gateway.sandbox.faults().push(lost).unwrap();
+    let mut sms = gateway.sms();
+    for _ in 0..2 {
+        let status = sms
+            .attach_user_data(attach("order-2", "a"))
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
+    }
+    assert_eq!(
+        gateway.sandbox.journal().count("genesys", "AttachUserData"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_valid_is_not_remembered() {
+    let gateway = Gateway::start().await;
+    let mut sms = gateway.sms();
+    let mut wrong = attach("order-3", "a");
+    wrong.session_id.clear();
+    let status = sms.attach_user_data(wrong).await.unwrap_err();
+    assert_eq!(reason(&status), "INVALID_FIELD");
+    sms.attach_user_data(attach("order-3", "a")).await.unwrap();
+    let too_long = attach(&"x".repeat(65), "a");
+    let status = sms.attach_user_data(too_long).await.unwrap_err();
+    assert_eq!(reason(&status), "INVALID_FIELD");
+}
