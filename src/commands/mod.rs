@@ -67,8 +67,10 @@ pub fn run(command: &Command) -> ExitCode {
 
 /// The configuration, or its problems on stderr and the exit code that says so.
 fn load(path: &Path) -> Result<Config, ExitCode> {
-    Config::load(path, settings::layers::environment())
-        .map_err(|error| fail(BAD_CONFIGURATION, &error))
+    Config::load(path, settings::layers::environment()).map_err(|error| {
+        let heading = format!("{} cannot be used:", path.display());
+        fail(BAD_CONFIGURATION, &format!("{heading}\n{error}"))
+    })
 }
 
 /// Says on stderr why the command failed.

@@ -13,15 +13,7 @@ use tracing_subscriber::layer::Filter;
 use tracing_subscriber::{Layer, Registry, filter};
 
 /// Libraries, by the beginning of their names, whose debug output drowns ours.
-const CHATTY: [&str; 7] = [
-    "h2",
-    "hyper",
-    "opentelemetry",
-    "reqwest",
-    "rustls",
-    "tonic",
-    "tower",
-];
+const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -43,6 +35,10 @@ pub(super) fn filter(rust_log: Option<&str>, level: &str) -> Result<EnvFilter, P
         for library in CHATTY {
             filter = filter.add_directive(format!("{library}=info").parse()?);
         }
+    }
+    // It announces its own set-up at `info`, which tells an operator nothing.
+    if filter.max_level_hint() >= Some(filter::LevelFilter::INFO) {
+        filter = filter.add_directive("opentelemetry=warn".parse()?);
     }
     Ok(filter)
 }

@@ -64,6 +64,8 @@ struct State<T> {
     pause_until: Option<Instant>,
     /// Granted logins in a row of which not one was ever accepted.
     useless: u32,
+    /// The last login failed: said once, and not again at every try of an outage.
+    failing: bool,
 }
 
 type Landing<T> = Result<Arc<Lease<T>>, LoginError>;
@@ -149,6 +151,7 @@ impl<C: Credentials> TokenCache<C> {
                 refusal: None,
                 pause_until: None,
                 useless: 0,
+                failing: false,
             }),
         }))
     }
@@ -283,9 +286,25 @@ impl<C: Credentials> TokenCache<C> {
             Ok(lease) => {
                 self.0.current.store(Some(Arc::clone(lease)));
                 state.pause_until = None;
+                if std::mem::take(&mut state.failing) {
+                    tracing::info!(
+                        vendor = self.0.vendor,
+                        account = %self.0.account,
+                        "logins succeed again"
+                    );
+                }
             }
             Err(error) => {
-                tracing::warn!(%error, "login failed");
+                if std::mem::replace(&mut state.failing, true) {
+                    tracing::debug!(%error, "login failed again");
+                } else {
+                    tracing::warn!(
+                        vendor = self.0.vendor,
+                        account = %self.0.account,
+                        %error,
+                        "login failed"
+                    );
+                }
                 state.pause_until = Some(now + self.pause());
                 if matches!(error, LoginError::Refused(_)) {
                     state.refusal = Some(Refusal {
