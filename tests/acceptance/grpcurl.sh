@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# What a newcomer with grpcurl meets: both services by reflection, every rpc once, and an error
+# that says what is wrong. Runs against `switchboard sandbox`, which it starts and ends itself.
+#
+# SWITCHBOARD: the binary, target/debug/switchboard by default. It is not built here.
+# GRPCURL: a grpcurl to use instead of the pinned one, which is installed into the cache folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly VERSION=v1.9.3
+readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
+readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
+readonly GATEWAY=127.0.0.1:50051
+
+readonly SMS=contactcenter.v1.SmsSessionData
+readonly SETTINGS=contactcenter.v1.AgentSettings
+
+# What the sandbox is seeded with, and a user that it does not know.
+readonly SESSION=0071023821aec011
+readonly USER_ID=1660270845627002401
+readonly RECORD=1307145259662215169
+readonly NEW_USER=acceptance-$$
+
+grpcurl=${GRPCURL:-$CACHE/grpcurl-$VERSION/grpcurl}
+sandbox=
+log=
+
+fail() {
+  printf 'FAILED: %s\n' "$1" >&2
+  if [ $# -gt 1 ]; then printf '%s\n' "$2" >&2; fi
+  exit 1
+}
+
+install_grpcurl() {
+  if [ ! -x "$grpcurl" ]; then
+    [ -z "${GRPCURL:-}" ] || fail "GRPCURL=$GRPCURL is not executable"
+    GOBIN="$CACHE/grpcurl-$VERSION" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$VERSION"
+  fi
+}
+
+start_sandbox() {
+  [ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
+  if "$SWITCHBOARD" health --addr "$GATEWAY" >/dev/null 2>&1; then
+    fail "something serves on $GATEWAY already"
+  fi
+  log=$(mktemp)
+  trap end_sandbox EXIT
+  "$SWITCHBOARD" sandbox >"$log" 2>&1 &
+  sandbox=$!
+  local tries
+  for tries in $(seq 150); do
+    if "$SWITCHBOARD" health --addr "$GATEWAY" >/dev/null 2>&1; then return; fi
+    kill -0 "$sandbox" 2>/dev/null || fail "the sandbox ended by itself" "$(cat "$log")"
+    sleep 0.2
+  done
+  fail "the sandbox does not serve after 30 s" "$(cat "$log")"
+}
+
+# By its own id only, and by force when asking did not help.
+end_sandbox() {
+  local tries
+  kill -TERM "$sandbox" 2>/dev/null || true
+  for tries in $(seq 150); do
+    kill -0 "$sandbox" 2>/dev/null || break
+    sleep 0.2
+  done
+  kill -KILL "$sandbox" 2>/dev/null || true
+  wait "$sandbox" 2>/dev/null || true
+  rm -f "$log"
+}
+
+# shows NAME TEXT PART...: every part stands in the text.
+shows() {
+  local name=$1 text=$2 part
+  shift 2
+  for part in "$@"; do
+    case $text in
+      *"$part"*) ;;
+      *) fail "$name does not show: $part" "$text" ;;
+    esac
+  done
+  printf 'ok  %s\n' "$name"
+}
+
+# call METHOD REQUEST CONDITION...: the answer, `a` in Python, fulfils every condition.
+call() {
+  local method=$1 request=$2 answer condition
+  shift 2
+  answer=$("$grpcurl" -plaintext -max-time 20 -d "$request" "$GATEWAY" "$method" 2>&1) ||
+    fail "$method $request" "$answer"
+  for condition in "$@"; do
+    holds "$condition" "$answer" || fail "$method: $condition" "$answer"
+  done
+  printf 'ok  %s\n' "$method"
+}
+
+# refused METHOD REQUEST CONDITION...: fails; `a` is the error, `said` all of its details as one
+# text, whether or not grpcurl knows their types.
+refused() {
+  local method=$1 request=$2 answer condition
+  shift 2
+  if answer=$("$grpcurl" -plaintext -max-time 20 -format-error -d "$request" \
+    "$GATEWAY" "$method" 2>&1); then
+    fail "$method $request is not refused" "$answer"
+  fi
+  for condition in "$@"; do
+    holds "$condition" "$answer" || fail "$method: $condition" "$answer"
+  done
+  printf 'ok  %s refuses\n' "$method"
+}
+
+holds() {
+  python3 -c '
+import base64, json, sys
+a = json.loads(sys.argv[2])
+said = ""
+for detail in a.get("details", []):
+    raw = base64.b64decode(detail.get("@value", ""))
+    said += json.dumps(detail) + raw.decode("utf-8", "replace")
+sys.exit(not eval(sys.argv[1]))
+' "$1" "$2"
+}
+
+install_grpcurl
+start_sandbox
+
+shows list "$("$grpcurl" -plaintext "$GATEWAY" list)" "$SMS" "$SETTINGS" grpc.health.v1.Health
+
+# The comments of the protos are the documentation of the API.
+shows "describe $SMS" "$("$grpcurl" -plaintext "$GATEWAY" describe "$SMS")" \
+  "// Attaches key-value pairs to a session." \
+  "// Not idempotent" \
+  "option idempotency_level = IDEMPOTENT;" \
+  "option idempotency_level = NO_SIDE_EFFECTS;"
+shows "describe $SETTINGS" "$("$grpcurl" -plaintext "$GATEWAY" describe "$SETTINGS")" \
+  "// Creates the settings of an agent." \
+  "option idempotency_level = IDEMPOTENT;"
+shows "describe a message" \
+  "$("$grpcurl" -plaintext "$GATEWAY" describe contactcenter.v1.PersonalSettings)" \
+  "// The agent's own numbers. At most 5."
+
+call $SMS/ListSessions '{}' \
+  "'$SESSION' in [session['id'] for session in a['sessions']]"
+call $SMS/AttachUserData \
+  '{"session_id":"'$SESSION'","user_data":{"Acceptance":"attached","Number":123456789}}' \
+  "a['outcome'] == 'OUTCOME_ACCEPTED'"
+call $SMS/GetSession '{"session_id":"'$SESSION'"}' \
+  "a['session']['id'] == '$SESSION'" \
+  "a['session']['userData']['Acceptance'] == 'attached'" \
+  "a['session']['userData']['Number'] == 123456789"
+call $SMS/UpdateUserData \
+  '{"session_id":"'$SESSION'","user_data":{"Acceptance":"updated"}}' \
+  "a['outcome'] == 'OUTCOME_ACCEPTED'"
+call $SMS/GetSession '{"session_id":"'$SESSION'"}' \
+  "a['session']['userData']['Acceptance'] == 'updated'" \
+  "a['session']['userData']['Number'] == 123456789"
+call $SMS/DeleteUserData '{"session_id":"'$SESSION'","keys":["Acceptance","Number"]}' \
+  "a['outcome'] == 'OUTCOME_ACCEPTED'"
+call $SMS/GetSession '{"session_id":"'$SESSION'"}' \
+  "'Acceptance' not in a['session'].get('userData', {})" \
+  "'Number' not in a['session'].get('userData', {})"
+
+call $SETTINGS/GetAgentSettings '{"user_id":"'$USER_ID'"}' \
+  "a['id'] == '$RECORD'" \
+  "a['userId'] == '$USER_ID'" \
+  "a['settings']['callType'] == 'CALL_TYPE_BIDIRECTIONAL'"
+call $SETTINGS/CreateAgentSettings \
+  '{"user_id":"'$NEW_USER'","settings":{"call_type":"CALL_TYPE_DIRECT","call_number":["12323"]}}' \
+  "a['id'].isdigit() and int(a['id']) > 2**53"
+call $SETTINGS/UpdateAgentSettings \
+  '{"id":"'$RECORD'","user_id":"'$USER_ID'","settings":{"call_number":["12323","232343"]},
+    "update_mask":{"paths":["call_number"]}}' \
+  "a['id'] == '$RECORD'"
+call $SETTINGS/GetAgentSettings '{"user_id":"'$USER_ID'"}' \
+  "a['settings']['callNumber'] == ['12323', '232343']"
+call $SETTINGS/DeleteAgentSettings '{"user_id":"'$NEW_USER'"}'
+
+# An invalid argument names every wrong field; an absent record has the vendor's facts.
+refused $SMS/DeleteUserData '{"session_id":"..","keys":["a","a",""]}' \
+  "a['code'] == 3" \
+  "'INVALID_FIELD' in said and 'contactcenter.v1' in said" \
+  "all(field in said for field in ['session_id', 'keys[1]', 'keys[2]'])"
+refused $SETTINGS/GetAgentSettings '{"user_id":"'$NEW_USER'"}' \
+  "a['code'] == 5" \
+  "'VENDOR_NOT_FOUND' in said and 'aicc' in said"
+
+metadata=$("$grpcurl" -plaintext -v -H 'x-request-id: acceptance-1' \
+  -d '{"session_id":"'$SESSION'"}' "$GATEWAY" $SMS/GetSession)
+shows "metadata of a response" "$metadata" "x-request-id: acceptance-1" "x-switchboard-attempts: 1"
+
+echo "grpcurl: everything as promised"
