@@ -38,8 +38,9 @@ pub struct SetUpError {
 pub enum RunError {
     #[error("the gRPC server failed: {0}")]
     Server(#[from] tonic::transport::Error),
-    #[error("the admin port failed: {0}")]
-    Admin(#[from] io::Error),
+    /// Says itself which listener or signal it is about.
+    #[error(transparent)]
+    SetUp(#[from] io::Error),
     #[error("the drain had to be cut: some calls did not end in time")]
     Cut,
 }

@@ -184,7 +184,8 @@ impl Retry {
             base: section.or("base", default.base),
             cap: section.or("cap", default.cap),
             budget_percent: section.within("budget_percent", default.budget_percent, 0..=100),
-            budget_floor: section.or("budget_floor", default.budget_floor),
+            // Beyond it the budget's arithmetic would overflow, and mean nothing.
+            budget_floor: section.within("budget_floor", default.budget_floor, 0..=100_000),
         };
         section.check_pair(
             "cap",

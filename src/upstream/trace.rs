@@ -120,7 +120,10 @@ where
                     meta,
                     server: &facts.server,
                     status: status.map(|status| status.as_u16()),
-                    error: result.as_ref().err().map(Error::label),
+                    error: match &result {
+                        Ok(reply) => unjudged_no(reply),
+                        Err(error) => Some(error.label()),
+                    },
                     duration: start.elapsed(),
                 };
                 record(&ended, &attempt);
@@ -154,6 +157,11 @@ impl AttemptSpanLayer {
         }
         span
     }
+}
+
+/// Logins come back unjudged, so a no of theirs shows in the status alone.
+fn unjudged_no(reply: &Reply) -> Option<&'static str> {
+    (!reply.status.is_success()).then_some("refused")
 }
 
 fn record(span: &Span, attempt: &Attempt<'_>) {
