@@ -60,14 +60,20 @@ struct Inner<C: Credentials> {
 struct State<T> {
     flight: Option<Flight<T>>,
     refusal: Option<Refusal>,
-    /// No background refresh before this, after one that failed.
-    pause_until: Option<Instant>,
+    /// After a refresh that failed, while there is a good token.
+    pause: Option<Pause>,
     /// Granted logins in a row of which not one was ever accepted.
     useless: u32,
 }
 
 type Landing<T> = Result<Arc<Lease<T>>, LoginError>;
 type Flight<T> = watch::Receiver<Option<Landing<T>>>;
+
+/// No refresh with this secret before that time.
+struct Pause {
+    until: Instant,
+    version: secret::Version,
+}
 
 struct Refusal {
     until: Instant,
@@ -147,7 +153,7 @@ impl<C: Credentials> TokenCache<C> {
             state: Mutex::new(State {
                 flight: None,
                 refusal: None,
-                pause_until: None,
+                pause: None,
                 useless: 0,
             }),
         }))
@@ -164,8 +170,15 @@ impl<C: Credentials> TokenCache<C> {
                 }
                 Ok(lease)
             }
+            // The last part of its life is for the case that no new one can be had, such as
+            // after a login that has just failed: to try again on every call would help nobody.
+            Some(old)
+                if self.pauses(&self.state(), now)
+                    && !Lease::<C::Token>::past(old.ends_at, now) =>
+            {
+                Ok(old)
+            }
             Some(old) => match self.land().await {
-                // The last part of its life is for the case that no new one can be had.
                 Err(_) if !Lease::<C::Token>::past(old.ends_at, Instant::now()) => Ok(old),
                 landing => landing,
             },
@@ -210,10 +223,16 @@ impl<C: Credentials> TokenCache<C> {
 
     fn refresh_in_background(&self, now: Instant) {
         let mut state = self.state();
-        let paused = state.pause_until.is_some_and(|until| now < until);
+        let paused = self.pauses(&state, now);
         if !paused && state.flight.is_none() && self.remembered(&mut state).is_none() {
             self.take_off(&mut state);
         }
+    }
+
+    /// Whether a refresh with the present secret failed lately.
+    fn pauses(&self, state: &State<C::Token>, now: Instant) -> bool {
+        let pause = state.pause.as_ref();
+        pause.is_some_and(|it| now < it.until && it.version == self.0.credentials.version())
     }
 
     /// Waits for the login under way, or starts one.
@@ -282,11 +301,14 @@ impl<C: Credentials> TokenCache<C> {
         match landing {
             Ok(lease) => {
                 self.0.current.store(Some(Arc::clone(lease)));
-                state.pause_until = None;
+                state.pause = None;
             }
             Err(error) => {
                 tracing::warn!(%error, "login failed");
-                state.pause_until = Some(now + self.pause());
+                state.pause = Some(Pause {
+                    until: now + self.pause(),
+                    version,
+                });
                 if matches!(error, LoginError::Refused(_)) {
                     state.refusal = Some(Refusal {
                         until: now + REFUSAL_REMEMBERED,
