@@ -107,6 +107,18 @@ impl<T> Lease<T> {
         }
     }
 
+    /// Its life began before the login was sent, so a slow login can outlast it.
+    fn if_not_ended(self) -> Landing<T> {
+        if Self::past(self.ends_at, Instant::now()) {
+            return Err(LoginError::Unavailable {
+                cause: "the token's life had ended when it came".to_owned(),
+                status: None,
+                repeatable: false,
+            });
+        }
+        Ok(Arc::new(self))
+    }
+
     pub(super) fn token(&self) -> &T {
         &self.token
     }
@@ -285,8 +297,9 @@ impl<C: Credentials> TokenCache<C> {
                 let from = Instant::now();
                 let version = cache.0.credentials.version();
                 let result = cache.0.credentials.fetch().await;
-                let landing = result
-                    .map(|grant| Arc::new(Lease::new(grant.token, grant.life, from, version)));
+                let landing = result.and_then(|grant| {
+                    Lease::new(grant.token, grant.life, from, version).if_not_ended()
+                });
                 cache.settle(&landing, version);
                 landed.send_replace(Some(landing));
             }
