@@ -313,7 +313,10 @@ impl<C: Credentials> TokenCache<C> {
         let now = Instant::now();
         match landing {
             Ok(lease) => {
-                self.0.current.store(Some(Arc::clone(lease)));
+                let replaced = self.0.current.swap(Some(Arc::clone(lease)));
+                if replaced.is_some_and(|old| old.accepted.load(Ordering::Relaxed)) {
+                    state.useless = 0;
+                }
                 state.pause = None;
             }
             Err(error) => {
