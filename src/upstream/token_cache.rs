@@ -375,3 +375,7 @@ impl LoginError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "token_cache_tests.rs"]
+mod tests;
