@@ -12,12 +12,10 @@ use super::error::{Error, Kind};
 use super::observer::Observer;
 use super::operation::{Call, Replay, Reply};
 use super::settings;
+use super::timeout::SHORTEST_ATTEMPT;
 
 /// Over what time the retry budget is counted.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
-
-/// An attempt that would have less time than this is not begun.
-const SHORTEST_ATTEMPT: Duration = Duration::from_millis(5);
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,9 @@ use tower::{Layer, Service};
 use super::error::{Error, Kind};
 use super::operation::{Call, Reply};
 
+/// An attempt that would have less time than this is not begun.
+pub(super) const SHORTEST_ATTEMPT: Duration = Duration::from_millis(5);
+
 /// Ends a call at its deadline, whatever it is doing: waiting for a token, sleeping, sending.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineLayer;
@@ -94,6 +97,10 @@ where
 
     fn call(&mut self, call: Call) -> Self::Future {
         let remaining = call.remaining();
+        if remaining < SHORTEST_ATTEMPT {
+            // Waiting took it all. A write sent now would be cut at once, and be in doubt.
+            return Box::pin(std::future::ready(Err(Error::Deadline)));
+        }
         let limit = self.attempt.min(remaining);
         let progress = call.progress.clone();
         progress.next_attempt();
@@ -123,3 +130,4 @@ fn leaves_doubt(result: &Result<Reply, Error>) -> bool {
         Err(error) => error.kind() == Kind::Ambiguous,
     }
 }
+
