@@ -131,3 +131,6 @@ fn leaves_doubt(result: &Result<Reply, Error>) -> bool {
     }
 }
 
+#[cfg(test)]
+#[path = "timeout_tests.rs"]
+mod tests;
