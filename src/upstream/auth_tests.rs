@@ -14,7 +14,7 @@ use crate::upstream::operation::Replay;
 use crate::upstream::retry::Policy;
 use crate::upstream::settings;
 use crate::upstream::testing::{
-    Login, Logins, Numbered, REFUSALS, REPLAYS, answer, call, credential_refused, lost, never_sent,
+    Login, Logins, Numbered, REFUSALS, REPLAYS, call, credential_refused, lost, never_sent,
     refused, unavailable, vendor, yes,
 };
 

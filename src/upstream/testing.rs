@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower::{Service, service_fn};
 
 use super::auth::{Credentials, Grant, Token};
-use super::error::{Answer, Error, LoginError, Refusal};
+use super::error::{Answer, Error, Failure, Kind, LoginError, Refusal};
 use super::operation::{Call, Meta, Progress, Replay, Reply};
 use super::secret::Version;
 
@@ -300,5 +300,20 @@ impl Token for Numbered {
 
     fn secrets(&self) -> Vec<SecretString> {
         vec![format!("secret of token {}", self.0).into()]
+    }
+}
+
+/// A failed call of one request that was sent.
+pub(crate) fn failure(replay: Replay, error: Error) -> Failure {
+    let in_doubt = error.kind() == Kind::Ambiguous;
+    Failure {
+        vendor: "genesys",
+        operation: "Test",
+        replay,
+        error,
+        sent: 1,
+        in_doubt,
+        was_in_doubt: false,
+        budget_spent: false,
     }
 }
