@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use tower::{Layer, Service};
 
 use super::backoff::retry_after;
@@ -127,6 +128,15 @@ pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
         code,
         text,
     }
+}
+
+/// Reads a body that is a JSON object, lenient in its encoding; `None` for anything else.
+///
+/// Serde alone would take an array for a struct, field by field, and `[0]` for a yes.
+pub fn object<T: DeserializeOwned>(reply: &Reply) -> Option<T> {
+    let text = String::from_utf8_lossy(&reply.body);
+    let object = text.trim_start().starts_with('{');
+    object.then(|| serde_json::from_str(&text).ok()).flatten()
 }
 
 /// Whether the answer is a page for people: it comes from something in front of the vendor.

@@ -32,10 +32,10 @@ impl Vendor for Genesys {
 
     /// The body goes first when it is JSON with a `statusCode`, else the HTTP status decides.
     fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
-        let envelope = Envelope::of(&reply);
+        let envelope: Option<Envelope> = judge::object(&reply);
         let code = envelope.as_ref().map(|envelope| envelope.status_code);
         let text = envelope
-            .and_then(|envelope| envelope.status_message)
+            .and_then(|envelope| Some(envelope.status_message.as_str()?.to_owned()))
             .unwrap_or_else(|| plain_text(&reply));
         let spelled = code.map(|code| code.to_string());
         if code == Some(NOT_AUTHENTICATED) || inferred::is_csrf_failure(&reply) {
@@ -82,14 +82,9 @@ fn meaning(code: i64) -> Refusal {
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     status_code: i64,
+    /// Mostly a string; an odd one must not hide the code.
     #[serde(default)]
-    status_message: Option<String>,
-}
-
-impl Envelope {
-    fn of(reply: &Reply) -> Option<Envelope> {
-        serde_json::from_slice(&reply.body).ok()
-    }
+    status_message: serde_json::Value,
 }
 
 /// Sets the vendor up and mounts its services.
