@@ -34,6 +34,7 @@ impl Vendor for Genesys {
     fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
         let envelope: Option<Envelope> = judge::object(&reply);
         let code = envelope.as_ref().map(|envelope| envelope.status_code);
+        let code = code.filter(|code| !inferred::is_echo(reply.status, *code));
         let text = envelope
             .and_then(|envelope| Some(envelope.status_message.as_str()?.to_owned()))
             .unwrap_or_else(|| plain_text(&reply));
