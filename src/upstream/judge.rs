@@ -11,7 +11,10 @@ use tower::{Layer, Service};
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
 use super::operation::{Call, Meta, Reply, Vendor};
-use super::redact::Redactor;
+use super::redact::{Redactor, cut};
+
+/// Codes go into logs and metadata as they are; no vendor's is anywhere near as long.
+const LONGEST_CODE: usize = 64;
 
 /// Applies a vendor's `judge`, and takes everything secret out of what it quotes.
 pub(super) struct JudgeLayer<V>(PhantomData<V>);
@@ -125,7 +128,7 @@ fn unavailable(reply: &Reply) -> Error {
 pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
     Answer {
         status: reply.status,
-        code,
+        code: code.map(|code| cut(&code, LONGEST_CODE)),
         text,
     }
 }
