@@ -52,9 +52,16 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn of(reply: &Reply) -> Written {
-        let record: Record = read(reply).unwrap_or_default();
+        /// Nothing but the id, so that nothing else in the answer can cost it.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Identified {
+            #[serde(deserialize_with = "text")]
+            id: String,
+        }
+        let Identified { id } = read(reply).unwrap_or_default();
         Written {
-            id: record.id,
+            id,
             description: Envelope::of(reply).description(),
         }
     }
