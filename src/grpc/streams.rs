@@ -116,3 +116,7 @@ fn drained() -> http::HeaderMap {
     trailers.remove(http::header::CONTENT_TYPE);
     trailers
 }
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;
