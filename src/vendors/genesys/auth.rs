@@ -162,8 +162,10 @@ impl Session {
 
 impl Token for Session {
     fn sign(&self, request: &mut Request<Bytes>) {
-        let target = request.uri().path();
-        let url = self.base.join(target).unwrap_or_else(|_| self.base.clone());
+        // Joined as the transport does: a path of the base stays, and cookies may be bound to it.
+        let base = self.base.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}{}", request.uri().path()));
+        let url = url.unwrap_or_else(|_| self.base.clone());
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.basic.clone());
         let state = self.state();
