@@ -160,3 +160,7 @@ pub fn plain_text(reply: &Reply) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     text.trim().lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

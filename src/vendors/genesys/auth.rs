@@ -213,3 +213,7 @@ fn csrf(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
     value.set_sensitive(true);
     Some((name, value))
 }
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;
