@@ -69,3 +69,79 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use futures_util::poll;
+    use tokio::time::sleep;
+    use tonic::Code;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A gateway of so many places whose calls take a second each.
+    fn gateway(
+        places: usize,
+    ) -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible> + Clone {
+        ShedLayer::new(places).layer(tower::service_fn(|_: Request<()>| async {
+            sleep(SECOND).await;
+            Ok(Response::new(Body::empty()))
+        }))
+    }
+
+    fn is_refused(response: &Response<Body>) -> bool {
+        let status = tonic::Status::from_header_map(response.headers());
+        status.is_some_and(|status| status.code() == Code::ResourceExhausted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_the_limit_calls_are_refused_at_once_and_under_it_none() {
+        let gateway = gateway(3);
+        let calls = (0..10).map(|_| async {
+            let start = tokio::time::Instant::now();
+            let response = gateway.clone().oneshot(Request::new(())).await.unwrap();
+            (is_refused(&response), start.elapsed())
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        let (refused, served): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(no, _)| *no);
+        assert_eq!((refused.len(), served.len()), (7, 3));
+        assert!(refused.iter().all(|(_, took)| took.is_zero()), "queued");
+        let later = gateway.oneshot(Request::new(())).await.unwrap();
+        assert!(!is_refused(&later), "a place was lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_makes_room() {
+        let gateway = gateway(1);
+        let mut first = Box::pin(gateway.clone().oneshot(Request::new(())));
+        assert!(poll!(&mut first).is_pending());
+        let second = gateway.clone().oneshot(Request::new(())).await.unwrap();
+        assert!(is_refused(&second));
+        drop(first);
+        let third = gateway.oneshot(Request::new(())).await.unwrap();
+        assert!(!is_refused(&third));
+    }
+
+    /// The limit is the process's: services and connections have clones of it.
+    #[tokio::test(start_paused = true)]
+    async fn services_share_the_limit() {
+        let layer = ShedLayer::new(1);
+        let service = || {
+            layer
+                .clone()
+                .layer(tower::service_fn(|_: Request<()>| async {
+                    sleep(SECOND).await;
+                    Ok::<_, Infallible>(Response::new(Body::empty()))
+                }))
+        };
+        let mut first = Box::pin(service().oneshot(Request::new(())));
+        assert!(poll!(&mut first).is_pending());
+        let second = service().oneshot(Request::new(())).await.unwrap();
+        assert!(is_refused(&second));
+    }
+}

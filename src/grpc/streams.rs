@@ -111,5 +111,12 @@ impl HttpBody for Ending {
 /// UNAVAILABLE, and to be opened again at once: another replica is there for it.
 fn drained() -> http::HeaderMap {
     let status = super::status::draining();
-    status.into_http::<Body>().headers().clone()
+    let mut trailers = status.into_http::<Body>().headers().clone();
+    // Of an answer without a body; trailers describe no content.
+    trailers.remove(http::header::CONTENT_TYPE);
+    trailers
 }
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;

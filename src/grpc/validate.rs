@@ -95,3 +95,7 @@ fn summary(fields: &[FieldViolation]) -> String {
     };
     format!("{path}: {}{others}", first.description)
 }
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

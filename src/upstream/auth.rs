@@ -125,3 +125,7 @@ where
         })
     }
 }
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

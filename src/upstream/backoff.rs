@@ -27,15 +27,13 @@ impl Backoff {
 
     /// The same for a vendor that limits the rate without saying for how long.
     pub(super) fn wait_throttled(self, repeat: u32) -> Duration {
-        let base = THROTTLED_BASE;
-        let cap = self.cap.max(base);
         // At least half the base: a throttled vendor wants a pause, not a chance of none.
-        base / 2
-            + Backoff {
-                base: base / 2,
-                cap,
-            }
-            .wait(repeat)
+        let least = THROTTLED_BASE / 2;
+        let rest = Backoff {
+            base: least,
+            cap: self.cap.max(THROTTLED_BASE) - least,
+        };
+        least + rest.wait(repeat)
     }
 }
 
@@ -101,7 +99,9 @@ mod tests {
             let wait = backoff.wait(repeat);
             prop_assert!(wait <= backoff.cap);
             prop_assert!(wait <= backoff.base * (1 << repeat.min(16)));
-            prop_assert!(backoff.wait_throttled(repeat) >= THROTTLED_BASE / 2);
+            let throttled = backoff.wait_throttled(repeat);
+            prop_assert!(throttled >= THROTTLED_BASE / 2);
+            prop_assert!(throttled <= backoff.cap.max(THROTTLED_BASE));
         }
 
         #[test]

@@ -5,12 +5,16 @@ use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use tower::{Layer, Service};
 
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
 use super::operation::{Call, Meta, Reply, Vendor};
-use super::redact::Redactor;
+use super::redact::{Redactor, cut};
+
+/// Codes go into logs and metadata as they are; no vendor's is anywhere near as long.
+const LONGEST_CODE: usize = 64;
 
 /// Applies a vendor's `judge`, and takes everything secret out of what it quotes.
 pub(super) struct JudgeLayer<V>(PhantomData<V>);
@@ -124,9 +128,18 @@ fn unavailable(reply: &Reply) -> Error {
 pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
     Answer {
         status: reply.status,
-        code,
+        code: code.map(|code| cut(&code, LONGEST_CODE)),
         text,
     }
+}
+
+/// Reads a body that is a JSON object, lenient in its encoding; `None` for anything else.
+///
+/// Serde alone would take an array for a struct, field by field, and `[0]` for a yes.
+pub fn object<T: DeserializeOwned>(reply: &Reply) -> Option<T> {
+    let text = String::from_utf8_lossy(&reply.body);
+    let object = text.trim_start().starts_with('{');
+    object.then(|| serde_json::from_str(&text).ok()).flatten()
 }
 
 /// Whether the answer is a page for people: it comes from something in front of the vendor.
@@ -147,3 +160,7 @@ pub fn plain_text(reply: &Reply) -> String {
     let text = String::from_utf8_lossy(&reply.body);
     text.trim().lines().next().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

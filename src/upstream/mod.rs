@@ -24,6 +24,8 @@ mod retry;
 pub mod secret;
 pub mod settings;
 pub mod stack;
+#[cfg(test)]
+pub(crate) mod testing;
 mod timeout;
 mod token_cache;
 mod trace;

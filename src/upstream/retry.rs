@@ -56,6 +56,8 @@ struct Shared {
     attempts: u32,
     backoff: Backoff,
     budget: TpsBudget,
+    /// Deposits that a call makes into the budget.
+    earned: u32,
     observer: Arc<dyn Observer>,
 }
 
@@ -65,7 +67,7 @@ impl Policy {
         settings: &settings::Retry,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let share = settings.budget_percent as f32 / 100.0;
+        let (earned, cost) = lowest_terms(settings.budget_percent, 100);
         Policy {
             shared: Arc::new(Shared {
                 vendor,
@@ -74,7 +76,9 @@ impl Policy {
                     base: settings.base,
                     cap: settings.cap,
                 },
-                budget: TpsBudget::new(BUDGET_WINDOW, settings.budget_floor, share),
+                // It rounds a share to one in a whole number, so the rest is in the deposits.
+                budget: TpsBudget::new(BUDGET_WINDOW, settings.budget_floor, 1.0 / cost as f32),
+                earned,
                 observer,
             }),
             attempts: 0,
@@ -114,6 +118,14 @@ impl Policy {
     }
 }
 
+fn lowest_terms(numerator: u32, denominator: u32) -> (u32, u32) {
+    let (mut divisor, mut rest) = (denominator, numerator);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    (numerator / divisor, denominator / divisor)
+}
+
 impl TowerPolicy<Call, Reply, Error> for Policy {
     type Future = BoxFuture<'static, ()>;
 
@@ -123,7 +135,7 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         result: &mut Result<Reply, Error>,
     ) -> Option<Self::Future> {
         if self.attempts == 0 && !self.replayed {
-            self.shared.budget.deposit();
+            (0..self.shared.earned).for_each(|_| self.shared.budget.deposit());
         }
         let error = result.as_ref().err()?;
         let wait = self.decide(call, error)?;
@@ -139,33 +151,5 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The contract's table "what may be sent again, and when", cell by cell.
-    #[test]
-    fn the_table() {
-        use Replay::{Idempotent, Once, Safe};
-        use Verdict::{Repeat, RepeatThrottled, Replay as Cured, Stop};
-        let five = Duration::from_secs(5);
-        let table = [
-            (Kind::NeverSent, [Repeat(None), Repeat(None), Repeat(None)]),
-            (Kind::CredentialRefused, [Cured, Cured, Cured]),
-            (
-                Kind::ToldToWait(None),
-                [RepeatThrottled, RepeatThrottled, RepeatThrottled],
-            ),
-            (
-                Kind::ToldToWait(Some(five)),
-                [Repeat(Some(five)), Repeat(Some(five)), Repeat(Some(five))],
-            ),
-            (Kind::Ambiguous, [Repeat(None), Repeat(None), Stop]),
-            (Kind::Final, [Stop, Stop, Stop]),
-        ];
-        for (kind, row) in table {
-            for (replay, expected) in [Safe, Idempotent, Once].into_iter().zip(row) {
-                assert_eq!(verdict(kind, replay), expected, "{kind:?} x {replay:?}");
-            }
-        }
-    }
-}
+#[path = "retry_tests.rs"]
+mod tests;

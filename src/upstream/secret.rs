@@ -125,6 +125,12 @@ impl Version {
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         Self(Some((modified, metadata.len(), inode(metadata))))
     }
+
+    /// Versions of different numbers differ.
+    #[cfg(test)]
+    pub(super) fn numbered(number: u64) -> Self {
+        Self(Some((SystemTime::UNIX_EPOCH, number, 0)))
+    }
 }
 
 #[cfg(unix)]

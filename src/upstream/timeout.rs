@@ -98,6 +98,7 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let remaining = call.remaining();
         if remaining < SHORTEST_ATTEMPT {
+            // Waiting took it all. A write sent now would be cut at once, and be in doubt.
             return Box::pin(std::future::ready(Err(Error::Deadline)));
         }
         let limit = self.attempt.min(remaining);
@@ -129,3 +130,7 @@ fn leaves_doubt(result: &Result<Reply, Error>) -> bool {
         Err(error) => error.kind() == Kind::Ambiguous,
     }
 }
+
+#[cfg(test)]
+#[path = "timeout_tests.rs"]
+mod tests;

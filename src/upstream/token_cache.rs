@@ -60,8 +60,8 @@ struct Inner<C: Credentials> {
 struct State<T> {
     flight: Option<Flight<T>>,
     refusal: Option<Refusal>,
-    /// No background refresh before this, after one that failed.
-    pause_until: Option<Instant>,
+    /// After a refresh that failed, while there is a good token.
+    pause: Option<Pause>,
     /// Granted logins in a row of which not one was ever accepted.
     useless: u32,
     /// The last login failed: said once, and not again at every try of an outage.
@@ -70,6 +70,12 @@ struct State<T> {
 
 type Landing<T> = Result<Arc<Lease<T>>, LoginError>;
 type Flight<T> = watch::Receiver<Option<Landing<T>>>;
+
+/// No refresh with this secret before that time.
+struct Pause {
+    until: Instant,
+    version: secret::Version,
+}
 
 struct Refusal {
     until: Instant,
@@ -101,6 +107,18 @@ impl<T> Lease<T> {
             life,
             accepted: AtomicBool::new(false),
         }
+    }
+
+    /// Its life began before the login was sent, so a slow login can outlast it.
+    fn if_not_ended(self) -> Landing<T> {
+        if Self::past(self.ends_at, Instant::now()) {
+            return Err(LoginError::Unavailable {
+                cause: "the token's life had ended when it came".to_owned(),
+                status: None,
+                repeatable: false,
+            });
+        }
+        Ok(Arc::new(self))
     }
 
     pub(super) fn token(&self) -> &T {
@@ -149,7 +167,7 @@ impl<C: Credentials> TokenCache<C> {
             state: Mutex::new(State {
                 flight: None,
                 refusal: None,
-                pause_until: None,
+                pause: None,
                 useless: 0,
                 failing: false,
             }),
@@ -167,8 +185,15 @@ impl<C: Credentials> TokenCache<C> {
                 }
                 Ok(lease)
             }
+            // The last part of its life is for the case that no new one can be had, such as
+            // after a login that has just failed: to try again on every call would help nobody.
+            Some(old)
+                if self.pauses(&self.state(), now)
+                    && !Lease::<C::Token>::past(old.ends_at, now) =>
+            {
+                Ok(old)
+            }
             Some(old) => match self.land().await {
-                // The last part of its life is for the case that no new one can be had.
                 Err(_) if !Lease::<C::Token>::past(old.ends_at, Instant::now()) => Ok(old),
                 landing => landing,
             },
@@ -213,10 +238,16 @@ impl<C: Credentials> TokenCache<C> {
 
     fn refresh_in_background(&self, now: Instant) {
         let mut state = self.state();
-        let paused = state.pause_until.is_some_and(|until| now < until);
+        let paused = self.pauses(&state, now);
         if !paused && state.flight.is_none() && self.remembered(&mut state).is_none() {
             self.take_off(&mut state);
         }
+    }
+
+    /// Whether a refresh with the present secret failed lately.
+    fn pauses(&self, state: &State<C::Token>, now: Instant) -> bool {
+        let pause = state.pause.as_ref();
+        pause.is_some_and(|it| now < it.until && it.version == self.0.credentials.version())
     }
 
     /// Waits for the login under way, or starts one.
@@ -269,8 +300,9 @@ impl<C: Credentials> TokenCache<C> {
                 let from = Instant::now();
                 let version = cache.0.credentials.version();
                 let result = cache.0.credentials.fetch().await;
-                let landing = result
-                    .map(|grant| Arc::new(Lease::new(grant.token, grant.life, from, version)));
+                let landing = result.and_then(|grant| {
+                    Lease::new(grant.token, grant.life, from, version).if_not_ended()
+                });
                 cache.settle(&landing, version);
                 landed.send_replace(Some(landing));
             }
@@ -284,8 +316,11 @@ impl<C: Credentials> TokenCache<C> {
         let now = Instant::now();
         match landing {
             Ok(lease) => {
-                self.0.current.store(Some(Arc::clone(lease)));
-                state.pause_until = None;
+                let replaced = self.0.current.swap(Some(Arc::clone(lease)));
+                if replaced.is_some_and(|old| old.accepted.load(Ordering::Relaxed)) {
+                    state.useless = 0;
+                }
+                state.pause = None;
                 if std::mem::take(&mut state.failing) {
                     tracing::info!(
                         vendor = self.0.vendor,
@@ -305,7 +340,10 @@ impl<C: Credentials> TokenCache<C> {
                         "login failed"
                     );
                 }
-                state.pause_until = Some(now + self.pause());
+                state.pause = Some(Pause {
+                    until: now + self.pause(),
+                    version,
+                });
                 if matches!(error, LoginError::Refused(_)) {
                     state.refusal = Some(Refusal {
                         until: now + REFUSAL_REMEMBERED,
@@ -356,3 +394,7 @@ impl LoginError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "token_cache_tests.rs"]
+mod tests;

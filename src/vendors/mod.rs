@@ -3,3 +3,5 @@
 
 pub mod aicc;
 pub mod genesys;
+#[cfg(test)]
+mod testing;

@@ -216,24 +216,5 @@ impl Token for Bearer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn life(expires: &str) -> u64 {
-        let answer = format!(r#"{{"AccessToken":"t","Expires":{expires}}}"#);
-        let granted: Granted = serde_json::from_str(&answer).unwrap();
-        granted.life(Duration::from_secs(600)).as_secs()
-    }
-
-    #[test]
-    fn the_life_is_the_shorter_one_that_makes_sense() {
-        assert_eq!(life(r#""600""#), 600);
-        assert_eq!(life(r#"" 300 ""#), 300);
-        assert_eq!(life("120"), 120);
-        for absurd in [r#""0""#, r#""1699999999""#, r#""soon""#, "null", "-5", "{}"] {
-            assert_eq!(life(absurd), 600, "{absurd}");
-        }
-        let missing: Granted = serde_json::from_str(r#"{"AccessToken":"t"}"#).unwrap();
-        assert_eq!(missing.life(Duration::from_secs(60)).as_secs(), 60);
-    }
-}
+#[path = "auth_tests.rs"]
+mod tests;

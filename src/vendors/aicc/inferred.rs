@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
+use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 
 /// Which 403 is about an expired or illegal token: stated for a sister interface behind the
@@ -17,8 +18,8 @@ pub(super) fn is_token_failure(reply: &Reply) -> bool {
     if reply.status != StatusCode::FORBIDDEN {
         return false;
     }
-    let body: Result<Body, _> = serde_json::from_slice(&reply.body);
-    body.is_ok_and(|body| {
+    let body: Option<Body> = object(reply);
+    body.is_some_and(|body| {
         let words = body
             .exception_info
             .to_ascii_lowercase()

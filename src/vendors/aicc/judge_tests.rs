@@ -1,1 +1,318 @@
+//! Every answer that the vendor, or something in front of it, is known to give.
 
+use std::time::{Duration, SystemTime};
+
+use proptest::prelude::*;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::*;
+use crate::upstream::operation::Replay;
+use crate::upstream::testing::{ADD, CHANGE, CREATE, READ, failure, reply, verdict};
+
+const PAGE: &str = "<html><body>auth fail! access token</body></html>";
+
+fn judged(status: u16, body: impl AsRef<[u8]>) -> String {
+    verdict(&Aicc::judge(&CHANGE, reply(status, &[], body)))
+}
+
+#[test]
+fn only_a_return_code_of_zero_is_a_yes() {
+    for (code, expected) in [
+        (r#""0""#, "yes"),
+        ("0", "yes"),
+        (r#"" 0 ""#, "yes"),
+        (r#""0\n""#, "yes"),
+        (r#""-1""#, "State"),
+        ("-1", "State"),
+        (r#""1""#, "State"),
+        ("1", "State"),
+        (r#""00""#, "State"),
+        (r#""0.0""#, "State"),
+        (r#""0401000""#, "State"),
+        (r#""success""#, "State"),
+        ("9223372036854775807", "State"),
+        ("null", "unreadable"),
+        (r#""""#, "unreadable"),
+        (r#""  ""#, "unreadable"),
+        ("0.5", "unreadable"),
+        ("true", "unreadable"),
+        (r#"["0"]"#, "unreadable"),
+        (r#"{"code":"0"}"#, "unreadable"),
+    ] {
+        for status in [200, 201, 202] {
+            let body = format!(r#"{{"returnCode":{code},"returnDesc":"update success."}}"#);
+            assert_eq!(judged(status, &body), expected, "{body} in {status}");
+        }
+    }
+    for body in [
+        "",
+        "0",
+        "\"0\"",
+        "null",
+        "{}",
+        "[]",
+        r#"["0"]"#,
+        r#"["0","update success."]"#,
+        r#"[{"returnCode":"0"}]"#,
+        r#"{"ReturnCode":"0"}"#,
+        r#"{"result":{"returnCode":"0"}}"#,
+        r#"{"errorCode":"0"}"#,
+        r#"{"returnCode":"0""#,
+        "update success.",
+        PAGE,
+    ] {
+        assert_eq!(judged(200, body), "unreadable", "{body}");
+    }
+}
+
+#[test]
+fn codes_and_words_are_kept() {
+    let body = r#"{"returnDesc":"号码无效","returnCode":"0401000"}"#;
+    let error = Aicc::judge(&READ, reply(200, &[], body)).err().unwrap();
+    assert_eq!(error.code(), Some("0401000"), "leading zeros count");
+    assert_eq!(error.status(), Some(StatusCode::OK));
+    assert!(error.to_string().ends_with(": 号码无效"), "{error}");
+    let body = b"{\"returnCode\":\"-1\",\"returnDesc\":\"\xba\xc5\xc2\xeb bad\"}";
+    let error = Aicc::judge(&READ, reply(200, &[], body)).err().unwrap();
+    assert_eq!(error.code(), Some("-1"), "the encoding must not hide it");
+    assert!(error.to_string().ends_with(" bad"), "{error}");
+}
+
+/// It goes into logs and metadata as it is, so it must stay a code.
+#[test]
+fn a_code_of_any_length_is_cut() {
+    let body = format!(r#"{{"returnCode":"{}"}}"#, "9".repeat(1 << 20));
+    let error = Aicc::judge(&READ, reply(200, &[], body)).err().unwrap();
+    assert!(error.code().unwrap().chars().count() <= 65);
+}
+
+/// HTTP statuses, whatever the body says of itself.
+const STATUSES: [(u16, &str); 28] = [
+    (301, "Failed"),
+    (302, "Failed"),
+    (304, "Failed"),
+    (307, "Failed"),
+    (400, "Invalid"),
+    (401, "credentials refused"),
+    (402, "Failed"),
+    (403, "Denied"),
+    (404, "Misconfigured"),
+    (405, "Misconfigured"),
+    (406, "Failed"),
+    (408, "bare 408"),
+    (409, "Conflict"),
+    (410, "Failed"),
+    (411, "Failed"),
+    (413, "TooLarge"),
+    (415, "Failed"),
+    (418, "Blocked"),
+    (422, "Invalid"),
+    (423, "Failed"),
+    (429, "throttled None"),
+    (431, "Failed"),
+    (500, "State"),
+    (501, "Misconfigured"),
+    (502, "bare 502"),
+    (503, "bare 503"),
+    (504, "bare 504"),
+    (505, "Failed"),
+];
+
+#[test]
+fn the_http_status_goes_first() {
+    for (status, expected) in STATUSES {
+        for body in [
+            "",
+            "plain text",
+            "[]",
+            "null",
+            r#"{"returnCode":"0","returnDesc":"update success."}"#,
+            r#"{"returnCode":"0401000","returnDesc":"no"}"#,
+            r#"{"errorCode":"0","exceptionInfo":"something else"}"#,
+        ] {
+            assert_eq!(judged(status, body), expected, "{body} in {status}");
+        }
+        let page = if status == 403 { "Blocked" } else { expected };
+        assert_eq!(judged(status, PAGE), page, "a page in {status}");
+    }
+}
+
+#[test]
+fn a_403_is_about_the_token_only_where_its_json_says_so() {
+    for body in [
+        &br#"{"errorCode":"0","exceptionInfo":"auth fail! token is expired"}"#[..],
+        br#"{"exceptionInfo":"AUTH FAIL!"}"#,
+        br#"{"exceptionInfo":"the access token is illegal","extra":1}"#,
+        br#"{"exceptionInfo":"invalid access_token"}"#,
+        br#"{"exceptionInfo":"AccessToken expired"}"#,
+        b" {\"exceptionInfo\":\"auth fail! \xb9\xfd\xc6\xda\"}",
+    ] {
+        let told = String::from_utf8_lossy(body).into_owned();
+        assert_eq!(judged(403, body), "credentials refused", "{told}");
+        assert_eq!(judged(400, body), "Invalid", "{told}");
+        assert_eq!(judged(500, body), "State", "{told}");
+        assert_eq!(judged(200, body), "unreadable", "{told}");
+    }
+    for (body, expected) in [
+        (
+            r#"{"errorCode":"0","exceptionInfo":"no permission"}"#,
+            "Denied",
+        ),
+        (r#"{"returnCode":"1","returnDesc":"auth fail!"}"#, "Denied"),
+        (r#"{"exceptionInfo":["auth fail!"]}"#, "Denied"),
+        (r#"{"exceptionInfo":null}"#, "Denied"),
+        (r#"["auth fail!"]"#, "Denied"),
+        ("auth fail!", "Denied"),
+        ("", "Denied"),
+        (PAGE, "Blocked"),
+    ] {
+        assert_eq!(judged(403, body), expected, "{body}");
+    }
+}
+
+#[test]
+fn a_vendor_that_names_a_time_is_heard() {
+    let judged = |status, value: &str| {
+        let reply = reply(status, &[("retry-after", value)], "");
+        verdict(&Aicc::judge(&ADD, reply))
+    };
+    assert_eq!(judged(429, "30"), "throttled Some(30s)");
+    assert_eq!(judged(503, "30"), "busy 30s");
+    assert_eq!(judged(429, "soon"), "throttled None");
+    assert_eq!(judged(503, "soon"), "bare 503");
+    assert_eq!(
+        judged(500, "30"),
+        "State",
+        "a business failure is not cured by time"
+    );
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+    let reply = reply(429, &[("retry-after", &date)], "");
+    let Err(Error::Throttled { retry_after }) = Aicc::judge(&ADD, reply) else {
+        panic!("a date is a time too");
+    };
+    let seconds = retry_after.expect("a time").as_secs();
+    assert!((55..=60).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_conflict_is_about_existence_only_where_something_is_made() {
+    let judged = |meta| verdict(&Aicc::judge(meta, reply(409, &[], "")));
+    assert_eq!(judged(&CREATE), "AlreadyExists");
+    for meta in [&READ, &CHANGE, &ADD] {
+        assert_eq!(judged(meta), "Conflict");
+    }
+}
+
+/// The contract's rows, from the vendor's answer to what the caller sees.
+#[test]
+fn the_contract() {
+    use Code::{
+        Aborted, FailedPrecondition, Internal, InvalidArgument, PermissionDenied,
+        ResourceExhausted, Unavailable, Unimplemented, Unknown,
+    };
+    let token = r#"{"errorCode":"0","exceptionInfo":"auth fail!"}"#;
+    let rows = [
+        (
+            &[(400, ""), (422, "")][..],
+            InvalidArgument,
+            "VENDOR_REJECTED",
+        ),
+        (
+            &[
+                (200, r#"{"returnCode":"1"}"#),
+                (200, r#"{"returnCode":-1}"#),
+                (500, ""),
+            ],
+            FailedPrecondition,
+            "VENDOR_REJECTED",
+        ),
+        (
+            &[(403, "{}"), (403, "no")],
+            PermissionDenied,
+            "VENDOR_DENIED",
+        ),
+        (
+            &[(404, ""), (405, ""), (501, "")],
+            Unimplemented,
+            "VENDOR_MISCONFIGURED",
+        ),
+        (
+            &[(401, ""), (403, token)],
+            Internal,
+            "VENDOR_CREDENTIAL_REJECTED",
+        ),
+        (
+            &[(418, ""), (403, PAGE)],
+            PermissionDenied,
+            "VENDOR_BLOCKED",
+        ),
+        (&[(429, "")], ResourceExhausted, "VENDOR_THROTTLED"),
+        (
+            &[(301, ""), (302, ""), (410, ""), (507, "")],
+            Internal,
+            "VENDOR_FAILED",
+        ),
+        (&[(409, "")], Aborted, "VENDOR_REJECTED"),
+        (&[(413, "")], InvalidArgument, "VENDOR_REJECTED"),
+    ];
+    for meta in [&READ, &CHANGE, &ADD] {
+        for (answers, code, reason) in rows {
+            for (status, body) in answers {
+                let told = told(meta, *status, body);
+                assert_eq!(told, (code, reason.to_owned()), "HTTP {status} {body}");
+            }
+        }
+        let once = meta.replay == Replay::Once;
+        let lost = [
+            (Unavailable, "VENDOR_UNAVAILABLE"),
+            (Unknown, "OUTCOME_UNKNOWN"),
+        ];
+        for status in [408, 502, 503, 504] {
+            let (code, reason) = told(meta, status, "");
+            assert_eq!(
+                (code, reason.as_str()),
+                lost[usize::from(once)],
+                "HTTP {status}"
+            );
+        }
+        let garbled = [(Internal, "VENDOR_PROTOCOL"), (Unknown, "OUTCOME_UNKNOWN")];
+        for body in ["", "{}", PAGE, r#"{"returnCode":null}"#] {
+            let (code, reason) = told(meta, 200, body);
+            assert_eq!(
+                (code, reason.as_str()),
+                garbled[usize::from(once)],
+                "{body}"
+            );
+        }
+    }
+    let exists = (Code::AlreadyExists, "VENDOR_REJECTED".to_owned());
+    assert_eq!(told(&CREATE, 409, ""), exists);
+}
+
+fn told(meta: &Meta, status: u16, body: &str) -> (Code, String) {
+    let error = Aicc::judge(meta, reply(status, &[], body))
+        .err()
+        .expect("a no");
+    let status = Status::from(failure(meta.replay, error));
+    let reason = status.get_details_error_info().expect("details").reason;
+    (status.code(), reason)
+}
+
+proptest! {
+    #[test]
+    fn strangers_bytes_never_panic(
+        status in 200u16..600,
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let _ = Aicc::judge(&ADD, reply(status, &[], body));
+    }
+
+    /// Whatever the code, only 0 within a 2xx is a yes.
+    #[test]
+    fn only_zero_is_ever_a_yes(code in "[ -~]{0,8}", status in 200u16..600) {
+        let body = serde_json::json!({ "returnCode": code.clone() }).to_string();
+        let yes = judged(status, body) == "yes";
+        prop_assert_eq!(yes, code.trim() == "0" && status < 300);
+    }
+}

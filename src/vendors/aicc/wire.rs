@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::pb::{CallType, PersonalSettings};
+use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 use crate::upstream::redact::Redactor;
 
@@ -18,9 +19,7 @@ pub(super) struct Envelope {
 
 impl Envelope {
     pub(super) fn of(reply: &Reply) -> Envelope {
-        // Lenient in the encoding too: descriptions may be in any language.
-        let text = String::from_utf8_lossy(&reply.body);
-        serde_json::from_str(&text).unwrap_or_default()
+        object(reply).unwrap_or_default()
     }
 
     /// A string, or a whole number in its place. Kept as text: codes have leading zeros.
@@ -53,9 +52,16 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn of(reply: &Reply) -> Written {
-        let record: Record = read(reply).unwrap_or_default();
+        /// Nothing but the id, so that nothing else in the answer can cost it.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Identified {
+            #[serde(deserialize_with = "text")]
+            id: String,
+        }
+        let Identified { id } = read(reply).unwrap_or_default();
         Written {
-            id: record.id,
+            id,
             description: Envelope::of(reply).description(),
         }
     }
@@ -174,6 +180,10 @@ impl Record {
 /// Reads an answer; the error says where it is wrong and quotes nothing of it.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(reply: &Reply) -> Result<T, String> {
     let body = String::from_utf8_lossy(&reply.body);
+    // Serde would take an array for a struct, field by field.
+    if body.trim_start().starts_with('[') {
+        return Err("an array in place of an object".to_owned());
+    }
     serde_json::from_str(&body).map_err(|error| {
         let place = format!("at line {} column {}", error.line(), error.column());
         match error.classify() {

@@ -217,3 +217,7 @@ fn csrf(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
     value.set_sensitive(true);
     Some((name, value))
 }
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

@@ -22,6 +22,12 @@ pub(super) fn is_csrf_failure(reply: &Reply) -> bool {
     reply.status == StatusCode::FORBIDDEN && text.contains("csrf token")
 }
 
+/// A `statusCode` that repeats the HTTP error is not the vendor's: API gateways and proxies in
+/// front spell their own errors so, and such an answer says no more than its HTTP status.
+pub(super) fn is_echo(status: StatusCode, code: i64) -> bool {
+    !status.is_success() && code == i64::from(status.as_u16())
+}
+
 /// Basic credentials. Real clients encode them as ISO-8859-1, so a password that fits into it
 /// goes out so; only one that does not goes out as UTF-8.
 pub(super) fn basic(username: &str, password: &str) -> String {

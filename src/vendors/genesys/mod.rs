@@ -33,10 +33,11 @@ impl Vendor for Genesys {
 
     /// The body goes first when it is JSON with a `statusCode`, else the HTTP status decides.
     fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
-        let envelope = Envelope::of(&reply);
+        let envelope: Option<Envelope> = judge::object(&reply);
         let code = envelope.as_ref().map(|envelope| envelope.status_code);
+        let code = code.filter(|code| !inferred::is_echo(reply.status, *code));
         let text = envelope
-            .and_then(|envelope| envelope.status_message.as_str().map(str::to_owned))
+            .and_then(|envelope| Some(envelope.status_message.as_str()?.to_owned()))
             .unwrap_or_else(|| plain_text(&reply));
         let spelled = code.map(|code| code.to_string());
         if code == Some(NOT_AUTHENTICATED) || inferred::is_csrf_failure(&reply) {
@@ -83,15 +84,9 @@ fn meaning(code: i64) -> Refusal {
 #[serde(rename_all = "camelCase")]
 struct Envelope {
     status_code: i64,
-    /// Words, or anything: an odd one must not hide the code.
+    /// Mostly a string; an odd one must not hide the code.
     #[serde(default)]
     status_message: serde_json::Value,
-}
-
-impl Envelope {
-    fn of(reply: &Reply) -> Option<Envelope> {
-        serde_json::from_slice(&reply.body).ok()
-    }
 }
 
 /// Sets the vendor up and mounts its services.

@@ -224,3 +224,24 @@ impl Failure {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::operation::Operation;
+    use crate::vendors::testing::assert_promises;
+
+    #[test]
+    fn what_the_proto_promises_is_what_the_operations_do() {
+        let operations = [
+            ("CreateAgentSettings", Create::META),
+            ("GetAgentSettings", Get::META),
+            ("UpdateAgentSettings", Update::META),
+            ("DeleteAgentSettings", Delete::META),
+        ];
+        assert_promises(
+            "AgentSettings",
+            &operations.map(|(rpc, meta)| (rpc, meta.replay)),
+        );
+    }
+}

@@ -193,3 +193,25 @@ impl From<Accepted> for DeleteUserDataResponse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::operation::Operation;
+    use crate::vendors::testing::assert_promises;
+
+    #[test]
+    fn what_the_proto_promises_is_what_the_operations_do() {
+        let operations = [
+            ("AttachUserData", AttachUserData::META),
+            ("UpdateUserData", UpdateUserData::META),
+            ("DeleteUserData", DeleteUserData::META),
+            ("GetSession", GetSession::META),
+            ("ListSessions", ListSessions::META),
+        ];
+        assert_promises(
+            "SmsSessionData",
+            &operations.map(|(rpc, meta)| (rpc, meta.replay)),
+        );
+    }
+}

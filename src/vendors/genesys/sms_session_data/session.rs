@@ -50,7 +50,9 @@ fn sessions(json: &RawValue) -> Option<Vec<SmsSession>> {
 
 /// A session is an object with an id; everything else may be missing.
 fn session(json: &RawValue) -> Option<SmsSession> {
-    let wire: Wire<'_> = serde_json::from_str(json.get()).ok()?;
+    // Serde would take an array for one, field by field.
+    let object = Some(json.get()).filter(|json| json.starts_with('{'))?;
+    let wire: Wire<'_> = serde_json::from_str(object).ok()?;
     let user_data = wire.user_data.map(user_data::read).transpose().ok()?;
     Some(SmsSession {
         id: Some(wire.id).filter(|id| !id.is_empty())?,
@@ -165,6 +167,8 @@ mod tests {
             r#"{"smssessions":"many"}"#,
             r#"{"smssessions":[{"state":"Chatting"}]}"#,
             r#"{"smssession":{"id":""}}"#,
+            r#"["x"]"#,
+            r#"[["x","Chatting"]]"#,
             r#"{"smssession":{"id":"x","userData":[1]}}"#,
             r#"{"smssession":{"id":"x","capabilities":1}}"#,
         ] {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::user_data::Json;
 use crate::grpc::validate::Violations;
 use crate::upstream::error::Error;
+use crate::upstream::judge;
 use crate::upstream::operation::{Meta, Reply, json_request};
 
 /// Everything but RFC 3986's unreserved characters, so that an id is one segment whatever it
@@ -88,8 +89,8 @@ pub(super) fn accepted(reply: &Reply) -> Result<Accepted, Error> {
         status: Some(reply.status),
         cause: cause.to_owned(),
     };
-    let answer: Answer = serde_json::from_slice(&reply.body)
-        .map_err(|_| unreadable("no JSON object with a numeric statusCode"))?;
+    let answer: Answer = judge::object(reply)
+        .ok_or_else(|| unreadable("no JSON object with a numeric statusCode"))?;
     if answer.status_code != 0 {
         return Err(unreadable("its statusCode is not 0"));
     }
@@ -124,6 +125,8 @@ mod tests {
             "",
             "{}",
             "[]",
+            "[0]",
+            "[0,83]",
             "<html>",
             r#"{"statusCode":"0"}"#,
             r#"{"statusCode":{}}"#,

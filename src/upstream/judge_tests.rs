@@ -1,0 +1,91 @@
+//! What of a vendor's words leaves the stack: nothing that was sent, nothing secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tower::ServiceExt;
+
+use super::*;
+use crate::upstream::auth::AuthLayer;
+use crate::upstream::observer::Blind;
+use crate::upstream::operation::Replay;
+use crate::upstream::testing::{Login, Logins, call, reply, vendor};
+use crate::upstream::token_cache::TokenCache;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Quotes every answer in whole, as a refusal of this kind.
+struct Parrot<const CREDENTIALS: bool>;
+
+impl<const CREDENTIALS: bool> Vendor for Parrot<CREDENTIALS> {
+    const NAME: &'static str = "parrot";
+
+    fn judge(_: &Meta, reply: Reply) -> Result<Reply, Error> {
+        let answer = answer(&reply, Some("7".into()), plain_text(&reply));
+        Err(if CREDENTIALS {
+            Error::CredentialRefused(answer)
+        } else {
+            Error::Refused {
+                meaning: Refusal::State,
+                answer,
+            }
+        })
+    }
+}
+
+/// The error of a call with this body to a vendor that answers with that text.
+async fn told<const CREDENTIALS: bool>(body: &'static str, echo: &'static str) -> Error {
+    let logins = Logins::new(MINUTE, [Login::granted(MINUTE)]);
+    let tokens = TokenCache::new("parrot", "default".into(), logins, Arc::new(Blind));
+    let (vendor, _) = vendor(move |_, _| std::future::ready(Ok(reply(400, &[], echo))));
+    let judged = JudgeLayer::<Parrot<CREDENTIALS>>::new().layer(vendor);
+    let mut call = call(Replay::Once, MINUTE);
+    *call.request.body_mut() = Bytes::from_static(body.as_bytes());
+    let result = AuthLayer::new(tokens).layer(judged).oneshot(call).await;
+    result.err().expect("a parrot never says yes")
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_debug_nor_display_of_an_error_repeats_what_was_sent() {
+    let body = r#"{"operationName":"AttachUserData","userData":{"Name":"Alice Doe"}}"#;
+    let echo = "AttachUserData: Alice Doe with secret of token 1 (Token 1, 13912345678) is bad";
+    for error in [
+        told::<false>(body, echo).await,
+        told::<true>(body, echo).await,
+    ] {
+        for shown in [
+            error.to_string(),
+            format!("{error:?}"),
+            format!("{error:#?}"),
+        ] {
+            for secret in ["Alice", "secret of token", "139123"] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+            assert!(shown.contains("AttachUserData: *** with ***"), "{shown}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_words_is_cut_and_put_on_one_line() {
+    let echo: &'static str = Box::leak("no ".repeat(100_000).into_boxed_str());
+    let error = told::<false>("{}", echo).await.to_string();
+    assert!(error.len() < 512, "{}", error.len());
+    let lines = told::<false>("{}", "first\r\nsecond\u{1b}[31m")
+        .await
+        .to_string();
+    assert!(lines.ends_with("first"), "{lines:?}");
+}
+
+#[test]
+fn objects_are_read_and_nothing_else() {
+    let read =
+        |body: &[u8]| object::<std::collections::BTreeMap<String, u8>>(&reply(200, &[], body));
+    assert_eq!(read(b" \r\n{\"a\":1}\n").unwrap()["a"], 1);
+    assert_eq!(read(b"{}").unwrap().len(), 0);
+    assert_eq!(read(b"{\"\xff\":1}").unwrap().len(), 1);
+    for other in [&b""[..], b"[]", b"null", b"{", b"{} {}", b"<p>", b"\xff{}"] {
+        assert!(read(other).is_none(), "{other:?}");
+    }
+}

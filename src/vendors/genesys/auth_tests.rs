@@ -1,0 +1,151 @@
+//! What a session sends along, and what it keeps to itself.
+
+use super::*;
+use crate::upstream::secret::Secret;
+
+const WRITE: &str = "/api/v2/me/smssessions/0071023821aec011";
+
+fn session() -> Session {
+    session_at("https://gws.example.com")
+}
+
+fn session_at(base: &str) -> Session {
+    let account = Account {
+        username: "agent1".into(),
+        password: Secret::fixed("hunter2"),
+    };
+    let base = Url::parse(base).unwrap();
+    Session::begin(&account, &base).expect("a password that fits")
+}
+
+fn signed(session: &Session) -> Request<Bytes> {
+    let mut request = Request::builder().uri(WRITE).body(Bytes::new()).unwrap();
+    session.sign(&mut request);
+    request
+}
+
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        map.append(*name, HeaderValue::from_static(value));
+    }
+    map
+}
+
+fn header<'a>(request: &'a Request<Bytes>, name: &str) -> Option<&'a str> {
+    let value = request.headers().get(name)?;
+    Some(value.to_str().unwrap())
+}
+
+#[test]
+fn a_fresh_session_has_basic_credentials_only() {
+    let request = signed(&session());
+    let basic = "Basic YWdlbnQxOmh1bnRlcjI=";
+    assert_eq!(header(&request, "authorization"), Some(basic));
+    assert_eq!(request.headers().len(), 1);
+}
+
+#[test]
+fn all_cookies_and_the_csrf_header_go_along() {
+    let session = session();
+    session.answered(&headers(&[
+        ("set-cookie", "JSESSIONID=one; Path=/; HttpOnly; Secure"),
+        ("set-cookie", "balancer=node-7; Path=/"),
+        ("set-cookie", "elsewhere=x; Path=/ui"),
+        ("x-csrf-header", "X-CSRF-TOKEN"),
+        ("x-csrf-token", "first"),
+    ]));
+    let request = signed(&session);
+    let cookies = header(&request, "cookie").unwrap();
+    let mut cookies: Vec<_> = cookies.split("; ").collect();
+    cookies.sort_unstable();
+    assert_eq!(cookies, ["JSESSIONID=one", "balancer=node-7"]);
+    assert_eq!(header(&request, "x-csrf-token"), Some("first"));
+}
+
+/// Servers bind their cookies to the path that they are mounted at.
+#[test]
+fn cookies_of_a_base_url_with_a_path_go_along() {
+    for path in ["/gws", "/gws/api", "/"] {
+        let session = session_at("https://example.com/gws");
+        let cookie = format!("JSESSIONID=one; Path={path}");
+        let mut answer = HeaderMap::new();
+        answer.insert("set-cookie", HeaderValue::from_str(&cookie).unwrap());
+        session.answered(&answer);
+        let request = signed(&session);
+        assert_eq!(header(&request, "cookie"), Some("JSESSIONID=one"), "{path}");
+    }
+}
+
+/// The balancer may move the session with any answer, and the token moves with it.
+#[test]
+fn later_answers_change_them_and_silent_ones_do_not() {
+    let session = session();
+    session.answered(&headers(&[
+        ("set-cookie", "JSESSIONID=one; Path=/"),
+        ("x-csrf-header", "X-CSRF-TOKEN"),
+        ("x-csrf-token", "first"),
+    ]));
+    session.answered(&HeaderMap::new());
+    session.answered(&headers(&[("x-csrf-header", "X-CSRF-TOKEN")]));
+    session.answered(&headers(&[("set-cookie", "JSESSIONID=two; Path=/")]));
+    let request = signed(&session);
+    assert_eq!(header(&request, "cookie"), Some("JSESSIONID=two"));
+    assert_eq!(header(&request, "x-csrf-token"), Some("first"));
+    session.answered(&headers(&[
+        ("x-csrf-header", "X-OTHER"),
+        ("x-other", "second"),
+        ("set-cookie", "JSESSIONID=; Path=/; Max-Age=0"),
+    ]));
+    let request = signed(&session);
+    assert_eq!(header(&request, "cookie"), None);
+    assert_eq!(header(&request, "x-csrf-token"), None);
+    assert_eq!(header(&request, "x-other"), Some("second"));
+}
+
+#[test]
+fn strange_headers_are_survived() {
+    let session = session();
+    for value in [
+        &b"\xff\xfe"[..],
+        b"",
+        b"=",
+        b";;;",
+        b"a",
+        b"a=b; Domain=other.example",
+    ] {
+        let mut map = HeaderMap::new();
+        let value = HeaderValue::from_bytes(value).unwrap();
+        map.insert("set-cookie", value.clone());
+        map.insert("x-csrf-header", value);
+        session.answered(&map);
+    }
+    assert_eq!(header(&signed(&session), "cookie"), None);
+}
+
+#[test]
+fn debug_of_a_signed_request_shows_no_credential() {
+    let session = session();
+    session.answered(&headers(&[
+        ("set-cookie", "JSESSIONID=cookie-of-kim; Path=/"),
+        ("x-csrf-header", "X-CSRF-TOKEN"),
+        ("x-csrf-token", "token-of-kim"),
+    ]));
+    let shown = format!("{:?}", signed(&session));
+    for secret in ["YWdlbnQx", "hunter2", "cookie-of-kim", "token-of-kim"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert_eq!(shown.matches("Sensitive").count(), 3);
+}
+
+#[test]
+fn an_unreadable_password_is_told_without_it() {
+    let account = Account {
+        username: "agent1".into(),
+        password: Secret::file("gone/password".into()),
+    };
+    let base = Url::parse("https://gws.example.com").unwrap();
+    let error = Session::begin(&account, &base).err().expect("no such file");
+    assert!(matches!(error, LoginError::Secret { .. }));
+    assert!(!format!("{account:?}").contains("hunter2"));
+}
