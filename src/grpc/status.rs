@@ -86,6 +86,7 @@ fn login_row(login: &LoginError) -> (Code, Reason) {
         LoginError::Refused(_) | LoginError::Useless | LoginError::Secret { .. } => {
             (Code::Internal, Reason::VendorCredentialRejected)
         }
+        LoginError::Misdirected { meaning, .. } => refusal(*meaning),
         LoginError::Unavailable { .. } => (Code::Unavailable, Reason::VendorUnavailable),
         LoginError::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
         LoginError::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
@@ -127,6 +128,7 @@ fn wait(error: &Error) -> Option<Duration> {
         | Error::Unreadable { .. }
         | Error::Login(
             LoginError::Refused(_)
+            | LoginError::Misdirected { .. }
             | LoginError::Useless
             | LoginError::Secret { .. }
             | LoginError::Unreadable { .. },

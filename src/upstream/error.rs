@@ -121,12 +121,28 @@ impl std::fmt::Display for Answer {
     }
 }
 
+impl LoginError {
+    /// A no to a login: to the credentials, unless what answered was not the vendor's login.
+    pub fn refused(meaning: Refusal, answer: Answer) -> Self {
+        match meaning {
+            Refusal::Blocked | Refusal::Misconfigured => {
+                LoginError::Misdirected { meaning, answer }
+            }
+            _ => LoginError::Refused(answer),
+        }
+    }
+}
+
 /// Why a login gave no token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LoginError {
     /// The vendor refused the credentials.
     #[error("the vendor refused the gateway's login: {0}")]
     Refused(Answer),
+
+    /// The login did not reach the vendor's own: a firewall stopped it, or the address is wrong.
+    #[error("the gateway's login did not reach the vendor: {answer}")]
+    Misdirected { meaning: Refusal, answer: Answer },
 
     /// The vendor took the login, and then refused what it had just issued.
     #[error("the vendor refused a login that it had just granted")]
@@ -202,6 +218,7 @@ impl Error {
             Error::Login(
                 LoginError::Unavailable { .. }
                 | LoginError::Refused(_)
+                | LoginError::Misdirected { .. }
                 | LoginError::Useless
                 | LoginError::Secret { .. }
                 | LoginError::Unreadable { .. },
@@ -244,7 +261,9 @@ impl Error {
             }
             Error::Busy { .. } => Some(StatusCode::SERVICE_UNAVAILABLE),
             Error::CredentialRefused(answer) | Error::Refused { answer, .. } => Some(answer.status),
-            Error::Login(LoginError::Refused(answer)) => Some(answer.status),
+            Error::Login(LoginError::Refused(answer) | LoginError::Misdirected { answer, .. }) => {
+                Some(answer.status)
+            }
             Error::Unreadable { status, .. } => *status,
             Error::Login(LoginError::Unavailable { status, .. }) => *status,
             Error::Login(
@@ -265,17 +284,17 @@ impl Error {
         match self {
             Error::CredentialRefused(answer)
             | Error::Refused { answer, .. }
-            | Error::Login(LoginError::Refused(answer)) => answer.code.as_deref(),
+            | Error::Login(LoginError::Refused(answer) | LoginError::Misdirected { answer, .. }) => {
+                answer.code.as_deref()
+            }
             _ => None,
         }
     }
 
     /// The vendor's words in the error, for redaction.
-    pub(super) fn text_mut(&mut self) -> Option<&mut String> {
+    pub(super) fn answer_mut(&mut self) -> Option<&mut Answer> {
         match self {
-            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => {
-                Some(&mut answer.text)
-            }
+            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => Some(answer),
             _ => None,
         }
     }

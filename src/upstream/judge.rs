@@ -11,10 +11,7 @@ use tower::{Layer, Service};
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
 use super::operation::{Call, Meta, Reply, Vendor};
-use super::redact::{Redactor, cut};
-
-/// Codes go into logs and metadata as they are; no vendor's is anywhere near as long.
-const LONGEST_CODE: usize = 64;
+use super::redact::Redactor;
 
 /// Applies a vendor's `judge`, and takes everything secret out of what it quotes.
 pub(super) struct JudgeLayer<V>(PhantomData<V>);
@@ -71,8 +68,8 @@ where
         let answer = self.inner.call(call);
         Box::pin(async move {
             let mut result = V::judge(meta, answer.await?);
-            if let Some(text) = result.as_mut().err().and_then(Error::text_mut) {
-                *text = Redactor::of(&request).clean(text);
+            if let Some(answer) = result.as_mut().err().and_then(Error::answer_mut) {
+                Redactor::of(&request).clean_answer(answer);
             }
             result
         })
@@ -128,7 +125,7 @@ fn unavailable(reply: &Reply) -> Error {
 pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
     Answer {
         status: reply.status,
-        code: code.map(|code| cut(&code, LONGEST_CODE)),
+        code,
         text,
     }
 }

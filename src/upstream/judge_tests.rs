@@ -15,6 +15,9 @@ use crate::upstream::token_cache::TokenCache;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// No code: a vendor that says this as one says something else.
+const LONG_CODE: &str = "99999999999999999999999999";
+
 /// Quotes every answer in whole, as a refusal of this kind.
 struct Parrot<const CREDENTIALS: bool>;
 
@@ -22,7 +25,7 @@ impl<const CREDENTIALS: bool> Vendor for Parrot<CREDENTIALS> {
     const NAME: &'static str = "parrot";
 
     fn judge(_: &Meta, reply: Reply) -> Result<Reply, Error> {
-        let answer = answer(&reply, Some("7".into()), plain_text(&reply));
+        let answer = answer(&reply, Some(LONG_CODE.into()), plain_text(&reply));
         Err(if CREDENTIALS {
             Error::CredentialRefused(answer)
         } else {
@@ -87,5 +90,13 @@ fn objects_are_read_and_nothing_else() {
     assert_eq!(read(b"{\"\xff\":1}").unwrap().len(), 1);
     for other in [&b""[..], b"[]", b"null", b"{", b"{} {}", b"<p>", b"\xff{}"] {
         assert!(read(other).is_none(), "{other:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_none_is_masked_before_it_gets_anywhere() {
+    for error in [told::<false>("", "").await, told::<true>("", "").await] {
+        assert_eq!(error.code(), Some("***"));
+        assert!(!format!("{error} {error:?}").contains(LONG_CODE));
     }
 }

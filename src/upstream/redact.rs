@@ -9,11 +9,15 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::auth::Signed;
+use super::error::Answer;
 
 const MASK: &str = "***";
 
 /// How much of a vendor's text is passed on, in characters.
 const LONGEST: usize = 200;
+
+/// Codes go into logs and metadata; no vendor's is anywhere near as long.
+const LONGEST_CODE: usize = 16;
 
 /// Runs of this many digits may be a telephone number or an id of a person.
 const DIGITS: usize = 5;
@@ -60,6 +64,23 @@ impl Redactor {
         self.known
             .sort_by_key(|value| std::cmp::Reverse(value.len()));
         self
+    }
+
+    /// An answer with its words and its code fit to be shown.
+    pub fn clean_answer(&self, answer: &mut Answer) {
+        answer.text = self.clean(&answer.text);
+        if let Some(code) = &mut answer.code
+            && !self.is_code(code)
+        {
+            MASK.clone_into(code);
+        }
+    }
+
+    /// Short, plain, and nothing that was sent: `-1`, `0401000`, `20`.
+    fn is_code(&self, code: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let sent = code.len() >= DIGITS && self.known.iter().any(|known| known.contains(code));
+        code.len() <= LONGEST_CODE && code.bytes().all(plain) && !sent
     }
 
     /// The text without anything known or suspicious, on one line, cut.
@@ -200,6 +221,32 @@ mod tests {
             Redactor::of(&request).clean("token shorty is illegal"),
             "token *** is illegal"
         );
+    }
+
+    #[test]
+    fn a_code_is_passed_on_only_if_it_looks_like_one() {
+        let redactor = redactor(r#"{"callNumber":["4917012345678"]}"#);
+        let shown = |code: &str| {
+            let mut answer = Answer {
+                status: http::StatusCode::OK,
+                code: Some(code.to_owned()),
+                text: String::new(),
+            };
+            redactor.clean_answer(&mut answer);
+            answer.code.unwrap()
+        };
+        for code in ["0", "20", "-1", "0401000", "ERR_1.2"] {
+            assert_eq!(shown(code), code);
+        }
+        for odd in [
+            "user +49170",
+            "4917012345678",
+            "line\nbreak",
+            "x".repeat(17).as_str(),
+            "号",
+        ] {
+            assert_eq!(shown(odd), MASK, "{odd}");
+        }
     }
 
     proptest! {

@@ -344,7 +344,10 @@ impl<C: Credentials> TokenCache<C> {
                     until: now + self.pause(),
                     version,
                 });
-                if matches!(error, LoginError::Refused(_)) {
+                if matches!(
+                    error,
+                    LoginError::Refused(_) | LoginError::Misdirected { .. }
+                ) {
                     state.refusal = Some(Refusal {
                         until: now + REFUSAL_REMEMBERED,
                         version,
@@ -387,6 +390,7 @@ impl LoginError {
     pub(super) fn label(&self) -> &'static str {
         match self {
             LoginError::Refused(_) | LoginError::Useless => "refused",
+            LoginError::Misdirected { .. } => "misdirected",
             LoginError::Secret { .. } => "secret",
             LoginError::Unavailable { .. } => "unavailable",
             LoginError::Throttled { .. } => "throttled",

@@ -15,8 +15,8 @@ use super::config::{Account, Config};
 use super::wire;
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
-use crate::upstream::error::{Answer, Error, Kind, LoginError};
-use crate::upstream::judge::{by_status, plain_text};
+use crate::upstream::error::{Answer, Error, Kind, LoginError, Refusal};
+use crate::upstream::judge::{by_status, is_html, plain_text};
 use crate::upstream::operation::{Meta, Replay, Reply, json_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -129,11 +129,13 @@ impl Granted {
 fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     let envelope = wire::Envelope::of(reply);
     let text = envelope.text().unwrap_or_else(|| plain_text(reply));
-    let text = redactor.clean(&text);
     match by_status(&LOGIN, reply, envelope.code(), text) {
         None => {}
-        Some(Error::CredentialRefused(answer)) => return Err(LoginError::Refused(answer)),
-        Some(Error::Refused { answer, .. }) => return Err(refused(answer)),
+        Some(Error::CredentialRefused(mut answer) | Error::Refused { mut answer, .. }) => {
+            let meaning = meaning(reply);
+            redactor.clean_answer(&mut answer);
+            return Err(refused(meaning, answer));
+        }
         Some(other) => return Err(failed(other)),
     }
     let granted: Granted = wire::read(reply).map_err(|cause| LoginError::Unreadable {
@@ -147,10 +149,23 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     Ok(granted)
 }
 
-/// A 4xx is a no to the key pair, or to our address; anything else is the vendor's trouble.
-fn refused(refusal: Answer) -> LoginError {
-    if refusal.status.is_client_error() && refusal.status != StatusCode::NOT_FOUND {
-        return LoginError::Refused(refusal);
+/// As with the API: a 404 is a wrong path, and a firewall speaks HTML or 418. Any other no is to
+/// the key pair.
+fn meaning(reply: &Reply) -> Refusal {
+    match reply.status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+            Refusal::Misconfigured
+        }
+        StatusCode::IM_A_TEAPOT => Refusal::Blocked,
+        StatusCode::FORBIDDEN if is_html(reply) => Refusal::Blocked,
+        _ => Refusal::Credentials,
+    }
+}
+
+/// A 4xx is a no; anything else is the vendor's trouble.
+fn refused(meaning: Refusal, refusal: Answer) -> LoginError {
+    if refusal.status.is_client_error() || meaning == Refusal::Misconfigured {
+        return LoginError::refused(meaning, refusal);
     }
     LoginError::Unavailable {
         cause: refusal.to_string(),

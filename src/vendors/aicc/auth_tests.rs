@@ -20,6 +20,7 @@ fn read(status: u16, body: &str) -> Result<Granted, LoginError> {
 fn failure(status: u16, body: &str) -> &'static str {
     match read(status, body).err().expect("no token") {
         LoginError::Refused(_) => "refused",
+        LoginError::Misdirected { .. } => "misdirected",
         LoginError::Useless => "useless",
         LoginError::Secret { .. } => "secret",
         LoginError::Unavailable {
@@ -82,9 +83,11 @@ fn how_a_login_fails() {
             r#"{"errorCode":"0","exceptionInfo":"auth fail!"}"#,
             "refused",
         ),
-        (403, "<html>blocked</html>", "refused"),
-        (418, "", "refused"),
-        (404, "", "unavailable for good"),
+        (403, "<html>blocked</html>", "misdirected"),
+        (418, "", "misdirected"),
+        (404, "", "misdirected"),
+        (405, "", "misdirected"),
+        (501, "", "misdirected"),
         (302, "", "unavailable for good"),
         (429, "", "throttled"),
         (408, "", "unavailable"),

@@ -79,30 +79,25 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
     let redactor = Redactor::of(&request).knowing(&session.secrets());
     let reply = transport.send(&LOGIN, request).await.map_err(unavailable)?;
     session.answered(&reply.headers);
-    let text = |answer: Answer| Answer {
-        text: redactor.clean(&answer.text),
-        ..answer
+    let clean = |mut answer: Answer| {
+        redactor.clean_answer(&mut answer);
+        answer
     };
     match Genesys::judge(&LOGIN, reply.clone()) {
         Ok(_) => Ok(()),
-        // The server falls back to an anonymous user, who may do nothing: so a denial here is
-        // about the credentials.
-        Err(
-            Error::CredentialRefused(refused)
-            | Error::Refused {
-                answer: refused, ..
-            },
-        ) if refused.status.is_success() || refused.status.is_client_error() => {
-            Err(LoginError::Refused(text(refused)))
+        Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(clean(refused))),
+        Err(Error::Refused { meaning, answer }) if !answer.status.is_server_error() => {
+            let meaning = inferred::login_refusal(meaning, &answer);
+            Err(LoginError::refused(meaning, clean(answer)))
         }
         Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {
             status: Some(failed.status),
-            cause: text(failed).to_string(),
+            cause: clean(failed).to_string(),
             repeatable: false,
         }),
         Err(Error::Throttled { retry_after }) => Err(LoginError::Throttled { retry_after }),
         Err(Error::Bare { .. } | Error::Busy { .. }) => Err(LoginError::Unavailable {
-            cause: text(answer(&reply, None, plain_text(&reply))).to_string(),
+            cause: clean(answer(&reply, None, plain_text(&reply))).to_string(),
             status: Some(reply.status),
             repeatable: false,
         }),

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 
+use crate::upstream::error::{Answer, Refusal};
 use crate::upstream::operation::Reply;
 
 /// The page that a login reads: any GET answers with the CSRF header and cookies, and this is
@@ -26,6 +27,16 @@ pub(super) fn is_csrf_failure(reply: &Reply) -> bool {
 /// front spell their own errors so, and such an answer says no more than its HTTP status.
 pub(super) fn is_echo(status: StatusCode, code: i64) -> bool {
     !status.is_success() && code == i64::from(status.as_u16())
+}
+
+/// What a no to the login page means. The server falls back to an anonymous user, who may do
+/// nothing, so a denial is about the credentials; a page that is not there about the address.
+pub(super) fn login_refusal(meaning: Refusal, answer: &Answer) -> Refusal {
+    match meaning {
+        Refusal::Blocked | Refusal::Misconfigured => meaning,
+        _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
+        _ => Refusal::Credentials,
+    }
 }
 
 /// Basic credentials. Real clients encode them as ISO-8859-1, so a password that fits into it
