@@ -3,5 +3,17 @@
 //!
 //! One file per promise.
 
+#![allow(
+    unreachable_pub,
+    reason = "`pub` in a test says that other files use it"
+)]
+#![allow(clippy::unwrap_used, reason = "clippy knows only the tests themselves")]
+
+mod commands;
+mod deadlines;
+mod drain;
+mod once;
+mod outage;
+mod retries;
 mod smoke;
 mod support;
