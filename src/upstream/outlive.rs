@@ -73,3 +73,50 @@ async fn unheard<T>(operation: &'static str, write: BoxFuture<'static, Result<T,
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    /// A write that ends when told to, and tells that it has.
+    fn write(tasks: &TaskTracker) -> (oneshot::Sender<()>, oneshot::Receiver<()>, Outlive<u8>) {
+        let (end, ended) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let write = async move {
+            let _ = ended.await;
+            let _ = tell.send(());
+            Ok(7)
+        };
+        (
+            end,
+            told,
+            Outlive::new("write", tasks.clone(), write.boxed()),
+        )
+    }
+
+    #[tokio::test]
+    async fn it_is_no_task_while_its_caller_waits() {
+        let tasks = TaskTracker::new();
+        let (end, _, mut write) = write(&tasks);
+        assert!(futures_util::poll!(&mut write).is_pending());
+        end.send(()).unwrap();
+        assert_eq!((&mut write).await.unwrap(), 7);
+        drop(write);
+        assert!(tasks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_without_its_caller_and_the_drain_waits_for_it() {
+        let tasks = TaskTracker::new();
+        let (end, told, mut write) = write(&tasks);
+        assert!(futures_util::poll!(&mut write).is_pending());
+        drop(write);
+        tasks.close();
+        assert_eq!(tasks.len(), 1);
+        end.send(()).unwrap();
+        told.await.unwrap();
+        tasks.wait().await;
+    }
+}
