@@ -1,13 +1,21 @@
 //! `grpc-timeout` becomes the call's deadline, within the operator's bounds.
+//!
+//! It bounds the arrival of the request's message here; all that comes after bounds itself.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request};
-use tokio::time::Instant;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::inbound::Deadline;
+use super::status;
 
 /// How much earlier than the caller's own deadline the answer leaves, so that it arrives: a
 /// late one is replaced by a bare CANCELLED or DEADLINE_EXCEEDED without details.
@@ -47,9 +55,9 @@ impl<S> Layer<S> for DeadlineLayer {
     }
 }
 
-impl<S, B> Service<Request<B>> for DeadlineService<S>
+impl<S> Service<Request<Body>> for DeadlineService<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<Body>>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -59,10 +67,56 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let deadline = Instant::now() + self.bounds.allowed(request.headers());
         request.extensions_mut().insert(Deadline(deadline));
-        self.inner.call(request)
+        self.inner.call(request.map(|body| {
+            Body::new(InTime {
+                body,
+                deadline,
+                timer: None,
+            })
+        }))
+    }
+}
+
+/// A request's body that must arrive by the deadline: who sends a call's head and then nothing
+/// would hold a place for ever.
+struct InTime {
+    body: Body,
+    deadline: Instant,
+    /// Made when there is something to wait for, which there seldom is.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HttpBody for InTime {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let deadline = self.deadline;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        // The clock decides, as timers fire late in a busy runtime.
+        if timer.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
+            return Poll::Ready(Some(Err(status::message_late())));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -163,6 +163,17 @@ pub(super) fn overloaded() -> Status {
     .into_status()
 }
 
+/// The deadline ran out before there was a request.
+pub(super) fn message_late() -> Status {
+    Rejection::new(
+        Code::DeadlineExceeded,
+        Reason::Deadline,
+        "the deadline ran out before the request's message had arrived",
+    )
+    .fact("attempts", &0)
+    .into_status()
+}
+
 /// The gateway is going away; another replica can be asked at once.
 pub(super) fn draining() -> Status {
     Rejection::new(

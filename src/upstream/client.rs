@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::Request;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
-use tracing::Instrument;
 use url::Url;
 
 use super::auth::Credentials;
 use super::error::{Error, Failure, LoginError};
 use super::operation::{Call, Meta, Operation, Progress, Replay, Reply, Vendor};
+use super::outlive::Outlive;
 use super::stack::{self, Kit, Stack};
 use super::token_cache::TokenCache;
 
@@ -119,7 +120,12 @@ impl<V: Vendor> Client<V> {
         let travel = async move { client.travel(&operation, &ticket).await };
         match O::META.replay {
             Replay::Safe | Replay::Idempotent => travel.await,
-            Replay::Once => self.run_to_the_end::<O>(travel).await,
+            Replay::Once => {
+                // Caught, so that a defect after sending is not told as if nothing was done.
+                let write = AssertUnwindSafe(travel).catch_unwind();
+                let write = write.map(|end| end.unwrap_or_else(|_| Err(lost::<O>())));
+                Outlive::new(O::META.name, self.tasks.clone(), write.boxed()).await
+            }
         }
     }
 
@@ -158,37 +164,10 @@ impl<V: Vendor> Client<V> {
         let reply = account.stack.clone().oneshot(call).await?;
         operation.decode(&reply)
     }
-
-    async fn run_to_the_end<O>(
-        &self,
-        travel: impl Future<Output = Result<O::Output, Failure>> + Send + 'static,
-    ) -> Result<O::Output, Failure>
-    where
-        O: Operation<Vendor = V>,
-    {
-        let (tell, told) = oneshot::channel();
-        let detached = async move {
-            // Nobody listens any more: the log is the only place left for the outcome.
-            match tell.send(travel.await) {
-                Ok(()) => {}
-                Err(Ok(_)) => {
-                    tracing::info!(operation = O::META.name, "done after its caller left");
-                }
-                Err(Err(failure)) => tracing::warn!(
-                    operation = O::META.name,
-                    error = %failure.error,
-                    outcome_unknown = failure.outcome_unknown(),
-                    "failed after its caller left"
-                ),
-            }
-        };
-        self.tasks.spawn(detached.in_current_span());
-        told.await.unwrap_or_else(|_| Err(lost_task::<O>()))
-    }
 }
 
-/// The task died, which only a defect of ours can cause; the write may have gone out.
-fn lost_task<O: Operation>() -> Failure {
+/// A panic, which only a defect of ours can cause; the write may have gone out.
+fn lost<O: Operation>() -> Failure {
     Failure {
         vendor: O::Vendor::NAME,
         operation: O::META.name,

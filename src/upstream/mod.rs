@@ -19,6 +19,7 @@ pub mod judge;
 mod limit;
 pub mod observer;
 pub mod operation;
+mod outlive;
 pub mod redact;
 mod retry;
 pub mod secret;

@@ -1,9 +1,11 @@
 //! Two bounds on time: the call's deadline, and the time of a single attempt.
 
+use std::future::{poll_fn, ready};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service};
 
 use super::error::{Error, Kind};
@@ -44,12 +46,19 @@ where
 
     fn call(&mut self, call: Call) -> Self::Future {
         let deadline = call.deadline;
-        let travel = self.inner.call(call);
-        Box::pin(async move {
-            tokio::time::timeout_at(deadline, travel)
-                .await
-                .unwrap_or(Err(Error::Deadline))
-        })
+        let mut travel = Box::pin(self.inner.call(call));
+        let mut end = Box::pin(sleep_until(deadline));
+        Box::pin(poll_fn(move |cx| {
+            if let Poll::Ready(result) = travel.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            // The clock decides and the timer only wakes: a busy runtime fires timers late, and
+            // the caller's library, which has a timer too, must not be the first to answer.
+            if end.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
+                return Poll::Ready(Err(Error::Deadline));
+            }
+            Poll::Pending
+        }))
     }
 }
 
@@ -99,7 +108,7 @@ where
         let remaining = call.remaining();
         if remaining < SHORTEST_ATTEMPT {
             // Waiting took it all. A write sent now would be cut at once, and be in doubt.
-            return Box::pin(std::future::ready(Err(Error::Deadline)));
+            return Box::pin(ready(Err(Error::Deadline)));
         }
         let limit = self.attempt.min(remaining);
         let progress = call.progress.clone();

@@ -96,7 +96,7 @@ async fn an_answer_that_means_something_settles_the_doubt() {
         let told = format!("{:?}", result.as_ref().err());
         let (vendor, _) = vendor(move |_, call: Call| {
             call.progress.mark_sent();
-            std::future::ready(result.clone())
+            ready(result.clone())
         });
         let service = AttemptTimeoutLayer::new(ATTEMPT).layer(vendor);
         let call = call(Replay::Idempotent, ATTEMPT * 2);
@@ -112,7 +112,7 @@ async fn a_doubt_of_before_is_remembered_and_not_mistaken_for_one_of_now() {
     let (vendor, _) = vendor(|number, call: Call| {
         call.progress.mark_sent();
         let results = [Err(lost()), Err(refused(Refusal::NotFound))];
-        std::future::ready(results[number].clone())
+        ready(results[number].clone())
     });
     let service = stack(vendor);
     let call = call(Replay::Idempotent, ATTEMPT * 2);
@@ -130,7 +130,7 @@ async fn an_attempt_is_not_begun_without_time_to_finish() {
     for left in [0, 1, 4] {
         let (vendor, attempts) = vendor(|_, call: Call| {
             call.progress.mark_sent();
-            std::future::ready(yes())
+            ready(yes())
         });
         let service = AttemptTimeoutLayer::new(ATTEMPT).layer(vendor);
         let call = call(Replay::Once, Duration::from_millis(left));
@@ -254,7 +254,7 @@ async fn the_deadline_cuts_a_sleeping_retry() {
             Some(call.clone())
         }
     }
-    let (vendor, attempts) = vendor(|_, _| std::future::ready(Err(never_sent())));
+    let (vendor, attempts) = vendor(|_, _| ready(Err(never_sent())));
     let service = ServiceBuilder::new()
         .layer(DeadlineLayer)
         .layer(RetryLayer::new(Sleepy))

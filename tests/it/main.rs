@@ -3,7 +3,19 @@
 //!
 //! One file per promise.
 
+#![allow(
+    unreachable_pub,
+    reason = "`pub` in a test says that other files use it"
+)]
+#![allow(clippy::unwrap_used, reason = "clippy knows only the tests themselves")]
+
 mod breaker;
+mod commands;
+mod deadlines;
+mod drain;
+mod once;
+mod outage;
 mod request_id;
+mod retries;
 mod smoke;
 mod support;

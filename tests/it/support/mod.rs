@@ -1,5 +1,8 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
+pub mod untimed;
+pub mod watch;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

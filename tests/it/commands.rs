@@ -1,0 +1,508 @@
+//! The commands of the real binary: what they print, and what their exit codes say.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use switchboard::pb::agent_settings_client::AgentSettingsClient;
+use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
+use switchboard::pb::{
+    AttachUserDataRequest, CreateAgentSettingsRequest, GetAgentSettingsRequest, GetSessionRequest,
+};
+use switchboard::sandbox::faults::{Fault, Rule};
+use switchboard::sandbox::journal::Entry;
+use switchboard::sandbox::{Options, Sandbox, aicc};
+use tonic::transport::Endpoint;
+
+use crate::support::watch::{in_time, until};
+use crate::support::{self, SESSION, USER};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
+
+/// `EX_CONFIG`.
+const BAD_CONFIGURATION: i32 = 78;
+
+/// A directory of a test's own, gone with it.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("switchboard-commands-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Dir(path)
+    }
+
+    fn write(&self, name: &str, contents: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A gateway to be, in front of a sandbox, with secrets of its own.
+struct Site {
+    dir: Dir,
+    sandbox: Sandbox,
+    listen: SocketAddr,
+    config: String,
+}
+
+const PASSWORD: &str = "pass-7f3a9c51";
+const APP_SECRET: &str = "secret-5b81e60d";
+
+impl Site {
+    async fn new() -> Site {
+        Self::with("").await
+    }
+
+    /// With more lines in the `server` section.
+    async fn with(server: &str) -> Site {
+        let dir = Dir::new();
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        sandbox.genesys().add_agent("agent9", PASSWORD);
+        sandbox.genesys().add_session("agent9", "session9");
+        sandbox.aicc().set_secret(aicc::AICC_APP, APP_SECRET);
+        let password = dir.write("password", &format!("{PASSWORD}\n"));
+        let secret = dir.write("app_secret", &format!("{APP_SECRET}\n"));
+        let (listen, admin) = (free_address(), free_address());
+        let text = format!(
+            "server:\n  listen: {listen}\n  admin_listen: {admin}\n{server}\
+             genesys:\n  base_url: {}\n  accounts:\n    \
+             default: {{ username: agent9, password_file: {password} }}\n\
+             aicc:\n  base_url: {}\n  accounts:\n    \
+             default: {{ app_key: {}, app_secret_file: {secret} }}\n",
+            sandbox.genesys_url(),
+            sandbox.aicc_url(),
+            aicc::AICC_APP,
+        );
+        let config = dir.write("config.yaml", &text);
+        Site {
+            dir,
+            sandbox,
+            listen,
+            config,
+        }
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = switchboard(&["serve", "--config", &self.config]);
+        command.stderr(Stdio::from(fs::File::create(self.stderr()).unwrap()));
+        command
+    }
+
+    fn stderr(&self) -> PathBuf {
+        self.dir.0.join("stderr")
+    }
+}
+
+/// One that nobody listens on, for a process that has to be told where to listen.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// The binary, without what the environment of the test may say to it.
+fn switchboard(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    let ours = |name: &str| name.starts_with("SWITCHBOARD") || name.starts_with("OTEL_");
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command.env_remove("RUST_LOG").args(arguments);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end, off the runtime: the sandbox is served by this one.
+async fn run(mut command: Command) -> Output {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+    in_time("the command", output).await.unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it was not killed")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Process {
+    fn spawn(mut command: Command) -> Process {
+        Process(command.spawn().unwrap())
+    }
+
+    fn terminate(&self) {
+        let id = self.0.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(killed.success());
+    }
+
+    async fn exit_code(&mut self) -> i32 {
+        let mut status = None;
+        until("the process has ended", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code().expect("it was not killed")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn health(address: SocketAddr, service: &str) -> Output {
+    let address = address.to_string();
+    let arguments = ["health", "--addr", &address, "--service", service];
+    run(switchboard(&arguments)).await
+}
+
+async fn serving(address: SocketAddr) {
+    let ask = async { while code(&health(address, "").await) != 0 {} };
+    in_time("a gateway that serves", ask).await;
+}
+
+#[tokio::test]
+async fn serve_serves_until_it_is_told_to_end() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let mut gateway = Process::spawn(site.serve());
+    serving(site.listen).await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn serve_finds_its_configuration_and_changes_in_the_environment() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let elsewhere = free_address();
+    let mut command = switchboard(&["serve"]);
+    command
+        .env("SWITCHBOARD_CONFIG", &site.config)
+        .env("SWITCHBOARD__SERVER__LISTEN", elsewhere.to_string())
+        .stderr(Stdio::null());
+    let mut gateway = Process::spawn(command);
+    serving(elsewhere).await;
+    assert_eq!(code(&health(site.listen, "").await), 1);
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn a_drain_that_had_to_be_cut_shows_in_the_exit_code() {
+    let site = Site::with("  shutdown_delay: 0s\n  drain_timeout: 100ms\n").await;
+    let hang = Rule::new(Fault::Hang);
+    site.sandbox.faults().push(hang).unwrap();
+    let mut gateway = Process::spawn(site.serve());
+    serving(site.listen).await;
+    let call = tokio::spawn(attach(site.listen));
+    until("the vendor has the request", || {
+        site.sandbox.journal().count("genesys", "AttachUserData") == 1
+    })
+    .await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 1);
+    let stderr = fs::read_to_string(site.stderr()).unwrap();
+    assert!(stderr.contains("the drain had to be cut"), "{stderr}");
+    call.abort();
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_refused_with_all_its_problems() {
+    let dir = Dir::new();
+    let config = dir.write(
+        "config.yaml",
+        "server:\n  listen: 0.0.0.0:50051\n  max_deadline: soon\n  lissten: 127.0.0.1:1\n\
+         genesys:\n  base_url: http://gws.example.com\n  accounts: {}\n\
+         aicc:\n  token_lifetime: 2h\n  accounts:\n    \
+         default: { app_key: my-app, app_secret_file: /nowhere/secret }\n\
+         policy: []\nunheard_of: 1\n",
+    );
+    for command in ["serve", "check"] {
+        let output = run(switchboard(&[command, "--config", &config])).await;
+        assert_eq!(code(&output), BAD_CONFIGURATION, "{output:?}");
+        assert_eq!(out(&output), "");
+        let stderr = err(&output);
+        for path in [
+            "server.listen",
+            "server.max_deadline",
+            "server.lissten",
+            "genesys.base_url",
+            "genesys.accounts",
+            "aicc.base_url",
+            "aicc.token_lifetime",
+            "aicc.accounts.default.app_secret_file",
+            "unheard_of",
+        ] {
+            let named = stderr.lines().any(|line| {
+                let line = line.trim_start_matches("switchboard: ");
+                line.starts_with(&format!("{path}: "))
+            });
+            assert!(named, "{path} in {stderr}");
+        }
+        assert!(stderr.contains("server.lissten: unknown key"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_there_is_named() {
+    let dir = Dir::new();
+    let path = dir.0.join("gone.yaml");
+    let path = path.to_str().unwrap();
+    for command in ["serve", "check"] {
+        let output = run(switchboard(&[command, "--config", path])).await;
+        assert_eq!(code(&output), BAD_CONFIGURATION, "{output:?}");
+        assert!(err(&output).contains(path), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_variable_is_named() {
+    let site = Site::new().await;
+    let mut command = switchboard(&["check", "--config", &site.config]);
+    command.env("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "many");
+    let output = run(command).await;
+    assert_eq!(code(&output), BAD_CONFIGURATION, "{output:?}");
+    let stderr = err(&output);
+    assert!(stderr.contains("server.max_in_flight: "), "{stderr}");
+    assert!(
+        stderr.contains("SWITCHBOARD__SERVER__MAX_IN_FLIGHT"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn check_prints_what_is_in_force_and_no_secret() {
+    let site = Site::new().await;
+    let mut command = switchboard(&["check", "--config", &site.config]);
+    command.env("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "77");
+    let output = run(command).await;
+    assert_eq!(code(&output), 0, "{output:?}");
+    let printed = out(&output);
+    for line in [
+        format!("listen: \"{}\"", site.listen),
+        "max_in_flight: 77".to_owned(),
+        "max_deadline: 30s".to_owned(),
+        "username: agent9".to_owned(),
+    ] {
+        assert!(has_line(&printed, &line), "{line} in {printed}");
+    }
+    for secret in [PASSWORD, APP_SECRET] {
+        assert!(!printed.contains(secret) && !err(&output).contains(secret));
+    }
+    // Nothing was sent anywhere.
+    assert!(site.sandbox.journal().entries().is_empty());
+
+    // It is a configuration as good as the one it was made of.
+    let again = site.dir.write("again.yaml", &printed);
+    let output = run(switchboard(&["check", "--config", &again])).await;
+    assert_eq!((code(&output), out(&output)), (0, printed));
+}
+
+/// A line of YAML, however its value is quoted.
+fn has_line(yaml: &str, line: &str) -> bool {
+    let plain = |text: &str| text.trim().replace(['"', '\''], "");
+    yaml.lines().any(|it| plain(it) == plain(line))
+}
+
+#[tokio::test]
+async fn check_online_logs_every_account_in() {
+    let site = Site::new().await;
+    let arguments = ["check", "--online", "--config", &site.config];
+    let output = run(switchboard(&arguments)).await;
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(out(&output).contains("genesys account default: logged in"));
+    assert!(out(&output).contains("aicc account default: logged in"));
+    let journal = site.sandbox.journal();
+    assert_eq!(journal.count("genesys", "Login"), 1);
+    assert_eq!(journal.count("aicc", "Token"), 1);
+
+    site.sandbox.aicc().set_secret(aicc::AICC_APP, "another");
+    let output = run(switchboard(&arguments)).await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    let told = out(&output) + &err(&output);
+    assert!(
+        told.contains("genesys account default: logged in"),
+        "{told}"
+    );
+    assert!(told.contains("aicc account default: FAILED"), "{told}");
+    for secret in [PASSWORD, APP_SECRET] {
+        assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_by_its_exit_code() {
+    let site = Site::with("  shutdown_delay: 1h\n").await;
+    let nobody = health(site.listen, "").await;
+    assert_eq!(code(&nobody), 1);
+    assert!(err(&nobody).contains("cannot connect"), "{nobody:?}");
+
+    let mut gateway = Process::spawn(site.serve());
+    serving(site.listen).await;
+    for service in [
+        "",
+        "contactcenter.v1.SmsSessionData",
+        "contactcenter.v1.AgentSettings",
+    ] {
+        let output = health(site.listen, service).await;
+        let told = (code(&output), out(&output));
+        assert_eq!(told, (0, "SERVING\n".to_owned()), "{service}");
+    }
+    let unknown = health(site.listen, "contactcenter.v1.Nothing").await;
+    assert_eq!(code(&unknown), 1);
+    assert!(err(&unknown).contains("NotFound"), "{unknown:?}");
+
+    gateway.terminate();
+    let draining = async {
+        loop {
+            let output = health(site.listen, "").await;
+            if code(&output) != 0 {
+                return output;
+            }
+        }
+    };
+    let draining = in_time("health to turn", draining).await;
+    assert_eq!(code(&draining), 1);
+    assert!(err(&draining).contains("NOT_SERVING"), "{draining:?}");
+    // The second one ends the time in which calls are still accepted.
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+async fn attach(address: SocketAddr) -> Result<(), tonic::Status> {
+    let mut sms = SmsSessionDataClient::new(channel(address));
+    let request = AttachUserDataRequest {
+        session_id: "session9".into(),
+        user_data: Some(support::data(&[("Card", "card-4929-1187")])),
+        ..Default::default()
+    };
+    sms.attach_user_data(request).await.map(drop)
+}
+
+fn channel(address: SocketAddr) -> tonic::transport::Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    endpoint.unwrap().connect_lazy()
+}
+
+/// A few calls of every kind that sees a secret: logins, reads, writes, refusals, failures.
+async fn rehearse(site: &Site) {
+    let mut sms = SmsSessionDataClient::new(channel(site.listen));
+    let mut settings = AgentSettingsClient::new(channel(site.listen));
+    let get = || GetSessionRequest {
+        session_id: "session9".into(),
+        ..Default::default()
+    };
+    let query = || GetAgentSettingsRequest {
+        user_id: USER.into(),
+        ..Default::default()
+    };
+    let faults = [
+        None,
+        Some(Fault::Unauthorized),
+        Some(Fault::ForbiddenToken),
+        Some(Fault::Garbage),
+        Some(Fault::Reset),
+        Some(Fault::status(500)),
+    ];
+    for fault in faults {
+        let rules = fault.map(Rule::new).into_iter().collect();
+        site.sandbox.faults().replace(rules).unwrap();
+        let _ = sms.get_session(get()).await;
+        let _ = settings.get_agent_settings(query()).await;
+        let _ = attach(site.listen).await;
+        let create = CreateAgentSettingsRequest {
+            user_id: "1660270845627002402".into(),
+            ..Default::default()
+        };
+        let _ = settings.create_agent_settings(create).await;
+    }
+    let absent = GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    sms.get_session(absent).await.unwrap_err();
+}
+
+/// Everything in a request or an answer that opens a door.
+fn secrets(entry: &Entry) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for name in ["authorization", "cookie", "x-csrf-token"] {
+        let values = entry.request_headers.get_all(name).into_iter();
+        for value in values.map(|value| value.to_str().unwrap()) {
+            let value = value.trim_start_matches("Basic ");
+            secrets.push(value.trim_start_matches("Bearer ").to_owned());
+        }
+    }
+    let cookies = entry.response_headers.get_all("set-cookie").into_iter();
+    for cookie in cookies.map(|cookie| cookie.to_str().unwrap()) {
+        let value = cookie.split(';').next().unwrap().split_once('=').unwrap().1;
+        secrets.push(value.to_owned());
+    }
+    let body = serde_json::from_slice(&entry.response_body).unwrap_or(serde_json::Value::Null);
+    secrets.extend(body["AccessToken"].as_str().map(str::to_owned));
+    secrets
+}
+
+#[tokio::test]
+async fn no_log_holds_a_secret_however_loud() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let mut command = site.serve();
+    command.env("RUST_LOG", "trace");
+    let mut gateway = Process::spawn(command);
+    serving(site.listen).await;
+    rehearse(&site).await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+    let log = fs::read_to_string(site.stderr()).unwrap();
+    let seen = log.contains("h2::") && log.contains("hyper_util::");
+    assert!(seen, "the log was to be as loud as it can be");
+    let entries = site.sandbox.journal().entries();
+    let mut secrets: Vec<String> = entries.iter().flat_map(secrets).collect();
+    // Of each scheme there was something to find.
+    assert!(secrets.len() > 20, "{secrets:?}");
+    let own = [PASSWORD, APP_SECRET, "card-4929-1187"];
+    secrets.extend(own.map(str::to_owned));
+    secrets.sort();
+    secrets.dedup();
+    for secret in secrets {
+        let line = log.lines().find(|line| line.contains(&secret));
+        assert_eq!(line, None, "holds {secret}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let site = Site::new().await;
+    let mut command = switchboard(&["serve", "--config", &site.config]);
+    command.env("SWITCHBOARD__SERVER__LISTEN", address.to_string());
+    let output = run(command).await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    let told = err(&output);
+    assert!(told.contains("server.listen"), "{told}");
+    assert!(told.contains(&address.to_string()), "{told}");
+}

@@ -1,0 +1,226 @@
+//! A gateway that is told to end lets nobody down: health turns first while calls are still
+//! accepted, then calls in flight come to their ends, streams are told to go elsewhere, and
+//! only what does not end in time is cut.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::stream;
+use switchboard::app::{App, Listeners, RunError};
+use switchboard::pb::{GetSessionRequest, UpdateUserDataRequest};
+use switchboard::sandbox::faults::{Fault, Rule};
+use switchboard::sandbox::{Options, Sandbox};
+use switchboard::telemetry::Metrics;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::HealthCheckResponse;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::watch::{in_time, until};
+use crate::support::{self, SESSION};
+use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
+
+const EVER: Duration = Duration::from_secs(3600);
+
+const NAMES: [&str; 3] = [
+    "",
+    "contactcenter.v1.SmsSessionData",
+    "contactcenter.v1.AgentSettings",
+];
+
+/// A gateway that can be signalled more than once: a second signal ends the time in which
+/// calls are still accepted, so no test has to sit it out.
+struct Mortal {
+    sandbox: Sandbox,
+    address: SocketAddr,
+    admin: SocketAddr,
+    signal: UnboundedSender<()>,
+    running: JoinHandle<Result<(), RunError>>,
+}
+
+impl Mortal {
+    async fn start(shutdown_delay: Duration, drain_timeout: Duration) -> Mortal {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let mut config = support::config(&sandbox);
+        config.server.shutdown_delay = shutdown_delay;
+        config.server.drain_timeout = drain_timeout;
+        let app = App::new(&config, Metrics::new().unwrap()).unwrap();
+        let listeners = Listeners::bind(config.server.listen, config.server.admin_listen);
+        let listeners = listeners.await.unwrap();
+        let address = listeners.grpc.local_addr().unwrap();
+        let admin = listeners.admin.local_addr().unwrap();
+        let (signal, mut signals) = mpsc::unbounded_channel();
+        let signals = stream::poll_fn(move |cx| signals.poll_recv(cx));
+        let running = tokio::spawn(app.run(listeners, signals));
+        Mortal {
+            sandbox,
+            address,
+            admin,
+            signal,
+            running,
+        }
+    }
+
+    /// A connection of its own each time.
+    fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address))
+            .unwrap()
+            .connect_lazy()
+    }
+
+    fn sms(&self) -> SmsSessionDataClient<Channel> {
+        SmsSessionDataClient::new(self.channel())
+    }
+
+    async fn health(&self, name: &str) -> ServingStatus {
+        let request = HealthCheckRequest {
+            service: name.to_owned(),
+        };
+        let answer = HealthClient::new(self.channel()).check(request).await;
+        answer.unwrap().into_inner().status()
+    }
+
+    async fn watch(&self, name: &str) -> Streaming<HealthCheckResponse> {
+        let request = HealthCheckRequest {
+            service: name.to_owned(),
+        };
+        let answer = HealthClient::new(self.channel()).watch(request).await;
+        answer.unwrap().into_inner()
+    }
+
+    /// The status line's code.
+    async fn admin(&self, path: &str) -> u16 {
+        let mut socket = TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer[9..12].parse().unwrap()
+    }
+
+    fn signal(&self) {
+        self.signal.send(()).unwrap();
+    }
+
+    async fn ended(&mut self) -> Result<(), RunError> {
+        in_time("the drain", &mut self.running).await.unwrap()
+    }
+
+    /// Begins a write; returns when the vendor has it.
+    async fn begin_update(&self) -> JoinHandle<Result<(), Status>> {
+        let journal = self.sandbox.journal().clone();
+        let before = journal.count("genesys", "UpdateUserData");
+        let mut sms = self.sms();
+        let call = tokio::spawn(async move {
+            let request = UpdateUserDataRequest {
+                session_id: SESSION.into(),
+                user_data: Some(support::data(&[("Colour", "green")])),
+                ..Default::default()
+            };
+            sms.update_user_data(request).await.map(drop)
+        });
+        until("the vendor has the request", || {
+            journal.count("genesys", "UpdateUserData") > before
+        })
+        .await;
+        call
+    }
+}
+
+async fn next(stream: &mut Streaming<HealthCheckResponse>) -> Result<ServingStatus, Status> {
+    let message = in_time("a message of the stream", stream.message()).await?;
+    Ok(message.expect("a stream ends with a status").status())
+}
+
+#[tokio::test]
+async fn health_turns_first_and_nobody_is_let_down() {
+    // Long enough for the few calls below on a slow machine; the call in flight is longer.
+    let mut gateway = Mortal::start(Duration::from_secs(2), EVER).await;
+    for name in NAMES {
+        assert_eq!(gateway.health(name).await, ServingStatus::Serving, "{name}");
+    }
+    let mut watches = Vec::new();
+    for name in NAMES {
+        let mut watch = gateway.watch(name).await;
+        assert_eq!(next(&mut watch).await.unwrap(), ServingStatus::Serving);
+        watches.push(watch);
+    }
+    assert_eq!(gateway.admin("/readyz").await, 200);
+
+    gateway.signal();
+    for watch in &mut watches {
+        assert_eq!(next(watch).await.unwrap(), ServingStatus::NotServing);
+    }
+    for name in NAMES {
+        let health = gateway.health(name).await;
+        assert_eq!(health, ServingStatus::NotServing, "{name}");
+    }
+    assert_eq!(gateway.admin("/readyz").await, 503);
+    assert_eq!(gateway.admin("/livez").await, 200);
+
+    // Still accepted, by a connection of its own.
+    let request = GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    gateway.sms().get_session(request).await.unwrap();
+    let slow = Rule::new(Fault::Latency { ms: 3_000 });
+    gateway.sandbox.faults().push(slow).unwrap();
+    let call = gateway.begin_update().await;
+
+    // The watches are open all the time, and do not keep the gateway.
+    for watch in &mut watches {
+        let status = next(watch).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert_eq!(support::reason(&status), "GATEWAY_DRAINING");
+        let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+        assert_eq!(pushback, "0");
+    }
+    in_time("the call", call).await.unwrap().unwrap();
+    gateway.ended().await.unwrap();
+    assert_eq!(gateway.sandbox.genesys().writes().len(), 1);
+    assert!(TcpStream::connect(gateway.address).await.is_err());
+    assert!(TcpStream::connect(gateway.admin).await.is_err());
+}
+
+#[tokio::test]
+async fn an_idle_gateway_ends_although_connections_are_open() {
+    let mut gateway = Mortal::start(Duration::ZERO, EVER).await;
+    let idle = gateway.channel();
+    let request = HealthCheckRequest::default();
+    let mut client = HealthClient::new(idle);
+    client.check(request).await.unwrap();
+    gateway.signal();
+    gateway.ended().await.unwrap();
+    // It stayed open until here.
+    drop(client);
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_cut() {
+    let mut gateway = Mortal::start(Duration::ZERO, Duration::from_millis(100)).await;
+    let hang = Rule::new(Fault::Hang).operation("UpdateUserData");
+    gateway.sandbox.faults().push(hang).unwrap();
+    let call = gateway.begin_update().await;
+    gateway.signal();
+    assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
+    call.abort();
+}
+
+#[tokio::test]
+async fn a_further_signal_cuts_what_is_waited_for() {
+    let mut gateway = Mortal::start(EVER, EVER).await;
+    let hang = Rule::new(Fault::Hang).operation("UpdateUserData");
+    gateway.sandbox.faults().push(hang).unwrap();
+    let call = gateway.begin_update().await;
+    gateway.signal();
+    gateway.signal();
+    assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
+    call.abort();
+}
