@@ -34,8 +34,7 @@ const NAMES: [&str; 3] = [
     "contactcenter.v1.AgentSettings",
 ];
 
-/// A gateway that can be signalled more than once: a second signal ends the time in which
-/// calls are still accepted, so no test has to sit it out.
+/// A gateway that can be signalled more than once.
 struct Mortal {
     sandbox: Sandbox,
     address: SocketAddr,
