@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! http/      listeners and connections; reads a request, draws a fault, asks the simulator, delivers the answer
-//! genesys/   Genesys Web Services v2: Basic, cookies, CSRF, SMS sessions and their user data
+//! genesys/   Genesys Web Services v2: Basic, cookies, CSRF, SMS sessions, their user data, notifications of it
 //! aicc/      Huawei Cloud AICC: tokens, agent settings
 //! faults     what goes wrong, when, and how often
 //! journal    every request as it arrived and as it was answered
-//! control/   the endpoint that sets faults, shows the journal and the state, and resets all of it
+//! control/   the endpoint that sets faults and the notification plan, shows journal and state, and resets all of it
 //! tour/      plays the documented calls through a gateway and holds them against the documents
 //! ```
 

@@ -94,7 +94,7 @@ impl Simulator for Aicc {
         route::route(request.uri().path()).map_or(Operation::UNKNOWN, route::Route::operation)
     }
 
-    fn handle(&self, request: &Request<Bytes>) -> Answer {
+    async fn handle(&self, request: &Request<Bytes>) -> Answer {
         self.lock().handle(request)
     }
 

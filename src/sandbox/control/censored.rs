@@ -8,7 +8,7 @@ use crate::sandbox::journal::Entry;
 
 const CENSORED: &str = "(censored)";
 const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "set-cookie", "x-csrf-token"];
-const SECRET_FIELDS: [&str; 2] = ["app_secret", "AccessToken"];
+const SECRET_FIELDS: [&str; 3] = ["app_secret", "AccessToken", "clientId"];
 
 pub(super) fn entry(entry: &Entry) -> Value {
     json!({
@@ -16,6 +16,7 @@ pub(super) fn entry(entry: &Entry) -> Value {
         "vendor": entry.vendor,
         "operation": entry.operation,
         "is_login": entry.is_login,
+        "is_notification": entry.is_notification,
         "connection": entry.connection,
         "method": entry.method.as_str(),
         "target": entry.target,

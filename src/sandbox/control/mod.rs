@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, post};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -23,6 +23,7 @@ use super::faults::Rule;
 use super::http::{JSON, Serve};
 
 mod censored;
+mod genesys;
 
 const HELP: &str = include_str!("help.txt");
 /// How many of the newest requests are shown unless the caller asks for another number.
@@ -30,12 +31,6 @@ const SHOWN: usize = 1000;
 
 /// What the caller did wrong, in words.
 struct Refusal(String);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Csrf {
-    enabled: bool,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,9 +66,8 @@ fn router(parts: Parts) -> Router {
         .route("/requests", get(requests).delete(clear_requests))
         .route("/state", get(state))
         .route("/reset", post(reset))
-        .route("/genesys/expire-sessions", post(expire_sessions))
-        .route("/genesys/csrf", put(set_csrf))
         .route("/aicc/expire-tokens", post(expire_tokens))
+        .merge(genesys::router())
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such path; GET / lists them") })
         .method_not_allowed_fallback(|| async {
             failure(
@@ -138,17 +132,6 @@ async fn state(State(parts): State<Parts>) -> Response {
 async fn reset(State(parts): State<Parts>) -> StatusCode {
     parts.reset();
     StatusCode::NO_CONTENT
-}
-
-async fn expire_sessions(State(parts): State<Parts>) -> StatusCode {
-    parts.genesys.expire_sessions();
-    StatusCode::NO_CONTENT
-}
-
-async fn set_csrf(State(parts): State<Parts>, body: Bytes) -> Result<StatusCode, Refusal> {
-    let Csrf { enabled } = read(&body)?;
-    parts.genesys.set_csrf(enabled);
-    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn expire_tokens(State(parts): State<Parts>) -> StatusCode {

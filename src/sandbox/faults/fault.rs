@@ -166,7 +166,9 @@ fn check_header(value: &str) -> Result<(), Invalid> {
 }
 
 /// For a fault without fields serde would ignore whatever stands beside `kind`.
-fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+pub(in crate::sandbox) fn nothing_more<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(), D::Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}

@@ -10,6 +10,7 @@ use super::http::{Operation, Simulator};
 mod fault;
 mod rule;
 
+pub(super) use fault::nothing_more;
 pub use fault::{Code, Fault};
 pub use rule::{Rule, Stage};
 

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Invalid, operations, vendors};
-use crate::sandbox::http::Operation;
+use crate::sandbox::http::{Kind, Operation};
 
 /// Which requests go wrong, how often, and in which way.
 ///
-/// A rule without `operation` matches the calls of a vendor but not its logins: a plan about calls must not lock
-/// the client out. Name `Login` (Genesys) or `Token` (AICC) to disturb those.
+/// A rule without `operation` matches the calls of a vendor but neither its logins nor its notifications: a plan
+/// about calls must not lock the client out or deafen it. Name `Login` (Genesys), `Token` (AICC), `Handshake`,
+/// `Connect` and so on to disturb those.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -94,7 +95,7 @@ impl Rule {
     pub(super) fn matches(&self, vendor: &str, operation: Operation) -> bool {
         let named = match &self.operation {
             Some(name) => name == operation.name,
-            None => !operation.is_login,
+            None => operation.kind == Kind::Call,
         };
         named && self.vendor.as_deref().is_none_or(|name| name == vendor)
     }

@@ -19,6 +19,12 @@ pub(super) fn success() -> Response<Bytes> {
     respond(StatusCode::OK, JSON, r#"{"statusCode":0}"#)
 }
 
+/// As sister operations answer; those of SMS sessions are documented without it.
+pub(super) fn success_with_reference(reference_id: u64) -> Response<Bytes> {
+    let body = json!({"statusCode": 0, "referenceId": reference_id});
+    json(StatusCode::OK, &body)
+}
+
 pub(super) fn refusal(status: StatusCode, code: i64, message: &str) -> Response<Bytes> {
     json(
         status,

@@ -25,6 +25,8 @@ pub(super) struct Login {
     sessions: HashMap<String, HttpSession>,
     csrf: bool,
     mixed: u64,
+    /// The number of the node that serves.
+    node: u32,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Default for Login {
             sessions: HashMap::new(),
             csrf: true,
             mixed: 0,
+            node: 1,
         }
     }
 }
@@ -112,6 +115,12 @@ impl Login {
 
     pub(super) fn forget_all(&mut self) {
         self.sessions.clear();
+    }
+
+    /// Another node takes over, which knows no HTTP session.
+    pub(super) fn fail_over(&mut self) {
+        self.forget_all();
+        self.node += 1;
     }
 
     pub(super) fn open(&self) -> usize {
@@ -172,7 +181,8 @@ impl Login {
     fn begin(&mut self, agent: String) -> Visitor {
         self.sessions.retain(|_, session| session.is_alive());
         let random = || Uuid::new_v4().simple().to_string();
-        let (id, node, csrf) = (random(), format!("node1.{}", random()), random());
+        let node = format!("node{}.{}", self.node, random());
+        let (id, csrf) = (random(), random());
         let session = HttpSession {
             agent: agent.clone(),
             node,

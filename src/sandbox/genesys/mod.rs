@@ -15,13 +15,20 @@ mod answers;
 mod change;
 mod cookies;
 mod login;
+mod notifications;
 mod route;
 mod seed;
 mod sms;
 mod state;
+mod step;
+mod writing;
 
+pub use notifications::{
+    CometClient, InvalidPlan, Notification, NotificationPlan, NotificationRule,
+};
 pub use sms::{Participant, SmsSession, Write};
 use state::State;
+use step::Step;
 
 /// The password of `agent1` and `agent2`.
 pub const GENESYS_PASSWORD: &str = "sandbox";
@@ -54,9 +61,10 @@ impl Genesys {
             .map(|session| session.user_data.clone())
     }
 
-    /// What somebody else writes, say the agent's desktop: it enters no ledger.
+    /// What somebody else writes, say the agent's desktop: it enters no ledger. The notification has the next
+    /// referenceId of the agent, and no rule of the plan applies to it.
     pub fn set_user_data(&self, session: &str, user_data: Map<String, Value>) {
-        self.lock().sms.set_user_data(session, user_data);
+        self.lock().set_user_data(session, user_data);
     }
 
     /// Every accepted write in its order: here a doubled application shows.
@@ -109,14 +117,15 @@ impl Genesys {
         self.lock().login.set_csrf(enabled);
     }
 
-    /// Back to the seeds; added agents and HTTP sessions are gone.
+    /// Back to the seeds and the plain plan; added agents, HTTP sessions and CometD clients are gone.
     pub fn reset(&self) {
         *self.lock() = State::default();
     }
 
     /// Everything worth seeing, without passwords and session ids.
     pub(super) fn snapshot(&self) -> Value {
-        let (attaches, state) = (self.attaches(), self.lock());
+        let (attaches, mut state) = (self.attaches(), self.lock());
+        let comet = state.comet.snapshot();
         let sms_sessions = state.sms.all();
         let sms_sessions =
             sms_sessions.map(|(agent, session)| json!({"agent": agent, "session": session}));
@@ -130,6 +139,7 @@ impl Genesys {
             "dangerous_deletes": state.dangerous_deletes,
             "contact_center_session_calls": state.contact_center_session_calls,
             "mixed_sessions": state.login.mixed(),
+            "comet": comet,
         })
     }
 
@@ -146,8 +156,16 @@ impl Simulator for Genesys {
         route::operation(request)
     }
 
-    fn handle(&self, request: &Request<Bytes>) -> Answer {
-        self.lock().handle(request)
+    async fn handle(&self, request: &Request<Bytes>) -> Answer {
+        let step = self.lock().handle(request);
+        match step {
+            Step::Answer(answer) => answer,
+            Step::Notified(answer, receipt) => {
+                receipt.fetched().await;
+                answer
+            }
+            Step::Held(head, poll) => Answer::unchanged(self.hold(head, poll).await),
+        }
     }
 
     fn accepted() -> Response<Bytes> {

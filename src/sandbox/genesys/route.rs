@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
 
+use super::notifications::{self, Meta};
 use crate::sandbox::http::Operation;
 
 pub(super) const ATTACH: &str = "AttachUserData";
@@ -15,6 +16,13 @@ pub(super) const END: &str = "EndContactCenterSession";
 const LOGIN: Operation = Operation::login("Login");
 const LIST: Operation = Operation::call("ListSessions");
 const GET: Operation = Operation::call("GetSession");
+/// Every request to the notification endpoint is one of these.
+const HANDSHAKE: Operation = Operation::notification("Handshake");
+const CONNECT: Operation = Operation::notification("Connect");
+const SUBSCRIBE: Operation = Operation::notification("Subscribe");
+const UNSUBSCRIBE: Operation = Operation::notification("Unsubscribe");
+const DISCONNECT: Operation = Operation::notification("Disconnect");
+const NOTIFICATIONS: Operation = Operation::notification("Notifications");
 
 pub(super) const OPERATIONS: &[Operation] = &[
     LOGIN,
@@ -25,6 +33,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
     Operation::call(DELETE),
     Operation::call(START),
     Operation::call(END),
+    HANDSHAKE,
+    CONNECT,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    DISCONNECT,
+    NOTIFICATIONS,
     Operation::UNKNOWN,
 ];
 
@@ -33,6 +47,7 @@ pub(super) enum Route {
     Me,
     Sessions,
     Session(String),
+    Notifications,
 }
 
 pub(super) fn route(path: &str) -> Option<Route> {
@@ -41,18 +56,33 @@ pub(super) fn route(path: &str) -> Option<Route> {
         ["me"] => Some(Route::Me),
         ["me", "smssessions"] => Some(Route::Sessions),
         ["me", "smssessions", id] => decode(id).map(Route::Session),
+        ["notifications"] => Some(Route::Notifications),
         _ => None,
     }
 }
 
 pub(super) fn operation(request: &Request<Bytes>) -> Operation {
     match (request.method(), route(request.uri().path())) {
+        (_, Some(Route::Notifications)) => bayeux(request.body()),
         (&Method::GET, Some(Route::Me)) => LOGIN,
         (&Method::GET, Some(Route::Sessions)) => LIST,
         (&Method::GET, Some(Route::Session(_))) => GET,
         (&Method::POST, Some(Route::Me)) => named(request, &[START, END]),
         (&Method::POST, Some(Route::Session(_))) => named(request, &[ATTACH, UPDATE, DELETE]),
         _ => Operation::UNKNOWN,
+    }
+}
+
+/// Of several messages the first gives the name.
+fn bayeux(body: &[u8]) -> Operation {
+    let messages = notifications::read(body).unwrap_or_default();
+    match messages.first().and_then(notifications::Message::meta) {
+        Some(Meta::Handshake) => HANDSHAKE,
+        Some(Meta::Connect) => CONNECT,
+        Some(Meta::Subscribe) => SUBSCRIBE,
+        Some(Meta::Unsubscribe) => UNSUBSCRIBE,
+        Some(Meta::Disconnect) => DISCONNECT,
+        None => NOTIFICATIONS,
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Write {
 pub(super) struct SmsSessions {
     by_id: BTreeMap<String, SmsSession>,
     writes: Vec<Write>,
+    /// Counted per agent: the vendor promises uniqueness only within one agent's session.
+    references: BTreeMap<String, u64>,
 }
 
 impl SmsSessions {
@@ -72,24 +74,25 @@ impl SmsSessions {
         self.find(id).filter(|session| session.agent == agent)
     }
 
-    pub(super) fn set_user_data(&mut self, id: &str, user_data: Map<String, Value>) {
-        if let Some(session) = self.by_id.get_mut(id) {
-            session.user_data = user_data;
-        }
+    /// For changes from elsewhere, which enter no ledger.
+    pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut SmsSession> {
+        self.by_id.get_mut(id)
+    }
+
+    pub(super) fn next_reference(&mut self, agent: &str) -> u64 {
+        let reference = self.references.entry(agent.to_owned()).or_default();
+        *reference += 1;
+        *reference
     }
 
     pub(super) fn writes(&self) -> &[Write] {
         &self.writes
     }
 
-    /// `false` when the agent has no such session.
-    pub(super) fn apply(&mut self, agent: &str, id: &str, change: Change) -> bool {
-        let Some(session) = self
-            .by_id
-            .get_mut(id)
-            .filter(|session| session.agent == agent)
-        else {
-            return false;
+    /// Does nothing when there is no such session.
+    pub(super) fn apply(&mut self, id: &str, change: Change, reference_id: u64) {
+        let Some(session) = self.by_id.get_mut(id) else {
+            return;
         };
         let (operation, keys) = (change.operation(), change.keys());
         match change {
@@ -97,14 +100,12 @@ impl SmsSessions {
             Change::Attach(pairs) | Change::Update(pairs) => session.user_data.extend(pairs),
             Change::Delete(keys) => session.user_data.retain(|key, _| !keys.contains(key)),
         }
-        let reference_id = self.writes.len() as u64 + 1;
         self.writes.push(Write {
             reference_id,
-            agent: agent.to_owned(),
+            agent: session.agent.clone(),
             session: id.to_owned(),
             operation,
             keys,
         });
-        true
     }
 }

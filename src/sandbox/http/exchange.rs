@@ -100,21 +100,24 @@ impl<S: Simulator> Exchange<S> {
         drawn: Option<Drawn>,
     ) -> Delivery {
         let Some(Drawn { stage, fault }) = drawn else {
-            return Delivery::Whole(self.ask(request, sequence));
+            return Delivery::Whole(self.ask(request, sequence).await);
         };
         if stage == Stage::Before {
             wait(&fault).await;
         }
         let asked = stage == Stage::After || fault.lets_through();
-        let answer = asked.then(|| self.ask(request, sequence));
+        let answer = match asked {
+            true => Some(self.ask(request, sequence).await),
+            false => None,
+        };
         if stage == Stage::After {
             wait(&fault).await;
         }
         disturb::<S>(&fault, answer)
     }
 
-    fn ask(&self, request: &Request<Bytes>, sequence: u64) -> Response<Bytes> {
-        let answer = self.simulator.handle(request);
+    async fn ask(&self, request: &Request<Bytes>, sequence: u64) -> Response<Bytes> {
+        let answer = self.simulator.handle(request).await;
         self.journal
             .amend(sequence, |entry| entry.applied = answer.applied);
         answer.response

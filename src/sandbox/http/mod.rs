@@ -23,7 +23,15 @@ pub(super) const TEXT: &str = "text/plain";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Operation {
     pub(super) name: &'static str,
-    pub(super) is_login: bool,
+    pub(super) kind: Kind,
+}
+
+/// Only calls are met by a fault rule that names no operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Call,
+    Login,
+    Notification,
 }
 
 impl Operation {
@@ -32,14 +40,21 @@ impl Operation {
     pub(super) const fn call(name: &'static str) -> Self {
         Self {
             name,
-            is_login: false,
+            kind: Kind::Call,
         }
     }
 
     pub(super) const fn login(name: &'static str) -> Self {
         Self {
             name,
-            is_login: true,
+            kind: Kind::Login,
+        }
+    }
+
+    pub(super) const fn notification(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: Kind::Notification,
         }
     }
 }
@@ -75,7 +90,8 @@ pub(super) trait Simulator: Send + Sync + 'static {
     const OPERATIONS: &'static [Operation];
 
     fn operation(&self, request: &Request<Bytes>) -> Operation;
-    fn handle(&self, request: &Request<Bytes>) -> Answer;
+    /// The answer may have to wait for what others do; a caller that leaves drops it.
+    fn handle(&self, request: &Request<Bytes>) -> impl Future<Output = Answer> + Send;
 
     /// The plainest yes.
     fn accepted() -> Response<Bytes>;

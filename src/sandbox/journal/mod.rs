@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 
-use super::http::Operation;
+use super::http::{Kind, Operation};
 
 /// What a load test may leave behind before the oldest entries go: by number, and by the memory they hold.
 const MOST_ENTRIES: usize = 200_000;
@@ -23,6 +23,8 @@ pub struct Entry {
     pub vendor: &'static str,
     pub operation: String,
     pub is_login: bool,
+    /// Sent to the notification endpoint.
+    pub is_notification: bool,
     /// Unique per TCP connection.
     pub connection: u64,
     pub method: Method,
@@ -67,7 +69,8 @@ impl Entry {
             sequence: 0,
             vendor,
             operation: operation.name.to_owned(),
-            is_login: operation.is_login,
+            is_login: operation.kind == Kind::Login,
+            is_notification: operation.kind == Kind::Notification,
             connection,
             method: request.method().clone(),
             target: request

@@ -11,6 +11,7 @@ use super::{Options, Sandbox};
 mod control;
 mod faults;
 mod listeners;
+mod notifications;
 
 /// What came back until the connection ended, and how it ended if not in good order.
 #[derive(Debug)]
@@ -79,8 +80,12 @@ async fn say(url: String, bytes: String) -> Heard {
 }
 
 fn basic() -> String {
+    basic_of("agent1")
+}
+
+fn basic_of(agent: &str) -> String {
     use base64::Engine;
-    let pair = format!("agent1:{GENESYS_PASSWORD}");
+    let pair = format!("{agent}:{GENESYS_PASSWORD}");
     format!(
         "Basic {}",
         base64::engine::general_purpose::STANDARD.encode(pair)

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::json;
 
-use super::{Client, SESSION, lost, read};
+use super::{Client, SESSION, handle, lost, read};
 use crate::sandbox::genesys::{GENESYS_PASSWORD, Genesys};
-use crate::sandbox::http::Simulator;
 
 #[test]
 fn wrong_credentials_are_not_authenticated() {
@@ -24,7 +23,7 @@ fn wrong_credentials_are_not_authenticated() {
         "agent3"
     );
     let anonymous = Request::get("/api/v2/me").body(Bytes::new()).unwrap();
-    assert_eq!(genesys.handle(&anonymous).response.status(), 401);
+    assert_eq!(handle(&genesys, &anonymous).response.status(), 401);
 }
 
 #[test]
@@ -34,8 +33,7 @@ fn credentials_are_read_as_latin_1() {
     let login = |bytes: &[u8]| {
         let header = format!("Basic {}", STANDARD.encode(bytes));
         let request = Request::get("/api/v2/me").header("authorization", header);
-        genesys
-            .handle(&request.body(Bytes::new()).unwrap())
+        handle(&genesys, &request.body(Bytes::new()).unwrap())
             .response
             .status()
             .as_u16()

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::{Value, json};
 
-use super::{Client, SESSION};
+use super::{Client, SESSION, handle};
 use crate::sandbox::genesys::{GENESYS_PASSWORD, Genesys};
-use crate::sandbox::http::Simulator;
 
 #[test]
 fn the_documented_samples_are_answered_as_documented() {
@@ -156,8 +155,7 @@ fn methods_and_media_types_count() {
     let pair = STANDARD.encode(format!("agent1:{GENESYS_PASSWORD}"));
     let form = Request::post(SESSION).header("authorization", format!("Basic {pair}"));
     assert_eq!(
-        genesys
-            .handle(&form.body(Bytes::new()).unwrap())
+        handle(&genesys, &form.body(Bytes::new()).unwrap())
             .response
             .status(),
         415
