@@ -84,7 +84,7 @@ async fn play(arguments: &Arguments) -> Result<bool, Error> {
         // The receiver is gone only when the gateway has ended already.
         let _ = end.send(());
     } else {
-        sandbox.reset();
+        sandbox.journal().clear();
         say(&directions(&sandbox, address, admin));
     }
     running.await?;
@@ -166,7 +166,7 @@ fn config(sandbox: &Sandbox, arguments: &Arguments) -> Result<Config, Error> {
 /// What to try next.
 fn directions(sandbox: &Sandbox, address: SocketAddr, admin: SocketAddr) -> String {
     format!(
-        "The gateway serves on {address} until you interrupt it; both vendors are back at their first state.\n\
+        "The gateway serves on {address} until you interrupt it; the vendors are as the tour left them.\n\
          \n\
          try        grpcurl -plaintext {address} describe contactcenter.v1.SmsSessionData\n\
          \x20          grpcurl -plaintext -d '{{\"session_id\":\"0071023821aec011\"}}' {address} contactcenter.v1.SmsSessionData/GetSession\n\
