@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::config::Account;
-use super::{Genesys, inferred};
+use super::{Genesys, has_status_code, inferred};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError};
@@ -84,7 +84,11 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
         answer
     };
     match Genesys::judge(&LOGIN, reply.clone()) {
-        Ok(_) => Ok(()),
+        Ok(reply) if has_status_code(&reply) => Ok(()),
+        // A page of something in front, say: nobody has been logged in by it.
+        Ok(_) => Err(LoginError::Unreadable {
+            cause: "no JSON object with a numeric statusCode".to_owned(),
+        }),
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(clean(refused))),
         Err(Error::Refused { meaning, answer }) if !answer.status.is_server_error() => {
             let meaning = inferred::login_refusal(meaning, &answer);
