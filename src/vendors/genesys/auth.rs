@@ -90,7 +90,10 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
             cause: "no JSON object with a numeric statusCode".to_owned(),
         }),
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(clean(refused))),
-        Err(Error::Refused { meaning, answer }) if !answer.status.is_server_error() => {
+        // A redirect is no answer to the credentials: it leads away from the vendor.
+        Err(Error::Refused { meaning, answer })
+            if answer.status.is_success() || answer.status.is_client_error() =>
+        {
             let meaning = inferred::login_refusal(meaning, &answer);
             Err(LoginError::refused(meaning, clean(answer)))
         }
