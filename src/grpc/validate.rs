@@ -1,6 +1,7 @@
 //! Collects everything that is wrong with a request, so that the caller learns it at once.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use tonic::{Code, Status};
 use tonic_types::FieldViolation;
@@ -12,13 +13,27 @@ use crate::pb::ErrorReason;
 #[derive(Debug, Default)]
 pub struct Violations {
     fields: Vec<FieldViolation>,
+    /// Where in `fields` a path stands.
+    places: HashMap<String, usize>,
     unknown_account: bool,
 }
 
 impl Violations {
-    /// The field at `path` breaks a rule.
-    pub fn add(&mut self, path: impl Into<String>, rule: impl Into<String>) {
-        self.fields.push(FieldViolation::new(path, rule));
+    /// The field at `path` breaks a rule. A field that breaks several is named once, so that the
+    /// count of wrong fields is one.
+    pub fn add(&mut self, path: impl Into<String>, rule: impl AsRef<str>) {
+        let path = path.into();
+        match self.places.entry(path.clone()) {
+            Entry::Occupied(place) => {
+                let description = &mut self.fields[*place.get()].description;
+                description.push_str("; ");
+                description.push_str(rule.as_ref());
+            }
+            Entry::Vacant(place) => {
+                place.insert(self.fields.len());
+                self.fields.push(FieldViolation::new(path, rule.as_ref()));
+            }
+        }
     }
 
     pub fn check(&mut self, holds: bool, path: &str, rule: &str) {

@@ -8,8 +8,11 @@ use http::Request;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use self::plain::{one_line, plain};
 use super::auth::Signed;
 use super::error::Answer;
+
+mod plain;
 
 const MASK: &str = "***";
 
@@ -19,11 +22,18 @@ const LONGEST: usize = 200;
 /// Codes go into logs and metadata; no vendor's is anywhere near as long.
 const LONGEST_CODE: usize = 16;
 
+/// Values of fewer characters are words of any text.
+const SHORT: usize = 4;
+
 /// Runs of this many digits may be a telephone number or an id of a person.
 const DIGITS: usize = 5;
 
 /// Runs of this many characters without a blank may be a token.
 const TOKEN: usize = 24;
+
+/// A value that is longer is known by its first characters: vendors cut what they echo, and so
+/// do we.
+const HEAD: usize = 12;
 
 /// Knows what one request held; by default nothing.
 #[derive(Default)]
@@ -58,9 +68,12 @@ impl Redactor {
         self.in_order()
     }
 
-    /// Longest first, so that a value is not torn apart by a shorter one within it.
+    /// As they may be quoted, in lines or on one, escaped or not; and the longest first, so that
+    /// a value is not torn apart by a shorter one within it.
     fn in_order(mut self) -> Self {
-        self.known.retain(|value| !value.is_empty());
+        let forms = |value: &String| [one_line(value), plain(value)];
+        self.known = self.known.iter().flat_map(forms).collect();
+        self.known.retain(|value| !value.trim().is_empty());
         self.known
             .sort_by_key(|value| std::cmp::Reverse(value.len()));
         self
@@ -79,17 +92,18 @@ impl Redactor {
     /// Short, plain, and nothing that was sent: `-1`, `0401000`, `20`.
     fn is_code(&self, code: &str) -> bool {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        let sent = code.len() >= DIGITS && self.known.iter().any(|known| known.contains(code));
+        let long = |text: &str| text.len() >= DIGITS;
+        let echo = |known: &String| {
+            long(code) && known.contains(code) || long(known) && code.contains(known.as_str())
+        };
+        let sent = self.known.iter().any(echo);
         code.len() <= LONGEST_CODE && code.bytes().all(plain) && !sent
     }
 
     /// The text without anything known or suspicious, on one line, cut.
     pub fn clean(&self, text: &str) -> String {
-        let mut text: String = text
-            .chars()
-            .take(LONGEST * 8)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
+        let beginning: String = text.chars().take(LONGEST * 8).collect();
+        let mut text = plain(&beginning);
         for value in &self.known {
             text = mask(&text, value);
         }
@@ -114,12 +128,16 @@ fn collect(value: &Value, known: &mut Vec<String>) {
 
 /// Replaces `value`; one of a few characters only where it stands alone, else texts dissolve.
 fn mask(text: &str, value: &str) -> String {
-    let alone = value.chars().count() < 4;
+    let alone = value.chars().count() < SHORT;
+    let head = value
+        .char_indices()
+        .nth(HEAD)
+        .map_or(value, |(at, _)| &value[..at]);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(value) {
+    while let Some(at) = rest.find(head) {
         let (before, found) = rest.split_at(at);
-        let after = &found[value.len()..];
+        let (found, after) = found.split_at(common(found, value));
         let joined = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
         let part = joined(
             before
@@ -128,11 +146,17 @@ fn mask(text: &str, value: &str) -> String {
                 .or_else(|| out.chars().next_back()),
         ) || joined(after.chars().next());
         out.push_str(before);
-        out.push_str(if alone && part { value } else { MASK });
+        out.push_str(if alone && part { found } else { MASK });
         rest = after;
     }
     out.push_str(rest);
     out
+}
+
+/// How many bytes both begin with, in whole characters.
+fn common(a: &str, b: &str) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
 }
 
 /// Masks long runs of digits, and long words that look like tokens.
@@ -224,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_known_in_other_forms_too() {
+        let redactor = redactor(r#"{"a":"Elm Street\nfive","b":"say \"yes\"","c":"Jürgen"}"#);
+        for (text, clean) in [
+            ("at Elm Street\nfive", "at ***"),
+            (r"at Elm Street\nfive", "at ***"),
+            ("at Elm Street five", "at ***"),
+            ("at Elm Street fi…", "at ***…"),
+            (r#"{"error":"say \"yes\""}"#, r#"{"error":"***"}"#),
+            (r"J\u00fcrgen", "***"),
+        ] {
+            assert_eq!(redactor.clean(text), clean, "{text}");
+        }
+    }
+
+    #[test]
     fn a_code_is_passed_on_only_if_it_looks_like_one() {
         let redactor = redactor(r#"{"callNumber":["4917012345678"]}"#);
         let shown = |code: &str| {
@@ -241,6 +280,7 @@ mod tests {
         for odd in [
             "user +49170",
             "4917012345678",
+            "E4917012345678",
             "line\nbreak",
             "x".repeat(17).as_str(),
             "号",

@@ -207,12 +207,16 @@ impl Transport {
         progress: &Progress,
     ) -> Result<Bytes, Error> {
         let status = response.status();
+        // reqwest's errors about a body do not know the status that came before it.
+        let broken = |error| match failed(error, progress) {
+            Error::Unreadable { cause, .. } => Error::Unreadable {
+                status: Some(status),
+                cause,
+            },
+            error => error,
+        };
         let mut body = BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| failed(error, progress))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
             let whole = body.len() as u64 + chunk.len() as u64;
             if whole > self.connections.max_answer {
                 return Err(Error::Unreadable {

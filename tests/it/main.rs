@@ -9,13 +9,21 @@
 )]
 #![allow(clippy::unwrap_used, reason = "clippy knows only the tests themselves")]
 
+mod admin;
+mod answers;
 mod breaker;
 mod commands;
 mod deadlines;
+mod discovery;
 mod drain;
+mod errors;
+mod metadata;
 mod once;
 mod outage;
+mod privacy;
 mod request_id;
 mod retries;
-mod smoke;
+mod samples;
 mod support;
+mod tokens;
+mod validation;

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::config::Account;
-use super::{Genesys, inferred};
+use super::{Genesys, has_status_code, inferred};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError};
@@ -84,9 +84,16 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
         answer
     };
     match Genesys::judge(&LOGIN, reply.clone()) {
-        Ok(_) => Ok(()),
+        Ok(reply) if has_status_code(&reply) => Ok(()),
+        // A page of something in front, say: nobody has been logged in by it.
+        Ok(_) => Err(LoginError::Unreadable {
+            cause: "no JSON object with a numeric statusCode".to_owned(),
+        }),
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(clean(refused))),
-        Err(Error::Refused { meaning, answer }) if !answer.status.is_server_error() => {
+        // A redirect is no answer to the credentials: it leads away from the vendor.
+        Err(Error::Refused { meaning, answer })
+            if answer.status.is_success() || answer.status.is_client_error() =>
+        {
             let meaning = inferred::login_refusal(meaning, &answer);
             Err(LoginError::refused(meaning, clean(answer)))
         }

@@ -1,6 +1,9 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
+pub mod calls;
 pub mod untimed;
+pub mod vendor;
+pub mod verdict;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -169,6 +172,41 @@ fn upstream() -> Settings {
     let mut settings = Settings::default();
     settings.breaker.enabled = false;
     settings
+}
+
+/// Waits between attempts as good as not at all; and many retries do not use the budget up.
+pub fn impatient(config: &mut Config) {
+    for upstream in upstreams(config) {
+        upstream.retry.base = Duration::from_millis(1);
+        upstream.retry.cap = Duration::from_millis(1);
+        upstream.retry.budget_floor = 1000;
+    }
+}
+
+/// Time enough for everything, for tests that hold an answer back: no timeout may come first.
+pub fn patient(config: &mut Config) {
+    let long = Duration::from_secs(120);
+    (config.server.default_deadline, config.server.max_deadline) = (long, long);
+    for upstream in upstreams(config) {
+        upstream.timeout.attempt = long;
+    }
+}
+
+/// The settings that both vendors have.
+pub fn upstreams(config: &mut Config) -> impl Iterator<Item = &mut Settings> {
+    let genesys = config
+        .genesys
+        .iter_mut()
+        .map(|genesys| &mut genesys.upstream);
+    let aicc = config.aicc.iter_mut().map(|aicc| &mut aicc.upstream);
+    genesys.chain(aicc)
+}
+
+/// Both vendors at these addresses instead of the sandbox's.
+pub fn relocate(config: &mut Config, url: &str) {
+    config.genesys = Some(genesys_config(url));
+    config.aicc = Some(aicc_config(url));
+    impatient(config);
 }
 
 pub fn text(value: &str) -> Value {

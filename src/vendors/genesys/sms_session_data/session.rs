@@ -26,7 +26,12 @@ fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
             error.column()
         )
     })?;
-    sessions(unwrapped(root).unwrap_or(root)).ok_or_else(|| "no session in it".to_owned())
+    // A null within the wrapping is no session; nothing but a null is no answer.
+    let bare = Some(root).filter(|root| root.get() != "null");
+    unwrapped(root)
+        .or(bare)
+        .and_then(sessions)
+        .ok_or_else(|| "no session in it".to_owned())
 }
 
 /// The value under one of the names for sessions, if the answer is wrapped.
@@ -161,6 +166,7 @@ mod tests {
         for nonsense in [
             "",
             "{}",
+            "null",
             "null!",
             "7",
             r#"{"statusCode":0}"#,
