@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::config::Account;
-use super::{Genesys, has_status_code, inferred};
+use super::{Genesys, inferred};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError};
@@ -84,7 +84,7 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
         answer
     };
     match Genesys::judge(&LOGIN, reply.clone()) {
-        Ok(reply) if has_status_code(&reply) => Ok(()),
+        Ok(reply) if inferred::is_login(&reply, session.has_begun()) => Ok(()),
         // A page of something in front, say: nobody has been logged in by it.
         Ok(_) => Err(LoginError::Unreadable {
             cause: "no JSON object with a numeric statusCode".to_owned(),
@@ -155,6 +155,12 @@ impl Session {
             base: base.clone(),
             state: Mutex::default(),
         })
+    }
+
+    /// The server gave something to know the session by.
+    fn has_begun(&self) -> bool {
+        let state = self.state();
+        state.csrf.is_some() || state.jar.iter_any().next().is_some()
     }
 
     /// The address that cookies are chosen for: their paths include the base URL's.

@@ -149,3 +149,22 @@ fn an_unreadable_password_is_told_without_it() {
     assert!(matches!(error, LoginError::Secret { .. }));
     assert!(!format!("{account:?}").contains("hunter2"));
 }
+
+#[test]
+fn what_counts_as_a_login() {
+    // (body, with a session begun, without one)
+    for (body, with, without) in [
+        (r#"{"statusCode":0}"#, true, true),
+        (r#"{"user":{}}"#, true, false),
+        ("{}", true, false),
+        (r#"{"statusCode":{}}"#, false, false),
+        (r#"{"statusCode":"0"}"#, false, false),
+        ("", false, false),
+        ("[]", false, false),
+        ("<html>please log in</html>", false, false),
+    ] {
+        let reply = crate::upstream::testing::reply(200, &[], body);
+        assert_eq!(inferred::is_login(&reply, true), with, "{body}");
+        assert_eq!(inferred::is_login(&reply, false), without, "{body}");
+    }
+}

@@ -6,6 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 
 use crate::upstream::error::{Answer, Refusal};
+use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 
 /// The page that a login reads: any GET answers with the CSRF header and cookies, and this is
@@ -27,6 +28,22 @@ pub(super) fn is_csrf_failure(reply: &Reply) -> bool {
 /// front spell their own errors so, and such an answer says no more than its HTTP status.
 pub(super) fn is_echo(status: StatusCode, code: i64) -> bool {
     !status.is_success() && code == i64::from(status.as_u16())
+}
+
+/// Whether a 2xx is the vendor's yes to a login, and not a page of something in front: it says so
+/// with a `statusCode`, or it began a session, by cookies or a CSRF header, with a JSON object.
+pub(super) fn is_login(reply: &Reply, began_session: bool) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        status_code: Option<serde_json::Value>,
+    }
+    let code = object::<Body>(reply).map(|body| body.status_code);
+    match code {
+        Some(Some(code)) => code.is_i64(),
+        Some(None) => began_session,
+        None => false,
+    }
 }
 
 /// What a no to the login page means. The server falls back to an anonymous user, who may do

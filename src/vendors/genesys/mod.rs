@@ -89,11 +89,6 @@ struct Envelope {
     status_message: serde_json::Value,
 }
 
-/// Whether an answer is the vendor's own.
-fn has_status_code(reply: &Reply) -> bool {
-    judge::object::<Envelope>(reply).is_some()
-}
-
 /// Sets the vendor up and mounts its services.
 pub fn mount(
     config: &Config,
