@@ -15,16 +15,16 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
-use tonic::{Code, Status};
+use tonic::{Code, Response, Status};
 use tracing::Instrument;
 
 use super::details::Rejection;
 use super::status;
 use super::validate::Violations;
 use crate::pb::ErrorReason;
-use crate::upstream::client::Ticket;
+use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Error, Failure};
-use crate::upstream::operation::{Meta, Progress};
+use crate::upstream::operation::{Meta, Operation, Progress, Vendor};
 
 const LONGEST_ID: usize = 64;
 
@@ -50,6 +50,7 @@ struct Known {
 /// What makes two calls the same. Callers have no identities yet, so all are one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
+    vendor: &'static str,
     account: String,
     operation: &'static str,
     request_id: String,
@@ -83,11 +84,11 @@ impl Identity {
     }
 }
 
-/// The write that is asked for, for its errors.
+/// The write that is asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    pub vendor: &'static str,
-    pub meta: &'static Meta,
+struct Asked {
+    vendor: &'static str,
+    meta: &'static Meta,
 }
 
 /// At most 64 printable ASCII characters; none at all asks for nothing.
@@ -114,8 +115,31 @@ impl Dedupe {
         }))
     }
 
+    /// Sends a checked write to its vendor, once however often its `request_id` comes.
+    pub async fn send<O, T>(
+        &self,
+        client: &Client<O::Vendor>,
+        identity: Identity,
+        operation: O,
+        ticket: Ticket,
+    ) -> Result<Response<T>, Status>
+    where
+        O: Operation + Sync,
+        T: Message + Default + From<O::Output>,
+    {
+        let asked = Asked {
+            vendor: O::Vendor::NAME,
+            meta: const { &O::META },
+        };
+        let client = client.clone();
+        let shared = ticket.clone();
+        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
+        let answer = self.run(asked, identity, &shared, work).await?;
+        Ok(Response::new(answer))
+    }
+
     /// Does the write, or answers with what it gave before.
-    pub async fn run<T: Message + Default>(
+    async fn run<T: Message + Default>(
         &self,
         asked: Asked,
         identity: Identity,
@@ -126,6 +150,7 @@ impl Dedupe {
             return work.await;
         }
         let key = Key {
+            vendor: asked.vendor,
             account: ticket.account.clone(),
             operation: asked.meta.name,
             request_id: identity.request_id,

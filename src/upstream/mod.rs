@@ -16,6 +16,7 @@ pub mod breaker;
 pub mod client;
 pub mod error;
 pub mod judge;
+mod lease;
 mod limit;
 pub mod observer;
 pub mod operation;

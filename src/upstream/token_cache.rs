@@ -10,28 +10,23 @@
 //! A failed refresh never throws away a token that is still good. A refused login is
 //! remembered for some seconds, so that no storm of logins locks the account.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderMap, Request};
 use rand::Rng;
-use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::auth::{Credentials, Token};
+use super::auth::Credentials;
 use super::error::LoginError;
+use super::lease::Lease;
 use super::observer::Observer;
 use super::secret;
 
 /// How long a refused login is taken for an answer.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
-
-/// No token is used for the last part of its life: clocks and networks are not exact.
-const LONGEST_MARGIN: Duration = Duration::from_secs(60);
 
 /// The longest pause between background refreshes that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -83,74 +78,6 @@ struct Refusal {
     error: LoginError,
 }
 
-/// A token in use. Its identity is its address: that is how a refused one is told from its
-/// successor.
-pub(super) struct Lease<T> {
-    token: T,
-    version: secret::Version,
-    refresh_at: Option<Instant>,
-    wait_at: Option<Instant>,
-    ends_at: Option<Instant>,
-    life: Option<Duration>,
-    accepted: AtomicBool,
-}
-
-impl<T> Lease<T> {
-    fn new(token: T, life: Option<Duration>, from: Instant, version: secret::Version) -> Self {
-        let margin = |life: Duration| LONGEST_MARGIN.min(life / 10);
-        Lease {
-            token,
-            version,
-            refresh_at: life.map(|life| from + life / 2),
-            wait_at: life.map(|life| from + life - margin(life)),
-            ends_at: life.map(|life| from + life),
-            life,
-            accepted: AtomicBool::new(false),
-        }
-    }
-
-    /// Its life began before the login was sent, so a slow login can outlast it.
-    fn if_not_ended(self) -> Landing<T> {
-        if Self::past(self.ends_at, Instant::now()) {
-            return Err(LoginError::Unavailable {
-                cause: "the token's life had ended when it came".to_owned(),
-                status: None,
-                repeatable: false,
-            });
-        }
-        Ok(Arc::new(self))
-    }
-
-    pub(super) fn token(&self) -> &T {
-        &self.token
-    }
-
-    /// The vendor took it at least once.
-    pub(super) fn mark_accepted(&self) {
-        if !self.accepted.load(Ordering::Relaxed) {
-            self.accepted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn past(moment: Option<Instant>, now: Instant) -> bool {
-        moment.is_some_and(|moment| now >= moment)
-    }
-}
-
-impl<T: Token> Token for Lease<T> {
-    fn sign(&self, request: &mut Request<bytes::Bytes>) {
-        self.token.sign(request);
-    }
-
-    fn answered(&self, headers: &HeaderMap) {
-        self.token.answered(headers);
-    }
-
-    fn secrets(&self) -> Vec<SecretString> {
-        self.token.secrets()
-    }
-}
-
 impl<C: Credentials> TokenCache<C> {
     pub(super) fn new(
         vendor: &'static str,
@@ -179,7 +106,7 @@ impl<C: Credentials> TokenCache<C> {
         let now = Instant::now();
         let current = self.0.current.load_full();
         match current {
-            Some(lease) if !Lease::<C::Token>::past(lease.wait_at, now) => {
+            Some(lease) if !lease.is_ending(now) => {
                 if self.is_due(&lease, now) {
                     self.refresh_in_background(now);
                 }
@@ -187,14 +114,9 @@ impl<C: Credentials> TokenCache<C> {
             }
             // The last part of its life is for the case that no new one can be had, such as
             // after a login that has just failed: to try again on every call would help nobody.
-            Some(old)
-                if self.pauses(&self.state(), now)
-                    && !Lease::<C::Token>::past(old.ends_at, now) =>
-            {
-                Ok(old)
-            }
+            Some(old) if self.pauses(&self.state(), now) && !old.has_ended(now) => Ok(old),
             Some(old) => match self.land().await {
-                Err(_) if !Lease::<C::Token>::past(old.ends_at, Instant::now()) => Ok(old),
+                Err(_) if !old.has_ended(Instant::now()) => Ok(old),
                 landing => landing,
             },
             None => self.land().await,
@@ -217,7 +139,7 @@ impl<C: Credentials> TokenCache<C> {
             return;
         }
         self.0.current.store(None);
-        if refused.accepted.load(Ordering::Relaxed) {
+        if refused.was_accepted() {
             state.useless = 0;
             return;
         }
@@ -232,8 +154,7 @@ impl<C: Credentials> TokenCache<C> {
     }
 
     fn is_due(&self, lease: &Lease<C::Token>, now: Instant) -> bool {
-        Lease::<C::Token>::past(lease.refresh_at, now)
-            || self.0.credentials.version() != lease.version
+        lease.is_due(now) || self.0.credentials.version() != lease.version
     }
 
     fn refresh_in_background(&self, now: Instant) {
@@ -300,9 +221,8 @@ impl<C: Credentials> TokenCache<C> {
                 let from = Instant::now();
                 let version = cache.0.credentials.version();
                 let result = cache.0.credentials.fetch().await;
-                let landing = result.and_then(|grant| {
-                    Lease::new(grant.token, grant.life, from, version).if_not_ended()
-                });
+                let landing = result
+                    .and_then(|grant| in_time(Lease::new(grant.token, grant.life, from, version)));
                 cache.settle(&landing, version);
                 landed.send_replace(Some(landing));
             }
@@ -317,7 +237,7 @@ impl<C: Credentials> TokenCache<C> {
         match landing {
             Ok(lease) => {
                 let replaced = self.0.current.swap(Some(Arc::clone(lease)));
-                if replaced.is_some_and(|old| old.accepted.load(Ordering::Relaxed)) {
+                if replaced.is_some_and(|old| old.was_accepted()) {
                     state.useless = 0;
                 }
                 state.pause = None;
@@ -375,6 +295,18 @@ impl<C: Credentials> TokenCache<C> {
         // Nothing panics while holding it, and its parts are valid one by one.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A life begins before the login is sent, so a slow login can outlast it.
+fn in_time<T>(lease: Lease<T>) -> Landing<T> {
+    if lease.has_ended(Instant::now()) {
+        return Err(LoginError::Unavailable {
+            cause: "the token's life had ended when it came".to_owned(),
+            status: None,
+            repeatable: false,
+        });
+    }
+    Ok(Arc::new(lease))
 }
 
 struct FlightEnded<'a, C: Credentials>(&'a TokenCache<C>);

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::upstream::observer::Blind;
-use crate::upstream::testing::{Login, Logins, Numbered, unavailable};
+use crate::upstream::testing::{Login, Logins, unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,7 +25,7 @@ fn scripted(script: impl IntoIterator<Item = Login>) -> (Logins, TokenCache<Logi
 /// The number of the login whose token is to be had now, which must not be past its end.
 async fn number(cache: &TokenCache<Logins>) -> usize {
     let lease = cache.get().await.expect("a token");
-    assert!(!Lease::<Numbered>::past(lease.ends_at, Instant::now()));
+    assert!(!lease.has_ended(Instant::now()));
     lease.token().0
 }
 

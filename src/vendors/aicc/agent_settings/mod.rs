@@ -5,7 +5,6 @@ mod delete;
 mod get;
 mod update;
 
-use prost::Message;
 use serde::Serialize;
 use tonic::{Request, Response, Status};
 
@@ -15,7 +14,7 @@ use self::get::Get;
 use self::update::Update;
 use super::Aicc;
 use super::wire::Written;
-use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
+use crate::grpc::dedupe::{self, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, open};
 use crate::grpc::validate::Violations;
 use crate::pb::agent_settings_server::AgentSettings;
@@ -26,7 +25,6 @@ use crate::pb::{
 };
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Error, Failure};
-use crate::upstream::operation::{Operation, Vendor};
 
 const LONGEST_ID: usize = 64;
 const MOST_NUMBERS: usize = 5;
@@ -56,28 +54,6 @@ impl Facade {
         violations.account(self.client.knows(account_name(account)));
         violations.text("user_id", user_id, LONGEST_ID);
         violations
-    }
-
-    /// Sends a checked write, once however often its `request_id` comes.
-    async fn write<O, T>(
-        &self,
-        identity: Identity,
-        operation: O,
-        ticket: Ticket,
-    ) -> Result<Response<T>, Status>
-    where
-        O: Operation<Vendor = Aicc, Output = Written> + Sync,
-        T: Message + Default + From<Written>,
-    {
-        let asked = Asked {
-            vendor: Aicc::NAME,
-            meta: const { &O::META },
-        };
-        let client = self.client.clone();
-        let shared = ticket.clone();
-        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
-        let answer = self.dedupe.run(asked, identity, &shared, work).await?;
-        Ok(Response::new(answer))
     }
 
     /// Deletes; a refusal after an attempt of unknown outcome may mean that the attempt had
@@ -155,7 +131,9 @@ impl AgentSettings for Facade {
         let ticket = opened.ticket(&request.account);
         let identity = Identity::of(&request.request_id, &request);
         let operation = Create(request);
-        self.write(identity, operation, ticket).await
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
     async fn get_agent_settings(
@@ -184,7 +162,9 @@ impl AgentSettings for Facade {
         let operation = Update(request);
         operation.check_mask(&mut violations);
         violations.finish()?;
-        self.write(identity, operation, ticket).await
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
     async fn delete_agent_settings(

@@ -9,7 +9,6 @@ mod update_user_data;
 mod user_data;
 mod write;
 
-use prost::Message;
 use prost_types::Struct;
 use tonic::{Request, Response, Status};
 
@@ -20,7 +19,7 @@ use self::list_sessions::ListSessions;
 use self::update_user_data::UpdateUserData;
 use self::write::Accepted;
 use super::Genesys;
-use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
+use crate::grpc::dedupe::{self, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, open};
 use crate::grpc::validate::Violations;
 use crate::pb::sms_session_data_server::SmsSessionData;
@@ -29,8 +28,7 @@ use crate::pb::{
     GetSessionRequest, GetSessionResponse, ListSessionsRequest, ListSessionsResponse, Outcome,
     UpdateUserDataRequest, UpdateUserDataResponse,
 };
-use crate::upstream::client::{Client, Ticket};
-use crate::upstream::operation::{Operation, Vendor};
+use crate::upstream::client::Client;
 
 /// Checks requests, calls the vendor, words the answers.
 pub(super) struct Facade {
@@ -60,28 +58,6 @@ impl Facade {
         write::check_id(session_id, violations);
         user_data::check(data, self.allow_undocumented, violations);
     }
-
-    /// Sends a checked write, once however often its `request_id` comes.
-    async fn write<O, T>(
-        &self,
-        identity: Identity,
-        operation: O,
-        ticket: Ticket,
-    ) -> Result<Response<T>, Status>
-    where
-        O: Operation<Vendor = Genesys, Output = Accepted> + Sync,
-        T: Message + Default + From<Accepted>,
-    {
-        let asked = Asked {
-            vendor: Genesys::NAME,
-            meta: const { &O::META },
-        };
-        let client = self.client.clone();
-        let shared = ticket.clone();
-        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
-        let answer = self.dedupe.run(asked, identity, &shared, work).await?;
-        Ok(Response::new(answer))
-    }
 }
 
 #[tonic::async_trait]
@@ -102,7 +78,9 @@ impl SmsSessionData for Facade {
         let ticket = opened.ticket(&request.account);
         let identity = Identity::of(&request.request_id, &request);
         let operation = AttachUserData(request);
-        self.write(identity, operation, ticket).await
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
     async fn update_user_data(
@@ -121,7 +99,9 @@ impl SmsSessionData for Facade {
         let ticket = opened.ticket(&request.account);
         let identity = Identity::of(&request.request_id, &request);
         let operation = UpdateUserData(request);
-        self.write(identity, operation, ticket).await
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
     async fn delete_user_data(
@@ -137,7 +117,9 @@ impl SmsSessionData for Facade {
         let ticket = opened.ticket(&request.account);
         let identity = Identity::of(&request.request_id, &request);
         let operation = DeleteUserData(request);
-        self.write(identity, operation, ticket).await
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
     async fn get_session(

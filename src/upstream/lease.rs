@@ -1,0 +1,94 @@
+//! A token in use, and the moments of its life.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{HeaderMap, Request};
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::auth::Token;
+use super::secret;
+
+/// No token is used for the last part of its life: clocks and networks are not exact.
+const LONGEST_MARGIN: Duration = Duration::from_secs(60);
+
+/// A token in use. Its identity is its address: that is how a refused one is told from its
+/// successor.
+pub(super) struct Lease<T> {
+    token: T,
+    /// Of the secret that it was got with.
+    pub(super) version: secret::Version,
+    refresh_at: Option<Instant>,
+    wait_at: Option<Instant>,
+    ends_at: Option<Instant>,
+    pub(super) life: Option<Duration>,
+    accepted: AtomicBool,
+}
+
+impl<T> Lease<T> {
+    pub(super) fn new(
+        token: T,
+        life: Option<Duration>,
+        from: Instant,
+        version: secret::Version,
+    ) -> Self {
+        let margin = |life: Duration| LONGEST_MARGIN.min(life / 10);
+        Lease {
+            token,
+            version,
+            refresh_at: life.map(|life| from + life / 2),
+            wait_at: life.map(|life| from + life - margin(life)),
+            ends_at: life.map(|life| from + life),
+            life,
+            accepted: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn token(&self) -> &T {
+        &self.token
+    }
+
+    /// The vendor took it at least once.
+    pub(super) fn mark_accepted(&self) {
+        if !self.accepted.load(Ordering::Relaxed) {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn was_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Half of its life is over: time to look for a successor.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        past(self.refresh_at, now)
+    }
+
+    /// So near its end that it is used only when no successor can be had.
+    pub(super) fn is_ending(&self, now: Instant) -> bool {
+        past(self.wait_at, now)
+    }
+
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        past(self.ends_at, now)
+    }
+}
+
+fn past(moment: Option<Instant>, now: Instant) -> bool {
+    moment.is_some_and(|moment| now >= moment)
+}
+
+impl<T: Token> Token for Lease<T> {
+    fn sign(&self, request: &mut Request<bytes::Bytes>) {
+        self.token.sign(request);
+    }
+
+    fn answered(&self, headers: &HeaderMap) {
+        self.token.answered(headers);
+    }
+
+    fn secrets(&self) -> Vec<SecretString> {
+        self.token.secrets()
+    }
+}
