@@ -11,6 +11,7 @@ readonly VERSION=v1.9.3
 readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
 readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
 readonly GATEWAY=127.0.0.1:50051
+readonly CONTROL=127.0.0.1:50052
 
 readonly SMS=contactcenter.v1.SmsSessionData
 readonly SETTINGS=contactcenter.v1.AgentSettings
@@ -187,5 +188,16 @@ refused $SETTINGS/GetAgentSettings '{"user_id":"'$NEW_USER'"}' \
 metadata=$("$grpcurl" -plaintext -v -H 'x-request-id: acceptance-1' \
   -d '{"session_id":"'$SESSION'"}' "$GATEWAY" $SMS/GetSession)
 shows "metadata of a response" "$metadata" "x-request-id: acceptance-1" "x-switchboard-attempts: 1"
+
+# A caller's trace goes on to the vendor, and nothing else of its metadata.
+trace=0af7651916cd43dd8448eb211c80319c
+"$grpcurl" -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -H 'x-own: not-for-vendors' \
+  -d '{"session_id":"'$SESSION'"}' "$GATEWAY" $SMS/GetSession >/dev/null
+sent=$(python3 -c '
+import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())
+' "http://$CONTROL/requests?last=1")
+shows "the trace at the vendor" "$sent" "00-$trace-"
+case $sent in *not-for-vendors*) fail "a caller's metadata went to the vendor" "$sent" ;; esac
 
 echo "grpcurl: everything as promised"
