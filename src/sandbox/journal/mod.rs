@@ -9,8 +9,8 @@ use http::{HeaderMap, Method, Request, Response};
 use super::http::{Kind, Operation};
 
 /// What a load test may leave behind before the oldest entries go: by number, and by the memory they hold.
-const MOST_ENTRIES: usize = 200_000;
-const MOST_BYTES: usize = 512 * 1024 * 1024;
+const MOST_ENTRIES: usize = 20_000;
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// Of a longer body only this much is kept: the tail of an oversized one tells nothing.
 const BODY_KEPT: usize = 64 * 1024;
 /// A rough price of an entry beside its bodies, header maps included.
