@@ -62,7 +62,7 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Lays the variables that begin with [`PREFIX`] over the settings of the file.
+/// Lays the variables that begin with `SWITCHBOARD__` over the settings of the file.
 pub fn overlay(
     table: &mut Table,
     environment: impl Iterator<Item = (String, String)>,
