@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use futures_util::future::join_all;
 use http::HeaderMap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
 use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::operation::Vendor;
 use crate::upstream::transport::TransportError;
 use crate::vendors::{aicc, genesys};
 
@@ -105,7 +105,7 @@ impl App {
                 tasks.clone(),
             )
             .map_err(|source| SetUpError {
-                vendor: "genesys",
+                vendor: genesys::Genesys::NAME,
                 source,
             })
         });
@@ -118,7 +118,7 @@ impl App {
                 tasks.clone(),
             )
             .map_err(|source| SetUpError {
-                vendor: "aicc",
+                vendor: aicc::Aicc::NAME,
                 source,
             })
         });
@@ -139,10 +139,10 @@ impl App {
     pub async fn log_in(&self) -> Vec<Login> {
         let mut logins = Vec::new();
         if let Some(client) = &self.genesys {
-            logins.extend(log_in("genesys", client).await);
+            logins.extend(log_in(client).await);
         }
         if let Some(client) = &self.aicc {
-            logins.extend(log_in("aicc", client).await);
+            logins.extend(log_in(client).await);
         }
         logins
     }
@@ -198,18 +198,13 @@ pub struct Login {
     pub result: Result<(), LoginError>,
 }
 
-async fn log_in<V: crate::upstream::operation::Vendor>(
-    vendor: &'static str,
-    client: &Client<V>,
-) -> Vec<Login> {
-    join_all(client.accounts().map(|account| async move {
-        Login {
-            vendor,
-            account: account.to_owned(),
-            result: client.login(account).await,
-        }
-    }))
-    .await
+async fn log_in<V: Vendor>(client: &Client<V>) -> Vec<Login> {
+    let login = |(account, result)| Login {
+        vendor: V::NAME,
+        account,
+        result,
+    };
+    client.log_in().await.into_iter().map(login).collect()
 }
 
 /// What the kit tells of itself, as metrics.

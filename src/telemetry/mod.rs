@@ -16,7 +16,6 @@ pub use metrics::{DURATION_BOUNDARIES, Metrics};
 
 use std::io::{self, IsTerminal as _};
 
-use opentelemetry::metrics::Meter;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::Resource;
@@ -79,21 +78,10 @@ pub fn init(options: &Options) -> Result<Telemetry, Error> {
     Ok(Telemetry { traces, metrics })
 }
 
-/// The meter for all instruments of this crate. Before [`init`] it measures nothing.
-#[must_use]
-pub fn meter() -> Meter {
-    global::meter(NAME)
-}
-
 impl Telemetry {
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
-    }
-
-    #[must_use]
-    pub fn metrics_text(&self) -> String {
-        self.metrics.text()
     }
 
     /// Sends what is still held back. Blocks, so call it off the runtime or last.

@@ -74,8 +74,8 @@ fn the_first_init_wins_and_the_second_says_so() {
     let first = init(&options).unwrap();
     assert!(matches!(init(&options), Err(Error::AlreadySetUp)));
 
-    client::ClientMetrics::new(&meter()).record_retry("aicc", "throttled");
-    assert!(first.metrics_text().contains("switchboard_retries_total"));
+    client::ClientMetrics::new(&global::meter(NAME)).record_retry("aicc", "throttled");
+    assert!(first.metrics().text().contains("switchboard_retries_total"));
     first.shutdown();
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use http::Request;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -89,23 +89,18 @@ impl<V: Vendor> Client<V> {
         }
     }
 
-    /// The names of the configured accounts.
-    pub fn accounts(&self) -> impl Iterator<Item = &str> {
-        self.accounts.keys().map(String::as_str)
-    }
-
     pub fn knows(&self, account: &str) -> bool {
         self.accounts.contains_key(account)
     }
 
-    /// Logs one account in.
-    pub async fn login(&self, account: &str) -> Result<(), LoginError> {
-        match self.accounts.get(account) {
-            Some(account) => (account.login)().await,
-            None => Err(LoginError::Secret {
-                cause: format!("no account {account:?}"),
-            }),
-        }
+    /// Logs every account in, and says of each how it went.
+    pub async fn log_in(&self) -> Vec<(String, Result<(), LoginError>)> {
+        let logins = self.accounts.iter();
+        join_all(logins.map(|(name, account)| async {
+            let result = (account.login)().await;
+            (name.clone(), result)
+        }))
+        .await
     }
 
     /// Calls the vendor and reads its answer.

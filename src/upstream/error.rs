@@ -122,8 +122,13 @@ impl std::fmt::Display for Answer {
 }
 
 impl LoginError {
-    /// A no to a login: to the credentials, unless what answered was not the vendor's login.
+    /// A no to a login: to the credentials, unless what answered was not the vendor's login. A
+    /// login that is not there is a wrong address: there is no record that could be missing.
     pub fn refused(meaning: Refusal, answer: Answer) -> Self {
+        let meaning = match meaning {
+            _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
+            meaning => meaning,
+        };
         match meaning {
             Refusal::Blocked | Refusal::Misconfigured => {
                 LoginError::Misdirected { meaning, answer }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -16,7 +16,7 @@ use super::wire;
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError, Refusal};
-use crate::upstream::judge::{by_status, is_html, plain_text};
+use crate::upstream::judge::{by_status, plain_text};
 use crate::upstream::operation::{Meta, Replay, Reply, json_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -131,8 +131,14 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     let text = envelope.text().unwrap_or_else(|| plain_text(reply));
     match by_status(&LOGIN, reply, envelope.code(), text) {
         None => {}
-        Some(Error::CredentialRefused(mut answer) | Error::Refused { mut answer, .. }) => {
-            let meaning = meaning(reply);
+        Some(Error::CredentialRefused(mut answer)) => {
+            redactor.clean_answer(&mut answer);
+            return Err(LoginError::Refused(answer));
+        }
+        Some(Error::Refused {
+            meaning,
+            mut answer,
+        }) => {
             redactor.clean_answer(&mut answer);
             return Err(refused(meaning, answer));
         }
@@ -147,19 +153,6 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
         });
     }
     Ok(granted)
-}
-
-/// As with the API: a 404 is a wrong path, and a firewall speaks HTML or 418. Any other no is to
-/// the key pair.
-fn meaning(reply: &Reply) -> Refusal {
-    match reply.status {
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            Refusal::Misconfigured
-        }
-        StatusCode::IM_A_TEAPOT => Refusal::Blocked,
-        StatusCode::FORBIDDEN if is_html(reply) => Refusal::Blocked,
-        _ => Refusal::Credentials,
-    }
 }
 
 /// A 4xx is a no; anything else is the vendor's trouble.

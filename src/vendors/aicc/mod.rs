@@ -36,6 +36,10 @@ impl Vendor for Aicc {
     fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
         let envelope = wire::Envelope::of(&reply);
         let code = envelope.code();
+        // The hot path: nothing has to be worded for a yes.
+        if reply.status.is_success() && code.as_deref() == Some("0") {
+            return Ok(reply);
+        }
         let text = envelope.text().unwrap_or_else(|| plain_text(&reply));
         if inferred::is_token_failure(&reply) {
             return Err(Error::CredentialRefused(judge::answer(&reply, code, text)));
@@ -45,7 +49,7 @@ impl Vendor for Aicc {
             StatusCode::INTERNAL_SERVER_ERROR => Refusal::State,
             // Stated: a wrong path. An absent record is a returnCode.
             StatusCode::NOT_FOUND => Refusal::Misconfigured,
-            status if status.is_success() => return judge_success(reply, code, text),
+            status if status.is_success() => return Err(no_yes(&reply, code, text)),
             _ => {
                 return Err(
                     by_status(meta, &reply, code, text).unwrap_or(Error::Unreadable {
@@ -62,17 +66,17 @@ impl Vendor for Aicc {
     }
 }
 
-fn judge_success(reply: Reply, code: Option<String>, text: String) -> Result<Reply, Error> {
-    match code.as_deref() {
-        Some("0") => Ok(reply),
-        Some(_) => Err(Error::Refused {
-            meaning: Refusal::State,
-            answer: judge::answer(&reply, code, text),
-        }),
-        None => Err(Error::Unreadable {
+/// A 2xx that is not a yes.
+fn no_yes(reply: &Reply, code: Option<String>, text: String) -> Error {
+    if code.is_none() {
+        return Error::Unreadable {
             status: Some(reply.status),
             cause: "no JSON object with a returnCode".to_owned(),
-        }),
+        };
+    }
+    Error::Refused {
+        meaning: Refusal::State,
+        answer: judge::answer(reply, code, text),
     }
 }
 

@@ -94,7 +94,6 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
         Err(Error::Refused { meaning, answer })
             if answer.status.is_success() || answer.status.is_client_error() =>
         {
-            let meaning = inferred::login_refusal(meaning, &answer);
             Err(LoginError::refused(meaning, clean(answer)))
         }
         Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {

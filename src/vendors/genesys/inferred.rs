@@ -5,12 +5,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 
-use crate::upstream::error::{Answer, Refusal};
 use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 
 /// The page that a login reads: any GET answers with the CSRF header and cookies, and this is
-/// the cheapest one documented.
+/// the cheapest one documented. A denial of it is about the credentials: the server falls back
+/// to an anonymous user, who may do nothing.
 pub(super) const LOGIN_PATH: &str = "/api/v2/me";
 
 /// Names under which a list of sessions, or a single one, comes wrapped. Both spellings of
@@ -20,8 +20,11 @@ pub(super) const WRAPPERS: [&str; 4] = ["smssessions", "smssession", "smsessions
 /// Which 403 is about a lost cookie or CSRF token. Those two fail with the same words, and the
 /// request was not looked at.
 pub(super) fn is_csrf_failure(reply: &Reply) -> bool {
+    if reply.status != StatusCode::FORBIDDEN {
+        return false;
+    }
     let text = String::from_utf8_lossy(&reply.body).to_ascii_lowercase();
-    reply.status == StatusCode::FORBIDDEN && text.contains("csrf token")
+    text.contains("csrf token")
 }
 
 /// A `statusCode` that repeats the HTTP error is not the vendor's: API gateways and proxies in
@@ -43,16 +46,6 @@ pub(super) fn is_login(reply: &Reply, began_session: bool) -> bool {
         Some(Some(code)) => code.is_i64(),
         Some(None) => began_session,
         None => false,
-    }
-}
-
-/// What a no to the login page means. The server falls back to an anonymous user, who may do
-/// nothing, so a denial is about the credentials; a page that is not there about the address.
-pub(super) fn login_refusal(meaning: Refusal, answer: &Answer) -> Refusal {
-    match meaning {
-        Refusal::Blocked | Refusal::Misconfigured => meaning,
-        _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
-        _ => Refusal::Credentials,
     }
 }
 
