@@ -45,6 +45,7 @@ impl<V> Clone for Client<V> {
 
 struct Account {
     stack: Stack,
+    polls: Stack,
     login: Box<dyn Fn() -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>,
 }
 
@@ -76,11 +77,17 @@ impl<V: Vendor> Client<V> {
                 Arc::clone(&kit.observer),
             );
             let stack = stack::vendor_stack::<V, C>(kit, name, base, tokens.clone());
+            let polls = stack::poll_stack::<V, C>(kit, base, tokens.clone());
             let login = Box::new(move || -> BoxFuture<'static, _> {
                 let tokens = tokens.clone();
                 Box::pin(async move { tokens.login().await })
             });
-            (name.clone(), Account { stack, login })
+            let account = Account {
+                stack,
+                polls,
+                login,
+            };
+            (name.clone(), account)
         });
         Client {
             accounts: Arc::new(stacks.collect()),
@@ -124,6 +131,40 @@ impl<V: Vendor> Client<V> {
         }
     }
 
+    /// Does a piece of work that must not be cut in half when its caller leaves.
+    pub async fn outlive<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        Outlive::new(operation, self.tasks.clone(), work.boxed()).await
+    }
+
+    /// Sends one request that the vendor may hold until `deadline`; never sent again from here.
+    pub async fn poll(
+        &self,
+        account: &str,
+        meta: &'static Meta,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Reply, Error> {
+        let call = Call {
+            meta,
+            request,
+            deadline,
+            caller_repeats: false,
+            progress: Progress::default(),
+        };
+        self.account(account)?.polls.clone().oneshot(call).await
+    }
+
+    fn account(&self, name: &str) -> Result<&Account, Error> {
+        let unknown = || Error::Unbuildable {
+            cause: format!("no account {name:?}"),
+        };
+        self.accounts.get(name).ok_or_else(unknown)
+    }
+
     async fn travel<O>(&self, operation: &O, ticket: &Ticket) -> Result<O::Output, Failure>
     where
         O: Operation<Vendor = V>,
@@ -145,10 +186,7 @@ impl<V: Vendor> Client<V> {
     where
         O: Operation<Vendor = V>,
     {
-        let unknown = || Error::Unbuildable {
-            cause: format!("no account {:?}", ticket.account),
-        };
-        let account = self.accounts.get(&ticket.account).ok_or_else(unknown)?;
+        let account = self.account(&ticket.account)?;
         let call = Call {
             meta: const { &O::META },
             request: operation.request()?,

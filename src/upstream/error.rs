@@ -55,6 +55,14 @@ pub enum Error {
     #[error(transparent)]
     Login(#[from] LoginError),
 
+    /// The answer was lost, and the vendor's state shows that nothing was done.
+    #[error("{cause}; a read showed that the vendor had not done it")]
+    NotDone { cause: String },
+
+    /// The vendor accepted, or may have, and its state did not show it in time.
+    #[error("the vendor {} the write and did not show it in place before the deadline", if *accepted { "accepted" } else { "may have accepted" })]
+    Unconfirmed { accepted: bool },
+
     /// The call's deadline ran out.
     #[error("the deadline ran out")]
     Deadline,
@@ -230,10 +238,53 @@ impl Error {
             )
             | Error::Refused { .. }
             | Error::Unreadable { .. }
+            | Error::NotDone { .. }
+            | Error::Unconfirmed { .. }
             | Error::Deadline
             | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. } => Kind::Final,
+        }
+    }
+
+    /// Whether time alone may cure it, so that who has all the time in the world tries again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::NeverSent { .. }
+            | Error::Lost { .. }
+            | Error::TimedOut { .. }
+            | Error::Bare { .. }
+            | Error::Throttled { .. }
+            | Error::Busy { .. }
+            | Error::Unreadable { .. }
+            | Error::NotDone { .. }
+            | Error::Unconfirmed { .. }
+            | Error::Deadline
+            | Error::CircuitOpen { .. }
+            | Error::QueueFull => true,
+            Error::Refused { meaning, .. } => match meaning {
+                Refusal::State | Refusal::Conflict | Refusal::Unfinished | Refusal::Failed => true,
+                Refusal::Invalid
+                | Refusal::Denied
+                | Refusal::NotFound
+                | Refusal::AlreadyExists
+                | Refusal::TooLarge
+                | Refusal::Misconfigured
+                | Refusal::Blocked
+                | Refusal::Credentials => false,
+            },
+            Error::Login(login) => match login {
+                // The last one is also what nodes look like that come and go, and lose what they
+                // have just begun.
+                LoginError::Unavailable { .. }
+                | LoginError::Throttled { .. }
+                | LoginError::Unreadable { .. }
+                | LoginError::Useless => true,
+                LoginError::Refused(_)
+                | LoginError::Misdirected { .. }
+                | LoginError::Secret { .. } => false,
+            },
+            Error::CredentialRefused(_) | Error::Unbuildable { .. } => false,
         }
     }
 
@@ -250,6 +301,8 @@ impl Error {
             Error::Refused { .. } => "refused",
             Error::Unreadable { .. } => "unreadable",
             Error::Login(_) => "login",
+            Error::NotDone { .. } => "not_done",
+            Error::Unconfirmed { .. } => "unconfirmed",
             Error::Deadline => "deadline",
             Error::CircuitOpen { .. } => "circuit_open",
             Error::QueueFull => "queue_full",
@@ -277,6 +330,8 @@ impl Error {
             | Error::NeverSent { .. }
             | Error::Lost { .. }
             | Error::TimedOut { .. }
+            | Error::NotDone { .. }
+            | Error::Unconfirmed { .. }
             | Error::Deadline
             | Error::CircuitOpen { .. }
             | Error::QueueFull
@@ -306,8 +361,27 @@ impl Error {
 }
 
 impl Failure {
-    /// Whether a write that must not happen twice may have happened.
+    /// Whether the caller has to be told that the write may have happened.
     pub fn outcome_unknown(&self) -> bool {
+        matches!(self.error, Error::Unconfirmed { .. }) || self.may_have_happened_once()
+    }
+
+    /// Whether anything that was sent for the call may have taken effect.
+    pub fn may_have_happened(&self) -> bool {
+        self.in_doubt
+            || self.was_in_doubt
+            || self.error.kind() == Kind::Ambiguous
+            || matches!(
+                self.error,
+                Error::Unreadable { .. }
+                    | Error::Refused {
+                        meaning: Refusal::Unfinished,
+                        ..
+                    }
+            )
+    }
+
+    fn may_have_happened_once(&self) -> bool {
         self.replay == Replay::Once
             && match &self.error {
                 Error::Deadline => self.in_doubt,

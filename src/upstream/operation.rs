@@ -32,6 +32,21 @@ pub trait Operation: Send + 'static {
     fn decode(&self, reply: &Reply) -> Result<Self::Output, Error>;
 }
 
+/// An operation that is also looked at after it was sent.
+impl<O: Operation + Sync> Operation for Arc<O> {
+    type Vendor = O::Vendor;
+    type Output = O::Output;
+    const META: Meta = O::META;
+
+    fn request(&self) -> Result<Request<Bytes>, Error> {
+        O::request(self)
+    }
+
+    fn decode(&self, reply: &Reply) -> Result<Self::Output, Error> {
+        O::decode(self, reply)
+    }
+}
+
 /// What is fixed about an operation. No field has a default: the author decides.
 #[derive(Debug)]
 pub struct Meta {
@@ -104,6 +119,11 @@ impl Progress {
         self.0.was_in_doubt.load(Ordering::Relaxed)
     }
 
+    /// Counts the requests of another call in, which was made on behalf of this one.
+    pub fn absorb(&self, other: &Progress) {
+        self.0.sent.fetch_add(other.sent(), Ordering::Relaxed);
+    }
+
     pub(super) fn budget_spent(&self) -> bool {
         self.0.budget_spent.load(Ordering::Relaxed)
     }
@@ -123,6 +143,12 @@ impl Progress {
     pub(super) fn unmark_sent(&self) {
         self.0.sent.fetch_sub(1, Ordering::Relaxed);
         self.settle();
+    }
+
+    /// What was in doubt was found not to have happened.
+    pub fn forget_doubt(&self) {
+        self.settle();
+        self.0.was_in_doubt.store(false, Ordering::Relaxed);
     }
 
     /// The present attempt's outcome is known.

@@ -1,4 +1,4 @@
-//! The two stacks that requests to vendors go through, read top to bottom.
+//! The stacks that requests to vendors go through, read top to bottom.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::timeout::{AttemptTimeoutLayer, DeadlineLayer};
 use super::token_cache::TokenCache;
 use super::trace::{AttemptSpanLayer, CallSpanLayer};
-use super::transport::{self, Connections};
+use super::transport::{self, Connections, Protocol};
 
 pub(super) type Stack = BoxCloneSyncService<Call, Reply, Error>;
 
@@ -29,6 +29,8 @@ pub(super) type Stack = BoxCloneSyncService<Call, Reply, Error>;
 pub struct Kit {
     pub(super) vendor: &'static str,
     pub(super) connections: Connections,
+    /// Apart from the others: held requests must not take the place of calls.
+    polls: Connections,
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
     policy: Policy,
@@ -44,7 +46,8 @@ impl Kit {
     ) -> Result<Self, transport::TransportError> {
         Ok(Kit {
             vendor,
-            connections: Connections::new(settings)?,
+            connections: Connections::new(settings, Protocol::Negotiated)?,
+            polls: Connections::new(settings, Protocol::Http1)?,
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
             breaker: BreakerLayer::new(vendor, &settings.breaker, &observer),
@@ -106,4 +109,24 @@ pub(super) fn login_stack(kit: &Kit, base: &Url) -> Stack {
         // Bounds the login, as those who wait for it are bounded by their own deadlines only.
         .layer(AttemptTimeoutLayer::new(kit.attempt))
         .service(kit.connections.to(base))
+}
+
+/// The stack for long polls: signed and judged like any call, and no more. A held request takes
+/// no place of the limit, its end says nothing to the breaker, and when to ask again is for the
+/// one who polls to say.
+pub(super) fn poll_stack<V: Vendor, C: Credentials>(
+    kit: &Kit,
+    base: &Url,
+    tokens: TokenCache<C>,
+) -> Stack {
+    ServiceBuilder::new()
+        .layer(BoxCloneSyncService::layer())
+        // The only bound on time: how long the vendor may hold the request is its own to say.
+        .layer(DeadlineLayer)
+        // The account's cookies and token are the ones of its calls, so that both reach one node.
+        .layer(AuthLayer::new(tokens))
+        .layer(kit.attempt_span(base))
+        // Refused credentials are told apart, and vendors' words cleaned, as in any call.
+        .layer(JudgeLayer::<V>::new())
+        .service(kit.polls.to(base))
 }

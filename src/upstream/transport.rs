@@ -21,6 +21,10 @@ use super::settings::{Settings, Tls};
 /// Shorter than the keep-alive of the vendors' servers, so that they do not hang up first.
 const POOL_IDLE: Duration = Duration::from_secs(15);
 
+/// A poll follows a poll at once; whatever else is open after that is of no more use, and costs
+/// some thirty kilobytes for each account.
+const POOL_IDLE_POLLS: Duration = Duration::from_secs(2);
+
 /// Why a client for a vendor could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -47,8 +51,18 @@ pub struct Connections {
     max_answer: u64,
 }
 
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/2 where TLS offers it.
+    Negotiated,
+    /// A connection per request under way: on one of HTTP/2, held requests would use up the
+    /// streams that the vendor allows, and all others would wait behind them.
+    Http1,
+}
+
 impl Connections {
-    pub fn new(settings: &Settings) -> Result<Self, TransportError> {
+    pub fn new(settings: &Settings, protocol: Protocol) -> Result<Self, TransportError> {
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
@@ -60,6 +74,9 @@ impl Connections {
             .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
             // First none at all: HTTP_PROXY must never see credentials in clear.
             .no_proxy();
+        if protocol == Protocol::Http1 {
+            builder = builder.http1_only().pool_idle_timeout(POOL_IDLE_POLLS);
+        }
         if let Some(proxy) = https_proxy()? {
             builder = builder.proxy(proxy);
         }

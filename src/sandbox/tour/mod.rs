@@ -1,8 +1,10 @@
 //! The tour: the four documented calls go in by gRPC and out by REST, shown side by side and
-//! held against the vendors' documents.
+//! held against the vendors' documents; and the notification of each write, out by CometD and in
+//! by a gRPC stream.
 
 mod page;
 mod stops;
+mod watch;
 
 use std::io::{self, Write};
 
@@ -11,7 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use self::page::Page;
-use self::stops::Stop;
+use self::stops::{Stop, Told};
+use self::watch::Watch;
 use super::Sandbox;
 use super::journal::Entry;
 
@@ -20,13 +23,26 @@ pub async fn play(sandbox: &Sandbox, channel: &Channel, out: &mut impl Write) ->
     let stops = stops::all();
     let total = stops.len();
     let mut wrong = 0;
+    let mut watch = Watch::open(channel.clone()).await;
     for (index, stop) in stops.into_iter().enumerate() {
-        sandbox.journal().clear();
+        let before = sandbox.journal().entries().len();
         let answer = stop.call(channel.clone()).await;
-        let rest = requests(sandbox);
-        let problems = stop.problems(&answer, &rest);
+        let told = match (&stop.told, &mut watch) {
+            (None, _) => None,
+            (Some(_), Ok(watch)) => Some(watch.notification().await),
+            (Some(_), Err(status)) => Some(Err(status.clone())),
+        };
+        let rest = requests(sandbox, before);
+        let mut problems = stop.problems(&answer, &rest);
+        if let (Some(expected), Some(told)) = (&stop.told, &told) {
+            problems.extend(expected.problems(told));
+        }
         let title = format!("{}/{total}  {}", index + 1, stop.title);
-        show(&title, &stop, &answer, &rest, out)?;
+        let mut page = page(&title, &stop, &answer, &rest);
+        if let Some(told) = &told {
+            add_notification(&mut page, told, sandbox);
+        }
+        page.print(out)?;
         verdict(&problems, out)?;
         wrong += usize::from(!problems.is_empty());
     }
@@ -38,22 +54,17 @@ pub async fn play(sandbox: &Sandbox, channel: &Channel, out: &mut impl Write) ->
     Ok(wrong == 0)
 }
 
-/// What the vendor was sent, logins and the listening to notifications left out.
-fn requests(sandbox: &Sandbox) -> Vec<Entry> {
+/// What the vendor was sent since, logins and the listening to notifications left out.
+fn requests(sandbox: &Sandbox, before: usize) -> Vec<Entry> {
     let entries = sandbox.journal().entries();
     entries
         .into_iter()
+        .skip(before)
         .filter(|entry| !entry.is_login && !entry.is_notification)
         .collect()
 }
 
-fn show(
-    title: &str,
-    stop: &Stop,
-    answer: &Result<Value, Status>,
-    rest: &[Entry],
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn page(title: &str, stop: &Stop, answer: &Result<Value, Status>, rest: &[Entry]) -> Page {
     let mut page = Page::new(title);
     page.heading("gRPC request", "REST request");
     page.row(
@@ -62,7 +73,21 @@ fn show(
     );
     page.heading("gRPC answer", "REST answer");
     page.row(&grpc_answer(answer), &rest_answers(rest));
-    page.print(out)
+    page
+}
+
+fn add_notification(page: &mut Page, told: &Result<Value, Status>, sandbox: &Sandbox) {
+    let event = watch::on_the_wire(&sandbox.journal().entries());
+    let event = event.map_or("no event".to_owned(), |event| page::json(&event));
+    page.heading("gRPC stream: notification", "CometD: event");
+    let streamed = format!(
+        "contactcenter.v1.SmsSessionData/WatchSessions\n{}",
+        match told {
+            Ok(told) => page::json(told),
+            Err(status) => format!("{:?}\n{}", status.code(), status.message()),
+        }
+    );
+    page.row(&streamed, &event);
 }
 
 fn rest_requests(rest: &[Entry]) -> String {
@@ -154,6 +179,41 @@ impl Stop {
     }
 }
 
+impl Told {
+    /// Every difference between the notification and what the vendor's document says of it.
+    fn problems(&self, told: &Result<Value, Status>) -> Vec<String> {
+        let told = match told {
+            Ok(told) => told,
+            Err(status) => return vec![format!("no notification came: {status}")],
+        };
+        let mut expected = vec![
+            ("/message_type", stops::MESSAGE_TYPE.into()),
+            ("/notification_type", "PropertiesUpdated".into()),
+            ("/session/id", stops::SESSION.into()),
+        ];
+        let pairs = self.user_data.iter();
+        let pairs: Vec<_> = pairs
+            .map(|(key, value)| (format!("/session/user_data/{key}"), value.clone()))
+            .collect();
+        expected.extend(
+            pairs
+                .iter()
+                .map(|(path, value)| (path.as_str(), value.clone())),
+        );
+        let found = |path| told.pointer(path).cloned().unwrap_or(Value::Null);
+        expected
+            .into_iter()
+            .filter(|(path, value)| found(path) != *value)
+            .map(|(path, value)| {
+                format!(
+                    "the notification's {path} should be {value}, was {}",
+                    found(path)
+                )
+            })
+            .collect()
+    }
+}
+
 fn code(code: Code) -> String {
     format!("{code:?}")
 }
@@ -171,5 +231,14 @@ mod tests {
         let refused = stop.problems(&Err(Status::not_found("no")), &[]);
         assert_eq!(refused.len(), 2, "{refused:?}");
         assert!(refused[0].contains("NotFound"));
+    }
+
+    #[test]
+    fn so_is_a_notification_that_differs_or_does_not_come() {
+        let stop = stops::all().remove(0);
+        let told = stop.told.expect("of a write to a session");
+        assert_eq!(told.problems(&Err(Status::unavailable("no"))).len(), 1);
+        let other = serde_json::json!({"notification_type": "StatusChange"});
+        assert_eq!(told.problems(&Ok(other)).len(), 3 + told.user_data.len());
     }
 }

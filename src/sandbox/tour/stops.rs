@@ -16,9 +16,11 @@ use crate::pb::{
     UpdateAgentSettingsRequest, UpdateUserDataRequest,
 };
 
-const SESSION: &str = "0071023821aec011";
+pub(super) const SESSION: &str = "0071023821aec011";
 const SMS_LINE: &str = "POST /api/v2/me/smssessions/0071023821aec011";
 const UPDATE_LINE: &str = "POST /apiaccess/CC-Management/v1/openapp/agentsettings/update";
+
+pub(super) const MESSAGE_TYPE: &str = "SMSsessionStateChangeMessage";
 
 type Answer = BoxFuture<'static, Result<Value, Status>>;
 
@@ -34,7 +36,14 @@ pub(super) struct Stop {
     pub(super) line: &'static str,
     pub(super) sent: Value,
     pub(super) received: Value,
+    /// The notification that follows, if the document has one.
+    pub(super) told: Option<Told>,
     send: Box<dyn Fn(Channel) -> Answer + Send + Sync>,
+}
+
+/// What a notification says of the user data: the pairs, null for a key that is gone.
+pub(super) struct Told {
+    pub(super) user_data: Vec<(&'static str, Value)>,
 }
 
 impl Stop {
@@ -73,6 +82,10 @@ fn attach_user_data() -> Stop {
             "userData": {"UserData1": "DATA1", "UserData2": 123_456_789},
         }),
         received: json!({"statusCode": 0}),
+        told: told([
+            ("UserData1", json!("DATA1")),
+            ("UserData2", json!(123_456_789)),
+        ]),
         send: Box::new(move |channel| {
             let request = request.clone();
             Box::pin(async move {
@@ -104,6 +117,10 @@ fn update_user_data() -> Stop {
             "userData": {"UserData1": 987_654_321, "UserData2": "DATAUPDATE-@123"},
         }),
         received: json!({"statusCode": 0}),
+        told: told([
+            ("UserData1", json!(987_654_321)),
+            ("UserData2", json!("DATAUPDATE-@123")),
+        ]),
         send: Box::new(move |channel| {
             let request = request.clone();
             Box::pin(async move {
@@ -129,6 +146,10 @@ fn delete_user_data() -> Stop {
         line: SMS_LINE,
         sent: json!({"operationName": "DeleteUserData", "keys": ["UserData1"]}),
         received: json!({"statusCode": 0}),
+        told: told([
+            ("UserData1", Value::Null),
+            ("UserData2", json!("DATAUPDATE-@123")),
+        ]),
         send: Box::new(move |channel| {
             let request = request.clone();
             Box::pin(async move {
@@ -174,6 +195,7 @@ fn update_agent_settings() -> Stop {
             "returnDesc": "update success.",
             "id": "1307145259662215169",
         }),
+        told: None,
         send: Box::new(move |channel| {
             let request = request.clone();
             Box::pin(async move {
@@ -183,6 +205,12 @@ fn update_agent_settings() -> Stop {
             })
         }),
     }
+}
+
+fn told<const N: usize>(user_data: [(&'static str, Value); N]) -> Option<Told> {
+    Some(Told {
+        user_data: user_data.into(),
+    })
 }
 
 fn data<const N: usize>(fields: [(&str, Kind); N]) -> Struct {
@@ -201,7 +229,7 @@ fn number(value: f64) -> Kind {
 }
 
 /// A message in Protobuf's own JSON, with the names of the proto.
-fn shown(message: &str, value: &impl Message) -> Value {
+pub(super) fn shown(message: &str, value: &impl Message) -> Value {
     const VALID: &str = "a message of the built descriptors is valid JSON";
     let pool = DescriptorPool::decode(DESCRIPTORS).expect(VALID);
     let name = format!("contactcenter.v1.{message}");

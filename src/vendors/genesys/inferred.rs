@@ -1,6 +1,8 @@
 //! Rules about the vendor that its documents do not state; each was inferred, and stands here
 //! so that it can be found and corrected in one place.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
@@ -16,6 +18,17 @@ pub(super) const LOGIN_PATH: &str = "/api/v2/me";
 /// Names under which a list of sessions, or a single one, comes wrapped. Both spellings of
 /// "sms" were seen in notifications.
 pub(super) const WRAPPERS: [&str; 4] = ["smssessions", "smssession", "smsessions", "smsession"];
+
+/// The topic of SMS sessions, made by the pattern of its sisters. It matters only for events
+/// that hold no session: those that do are known by it.
+pub(super) fn is_sms_channel(channel: &str) -> bool {
+    let topic = channel.rsplit('/').next().unwrap_or_default();
+    WRAPPERS.contains(&topic.to_ascii_lowercase().as_str())
+}
+
+/// Once a connection has broken, a write that is not to be seen for so long was not done: what
+/// the vendor had read by then it would have handed on.
+pub(super) const ABSENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Which 403 is about a lost cookie or CSRF token. Those two fail with the same words, and the
 /// request was not looked at.

@@ -4,17 +4,22 @@
 
 mod auth;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod inferred;
+mod notifications;
 mod sms_session_data;
 
 use std::sync::Arc;
 
+use opentelemetry::metrics::Meter;
 use serde::Deserialize;
-use tokio_util::task::TaskTracker;
 
 pub use self::config::Config;
+use self::notifications::Notifications;
 use crate::grpc::Facades;
 use crate::grpc::dedupe::Dedupe;
+use crate::lifecycle::Lifecycle;
 use crate::pb::sms_session_data_server::SmsSessionDataServer;
 use crate::upstream::client::{Client, LoginTransport};
 use crate::upstream::error::{Error, Refusal};
@@ -99,17 +104,21 @@ pub fn mount(
     facades: &mut Facades,
     dedupe: &Dedupe,
     observer: Arc<dyn Observer>,
-    tasks: TaskTracker,
+    meter: &Meter,
+    lifecycle: &Lifecycle,
 ) -> Result<Client<Genesys>, TransportError> {
     let kit = Kit::new(Genesys::NAME, &config.upstream, observer)?;
     let logins = LoginTransport::new(&kit, &config.base_url);
     let credentials = |account: &config::Account| {
         auth::Agent::new(account.clone(), config.base_url.clone(), logins.clone())
     };
+    let tasks = lifecycle.tasks.clone();
     let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
+    let notifications = Notifications::new(config, &client, meter, lifecycle);
     let facade = sms_session_data::Facade::new(
         client.clone(),
         dedupe.clone(),
+        notifications,
         config.allow_undocumented_values,
     );
     facades.add(SmsSessionDataServer::new(facade));

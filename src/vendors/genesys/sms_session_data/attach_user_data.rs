@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Method, Request};
 
 use super::user_data::Json;
-use super::write::{self, Accepted, UserData};
-use crate::pb::AttachUserDataRequest;
+use super::write::{self, Accepted, UserData, Write};
+use crate::pb::{AttachUserDataRequest, SmsSession};
 use crate::upstream::error::Error;
 use crate::upstream::operation::{Meta, Operation, Replay, Reply};
 use crate::vendors::genesys::Genesys;
@@ -30,5 +30,15 @@ impl Operation for AttachUserData {
 
     fn decode(&self, reply: &Reply) -> Result<Accepted, Error> {
         write::accepted(reply)
+    }
+}
+
+impl Write for AttachUserData {
+    fn session_id(&self) -> &str {
+        &self.0.session_id
+    }
+
+    fn is_in_place(&self, session: &SmsSession) -> bool {
+        write::holds(session, self.0.user_data.as_ref())
     }
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde::Serialize;
 
-use super::write::{self, Accepted};
+use super::write::{self, Accepted, Write};
 use crate::grpc::validate::Violations;
-use crate::pb::DeleteUserDataRequest;
+use crate::pb::{DeleteUserDataRequest, SmsSession};
 use crate::upstream::error::Error;
 use crate::upstream::operation::{Meta, Operation, Replay, Reply};
 use crate::vendors::genesys::Genesys;
@@ -53,6 +53,17 @@ impl Operation for DeleteUserData {
 
     fn decode(&self, reply: &Reply) -> Result<Accepted, Error> {
         write::accepted(reply)
+    }
+}
+
+impl Write for DeleteUserData {
+    fn session_id(&self) -> &str {
+        &self.0.session_id
+    }
+
+    fn is_in_place(&self, session: &SmsSession) -> bool {
+        let held = session.user_data.as_ref();
+        held.is_none_or(|held| self.0.keys.iter().all(|key| !held.fields.contains_key(key)))
     }
 }
 

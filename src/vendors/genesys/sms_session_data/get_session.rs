@@ -9,7 +9,9 @@ use crate::upstream::error::{Answer, Error, Refusal};
 use crate::upstream::operation::{Meta, Operation, Replay, Reply, empty_request};
 use crate::vendors::genesys::Genesys;
 
-pub(super) struct GetSession(pub(super) GetSessionRequest);
+pub(in crate::vendors::genesys) struct GetSession(
+    pub(in crate::vendors::genesys) GetSessionRequest,
+);
 
 impl Operation for GetSession {
     type Vendor = Genesys;

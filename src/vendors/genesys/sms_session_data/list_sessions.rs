@@ -9,7 +9,7 @@ use crate::upstream::error::Error;
 use crate::upstream::operation::{Meta, Operation, Replay, Reply, empty_request};
 use crate::vendors::genesys::Genesys;
 
-pub(super) struct ListSessions;
+pub(in crate::vendors::genesys) struct ListSessions;
 
 impl Operation for ListSessions {
     type Vendor = Genesys;

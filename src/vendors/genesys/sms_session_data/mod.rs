@@ -1,47 +1,77 @@
 //! The service `contactcenter.v1.SmsSessionData`.
 
+mod answers;
 mod attach_user_data;
 mod delete_user_data;
-mod get_session;
-mod list_sessions;
-mod session;
+pub(super) mod get_session;
+pub(super) mod list_sessions;
+pub(super) mod session;
 mod update_user_data;
 mod user_data;
-mod write;
+mod watch_sessions;
+pub(super) mod write;
+
+use std::sync::Arc;
 
 use prost_types::Struct;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use self::answers::{Answered, WriteResponse};
 use self::attach_user_data::AttachUserData;
 use self::delete_user_data::DeleteUserData;
 use self::get_session::GetSession;
 use self::list_sessions::ListSessions;
 use self::update_user_data::UpdateUserData;
-use self::write::Accepted;
+use self::watch_sessions::{Watch, Watched};
+use self::write::Write;
 use super::Genesys;
-use crate::grpc::dedupe::{self, Dedupe, Identity};
+use super::notifications::confirm::Confirmation;
+use super::notifications::{Hub, Notifications};
+use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, open};
+use crate::grpc::status;
 use crate::grpc::validate::Violations;
 use crate::pb::sms_session_data_server::SmsSessionData;
 use crate::pb::{
-    AttachUserDataRequest, AttachUserDataResponse, DeleteUserDataRequest, DeleteUserDataResponse,
-    GetSessionRequest, GetSessionResponse, ListSessionsRequest, ListSessionsResponse, Outcome,
-    UpdateUserDataRequest, UpdateUserDataResponse,
+    AttachUserDataRequest, AttachUserDataResponse, Confirmation as Wanted, DeleteUserDataRequest,
+    DeleteUserDataResponse, GetSessionRequest, GetSessionResponse, ListSessionsRequest,
+    ListSessionsResponse, UpdateUserDataRequest, UpdateUserDataResponse, WatchSessionsRequest,
 };
-use crate::upstream::client::Client;
+use crate::upstream::client::{Client, Ticket};
+
+/// Streams open at a time in the whole process. Each costs some kilobytes, a slow one up to a
+/// megabyte and more.
+const MOST_STREAMS: usize = 10_000;
 
 /// Checks requests, calls the vendor, words the answers.
 pub(super) struct Facade {
     client: Client<Genesys>,
     dedupe: Dedupe,
+    notifications: Notifications,
+    streams: Arc<Semaphore>,
     allow_undocumented: bool,
 }
 
+/// What a write asks for beside what it writes.
+struct Wish {
+    confirmed: bool,
+    identity: Identity,
+    ticket: Ticket,
+}
+
 impl Facade {
-    pub(super) fn new(client: Client<Genesys>, dedupe: Dedupe, allow_undocumented: bool) -> Self {
+    pub(super) fn new(
+        client: Client<Genesys>,
+        dedupe: Dedupe,
+        notifications: Notifications,
+        allow_undocumented: bool,
+    ) -> Self {
         Facade {
             client,
             dedupe,
+            notifications,
+            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             allow_undocumented,
         }
     }
@@ -55,9 +85,73 @@ impl Facade {
 
     /// What an attach or an update is checked for beside.
     fn check_data(&self, session_id: &str, data: Option<&Struct>, violations: &mut Violations) {
-        write::check_id(session_id, violations);
+        write::check_id("session_id", session_id, violations);
         user_data::check(data, self.allow_undocumented, violations);
     }
+
+    fn hub(&self, account: &str) -> Result<Arc<Hub>, Status> {
+        let hub = self.notifications.of(account);
+        // Accounts were checked before.
+        hub.cloned()
+            .ok_or_else(|| status::defect("an account without notifications"))
+    }
+
+    /// Sends a checked write, once however often its `request_id` comes, and waits for as much
+    /// as was asked for.
+    async fn write<O, T>(&self, operation: O, wish: Wish) -> Result<Response<T>, Status>
+    where
+        O: Write,
+        T: WriteResponse,
+    {
+        let Wish {
+            confirmed,
+            identity,
+            ticket,
+        } = wish;
+        let asked = Asked::of::<O>();
+        if !confirmed {
+            let (client, of) = (self.client.clone(), ticket.clone());
+            let work = async move {
+                let accepted = client.call(operation, of).await?;
+                Ok(Answered::Accepted(accepted).into())
+            };
+            let kept = std::future::ready;
+            let answer = self
+                .dedupe
+                .run(asked, identity, &ticket, work, kept)
+                .await?;
+            return Ok(Response::new(answer));
+        }
+        let hub = self.hub(&ticket.account)?;
+        let confirmation = Confirmation::new(self.client.clone(), hub, operation, ticket.clone());
+        let again = Arc::clone(&confirmation);
+        let work = async move { Ok(Answered::Confirmed(confirmation.write().await?).into()) };
+        let settle = |kept: Result<T, Status>| async {
+            match answers::unsettled(&kept) {
+                Some(sent) => Ok(Answered::Confirmed(again.settle(sent).await?).into()),
+                None => kept,
+            }
+        };
+        let answer = self
+            .dedupe
+            .run(asked, identity, &ticket, work, settle)
+            .await?;
+        Ok(Response::new(answer))
+    }
+}
+
+/// Reads an answer that was judged a yes as each operation does.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(reply: &crate::upstream::operation::Reply) {
+    let _ = session::read_all(reply);
+    let _ = write::accepted(reply);
+}
+
+/// `CONFIRMATION_UNSPECIFIED` is as good as `ACCEPTED`.
+fn confirmed(confirmation: i32, violations: &mut Violations) -> bool {
+    let known = Wanted::try_from(confirmation);
+    violations.check(known.is_ok(), "confirmation", "is no known value");
+    known == Ok(Wanted::Confirmed)
 }
 
 #[tonic::async_trait]
@@ -66,60 +160,57 @@ impl SmsSessionData for Facade {
         &self,
         request: Request<AttachUserDataRequest>,
     ) -> Result<Response<AttachUserDataResponse>, Status> {
-        let (opened, request) = open(request)?;
+        let (opened, mut request) = open(request)?;
         let mut violations = self.violations(&request.account);
-        self.check_data(
-            &request.session_id,
-            request.user_data.as_ref(),
-            &mut violations,
-        );
+        let data = request.user_data.as_ref();
+        self.check_data(&request.session_id, data, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
+        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
         violations.finish()?;
-        let ticket = opened.ticket(&request.account);
-        let identity = Identity::of(&request.request_id, &request);
-        let operation = AttachUserData(request);
-        self.dedupe
-            .send(&self.client, identity, operation, ticket)
-            .await
+        let wish = Wish {
+            confirmed,
+            identity: Identity::of(&request.request_id, &request),
+            ticket: opened.ticket(&request.account),
+        };
+        self.write(AttachUserData(request), wish).await
     }
 
     async fn update_user_data(
         &self,
         request: Request<UpdateUserDataRequest>,
     ) -> Result<Response<UpdateUserDataResponse>, Status> {
-        let (opened, request) = open(request)?;
+        let (opened, mut request) = open(request)?;
         let mut violations = self.violations(&request.account);
-        self.check_data(
-            &request.session_id,
-            request.user_data.as_ref(),
-            &mut violations,
-        );
+        let data = request.user_data.as_ref();
+        self.check_data(&request.session_id, data, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
+        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
         violations.finish()?;
-        let ticket = opened.ticket(&request.account);
-        let identity = Identity::of(&request.request_id, &request);
-        let operation = UpdateUserData(request);
-        self.dedupe
-            .send(&self.client, identity, operation, ticket)
-            .await
+        let wish = Wish {
+            confirmed,
+            identity: Identity::of(&request.request_id, &request),
+            ticket: opened.ticket(&request.account),
+        };
+        self.write(UpdateUserData(request), wish).await
     }
 
     async fn delete_user_data(
         &self,
         request: Request<DeleteUserDataRequest>,
     ) -> Result<Response<DeleteUserDataResponse>, Status> {
-        let (opened, request) = open(request)?;
+        let (opened, mut request) = open(request)?;
         let mut violations = self.violations(&request.account);
-        write::check_id(&request.session_id, &mut violations);
+        write::check_id("session_id", &request.session_id, &mut violations);
         delete_user_data::check(&request.keys, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
+        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
         violations.finish()?;
-        let ticket = opened.ticket(&request.account);
-        let identity = Identity::of(&request.request_id, &request);
-        let operation = DeleteUserData(request);
-        self.dedupe
-            .send(&self.client, identity, operation, ticket)
-            .await
+        let wish = Wish {
+            confirmed,
+            identity: Identity::of(&request.request_id, &request),
+            ticket: opened.ticket(&request.account),
+        };
+        self.write(DeleteUserData(request), wish).await
     }
 
     async fn get_session(
@@ -128,7 +219,7 @@ impl SmsSessionData for Facade {
     ) -> Result<Response<GetSessionResponse>, Status> {
         let (opened, request) = open(request)?;
         let mut violations = self.violations(&request.account);
-        write::check_id(&request.session_id, &mut violations);
+        write::check_id("session_id", &request.session_id, &mut violations);
         violations.finish()?;
         let ticket = opened.ticket(&request.account);
         let session = self.client.call(GetSession(request), ticket).await?;
@@ -147,39 +238,37 @@ impl SmsSessionData for Facade {
         let sessions = self.client.call(ListSessions, ticket).await?;
         Ok(Response::new(ListSessionsResponse { sessions }))
     }
-}
 
-impl From<Accepted> for AttachUserDataResponse {
-    fn from(accepted: Accepted) -> Self {
-        AttachUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }
-    }
-}
+    type WatchSessionsStream = Watched;
 
-impl From<Accepted> for UpdateUserDataResponse {
-    fn from(accepted: Accepted) -> Self {
-        UpdateUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }
-    }
-}
-
-impl From<Accepted> for DeleteUserDataResponse {
-    fn from(accepted: Accepted) -> Self {
-        DeleteUserDataResponse {
-            outcome: Outcome::Accepted.into(),
-            reference_id: accepted.reference_id,
-        }
+    async fn watch_sessions(
+        &self,
+        request: Request<WatchSessionsRequest>,
+    ) -> Result<Response<Watched>, Status> {
+        let (opened, request) = open(request)?;
+        let mut violations = self.violations(&request.account);
+        watch_sessions::check(&request.session_ids, &mut violations);
+        violations.finish()?;
+        let hub = self.hub(account_name(&request.account))?;
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        let watch = Watch {
+            _held: (
+                place.map_err(|_| status::too_many_streams())?,
+                hub.open_stream(),
+            ),
+            consumer: hub.consume(watch_sessions::filter(request.session_ids)),
+            deadline: opened.asked_deadline(),
+            leaving: opened.leaving(),
+            started: false,
+        };
+        Ok(Response::new(watch.into_stream()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::operation::Operation;
+    use crate::upstream::operation::{Operation, Replay};
     use crate::vendors::testing::assert_promises;
 
     #[test]
@@ -191,9 +280,10 @@ mod tests {
             ("GetSession", GetSession::META),
             ("ListSessions", ListSessions::META),
         ];
-        assert_promises(
-            "SmsSessionData",
-            &operations.map(|(rpc, meta)| (rpc, meta.replay)),
-        );
+        // A watch is made of requests that change nothing.
+        let watch = ("WatchSessions", Replay::Safe);
+        let promises = operations.map(|(rpc, meta)| (rpc, meta.replay));
+        let promises: Vec<_> = promises.into_iter().chain([watch]).collect();
+        assert_promises("SmsSessionData", &promises);
     }
 }

@@ -54,7 +54,7 @@ fn sessions(json: &RawValue) -> Option<Vec<SmsSession>> {
 }
 
 /// A session is an object with an id; everything else may be missing.
-fn session(json: &RawValue) -> Option<SmsSession> {
+pub(in crate::vendors::genesys) fn session(json: &RawValue) -> Option<SmsSession> {
     // Serde would take an array for one, field by field.
     let object = Some(json.get()).filter(|json| json.starts_with('{'))?;
     let wire: Wire<'_> = serde_json::from_str(object).ok()?;

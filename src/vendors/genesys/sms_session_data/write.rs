@@ -3,13 +3,16 @@
 use bytes::Bytes;
 use http::Request;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use prost_types::Struct;
 use serde::{Deserialize, Serialize};
 
 use super::user_data::Json;
 use crate::grpc::validate::Violations;
+use crate::pb::SmsSession;
 use crate::upstream::error::Error;
 use crate::upstream::judge;
-use crate::upstream::operation::{Meta, Reply, json_request};
+use crate::upstream::operation::{Meta, Operation, Reply, json_request};
+use crate::vendors::genesys::Genesys;
 
 /// Everything but RFC 3986's unreserved characters, so that an id is one segment whatever it
 /// holds.
@@ -32,11 +35,11 @@ pub(super) fn path(session_id: &str) -> String {
 }
 
 /// `.` and `..` would be resolved away by any HTTP client or proxy: they name other resources.
-pub(super) fn check_id(session_id: &str, violations: &mut Violations) {
-    violations.text("session_id", session_id, LONGEST_ID);
+pub(super) fn check_id(path: &str, session_id: &str, violations: &mut Violations) {
+    violations.text(path, session_id, LONGEST_ID);
     violations.check(
         !matches!(session_id, "." | ".."),
-        "session_id",
+        path,
         "must be neither `.` nor `..`",
     );
 }
@@ -70,10 +73,28 @@ pub(super) struct UserData<'a> {
     pub(super) user_data: Option<Json<'a>>,
 }
 
+/// A write, and how its effect is known.
+pub(in crate::vendors::genesys) trait Write:
+    Operation<Vendor = Genesys, Output = Accepted> + Sync
+{
+    fn session_id(&self) -> &str;
+
+    /// Whether the session is as this write leaves it.
+    fn is_in_place(&self, session: &SmsSession) -> bool;
+}
+
+/// Whether a session holds all these pairs.
+pub(super) fn holds(session: &SmsSession, pairs: Option<&Struct>) -> bool {
+    let none = Struct::default();
+    let held = session.user_data.as_ref().unwrap_or(&none);
+    let mut pairs = pairs.unwrap_or(&none).fields.iter();
+    pairs.all(|(key, value)| held.fields.get(key) == Some(value))
+}
+
 /// An accepted write.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Accepted {
-    pub(super) reference_id: Option<i64>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::vendors::genesys) struct Accepted {
+    pub(in crate::vendors::genesys) reference_id: Option<i64>,
 }
 
 /// A write without a `statusCode` was not accepted in so many words, whatever the HTTP status.

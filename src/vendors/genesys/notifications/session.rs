@@ -1,0 +1,587 @@
+//! One account's CometD session: a state machine with one async function per state.
+//!
+//! ```text
+//! shake_hands -----> subscribe -----> listen
+//!    ^  ^ |             |               |
+//!    |  +-+ later       | 402, lost     | told to, unknown client, credentials lost
+//!    +------------------+---------------+
+//! ```
+//!
+//! `Err` of a state ends the session, and with it every stream of the account. A lost connection
+//! does not: the server keeps the client and its events for a while, so the same client connects
+//! again, and only the server's advice leads to another handshake.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use rand::Rng;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use super::bayeux::{self, Ack, Advice, Reconnect, Reply};
+use super::event;
+use super::hub::Hub;
+use super::link;
+use super::meters::{AtStage, Stage};
+use super::snapshot::failure;
+use crate::upstream::error::{Answer, Error, Kind, Refusal};
+
+/// How long an answer that is not held may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How much longer than advised a held answer may take (rule 7 of the vendor's documents).
+const SLACK: Duration = Duration::from_secs(10);
+
+/// How long a session is tried to be begun, and how long to be had back, before its streams are
+/// told.
+const PATIENCE_AT_FIRST: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Before a handshake that is made again, at the most and for the first time: when a node dies,
+/// all its agents come at once.
+const SPREAD: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_secs(20);
+
+/// Between connects of one client: well below CometD's maxInterval of 10 s, after which the
+/// server would have forgotten the client and its events.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// Nobody waits for the answer to a goodbye but the process that ends.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Answers in a row that bring nothing and come at once, after which the server is spared.
+const MOST_IDLE: u32 = 3;
+
+/// Refused connects without any advice, after which the client begins anew all the same.
+const MOST_REFUSED: u32 = 3;
+
+/// Credentials that are replaced in a row: nodes that come and go lose them more than once.
+const MOST_REPLACED: u32 = 3;
+
+/// Among how many events a repeated one is known.
+const REMEMBERED: usize = 128;
+
+/// What comes next, or why there is nothing more to come.
+type Next = Result<State, Error>;
+type Post = BoxFuture<'static, Result<Bytes, Error>>;
+
+enum State {
+    /// After so long.
+    ShakeHands(Duration),
+    Subscribe,
+    /// With the connect that is under way.
+    Listen(Post),
+}
+
+/// What follows from the answer to a connect.
+enum Step {
+    /// It was a good one: the next is due after so long.
+    Connect(Duration),
+    /// It was none: once more after so long, to be answered at once, to see how things stand.
+    Retry(Duration),
+    /// Begin anew, for this reason.
+    Renew(&'static str),
+}
+
+pub(super) struct Session {
+    hub: Arc<Hub>,
+    at: AtStage,
+    /// `None` until a handshake, and again when the server has forgotten it.
+    client: Option<Client>,
+    advice: Advice,
+    messages: u64,
+    /// When the connect under way was sent, and how many before it brought nothing at once.
+    connected: Instant,
+    idle: u32,
+    /// A connect was given up on which the server may still hold, and answer into the void.
+    abandoned: bool,
+    trouble: Trouble,
+    /// Held from the handshake to the subscription.
+    beginning: Option<OwnedSemaphorePermit>,
+}
+
+/// As the server knows us since the last handshake.
+struct Client {
+    id: String,
+    /// The server counts batches, and repeats the one that was not acknowledged.
+    counts: bool,
+    batch: Option<i64>,
+    seen: VecDeque<u64>,
+}
+
+/// What went wrong since all was well.
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+    times: u32,
+    /// How often credentials were refused and replaced.
+    refused: u32,
+    /// All was well once.
+    begun: bool,
+}
+
+impl Session {
+    /// Lives until it fails, or has had no consumer for a while.
+    pub(super) async fn run(hub: Arc<Hub>) {
+        loop {
+            let mut session = Session::new(Arc::clone(&hub));
+            let failed = tokio::select! {
+                biased;
+                error = session.converse() => Some(error),
+                () = hub.deserted() => None,
+            };
+            match failed {
+                Some(error) => {
+                    tracing::warn!(account = %hub.account, %error, "notifications ended");
+                    return hub.fail(&failure(error));
+                }
+                None if hub.may_stop() => return session.say_goodbye().await,
+                // Somebody came at the last moment.
+                None => {}
+            }
+        }
+    }
+
+    fn new(hub: Arc<Hub>) -> Self {
+        Session {
+            at: hub.meters.session(),
+            hub,
+            client: None,
+            advice: Advice::default(),
+            messages: 0,
+            connected: Instant::now(),
+            idle: 0,
+            abandoned: false,
+            trouble: Trouble::default(),
+            beginning: None,
+        }
+    }
+
+    async fn converse(&mut self) -> Error {
+        let mut state = State::ShakeHands(Duration::ZERO);
+        loop {
+            let next = match state {
+                State::ShakeHands(after) => self.shake_hands(after).await,
+                State::Subscribe => self.subscribe().await,
+                State::Listen(connect) => self.listen(connect).await,
+            };
+            state = match next {
+                Ok(state) => state,
+                Err(error) => return error,
+            };
+        }
+    }
+
+    async fn shake_hands(&mut self, after: Duration) -> Next {
+        self.hub.unsubscribed();
+        self.at.reach(Stage::Connecting);
+        self.client = None;
+        self.beginning = None;
+        self.abandoned = false;
+        sleep(after).await;
+        self.beginning = self.hub.may_begin().await;
+        let messages = bayeux::handshake(self.number());
+        let answer = self.hub.link.post(&link::HANDSHAKE, &messages, ANSWER);
+        let reply = match answer.await {
+            Ok(body) => reply(&body, bayeux::HANDSHAKE),
+            Err(error) => return self.begin_again(error),
+        };
+        match reply {
+            Some(Reply {
+                successful: true,
+                client_id: Some(id),
+                advice,
+                ack,
+                ..
+            }) => {
+                self.advice = Advice::default();
+                self.advice.follow(advice);
+                self.client = Some(Client::new(id, ack));
+                Ok(State::Subscribe)
+            }
+            Some(Reply { advice, error, .. }) => {
+                self.advice.follow(advice);
+                if advice.is_some() && self.advice.reconnect == Reconnect::Stop {
+                    return Err(stopped());
+                }
+                self.begin_again(no(error))
+            }
+            None => self.begin_again(unreadable()),
+        }
+    }
+
+    /// The connects begin at once, on a connection of their own: a server that hears none for a
+    /// while forgets the client, however long a subscription takes.
+    async fn subscribe(&mut self) -> Next {
+        let mut connect = self.connect(Duration::ZERO, false);
+        let mut subscribed = self.post_subscriptions();
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut connect => match self.digest(answer)? {
+                    Step::Connect(after) => connect = self.connect(after, false),
+                    Step::Retry(after) => connect = self.connect(after, true),
+                    Step::Renew(reason) => return Ok(self.renew(reason)),
+                },
+                answer = &mut subscribed => return self.subscribed(answer, connect),
+            }
+        }
+    }
+
+    async fn listen(&mut self, mut connect: Post) -> Next {
+        loop {
+            let answer = connect.await;
+            match self.digest(answer)? {
+                Step::Connect(after) => {
+                    self.all_is_well();
+                    connect = self.connect(after, false);
+                }
+                Step::Retry(after) => connect = self.connect(after, true),
+                Step::Renew(reason) => return Ok(self.renew(reason)),
+            }
+        }
+    }
+
+    fn subscribed(&mut self, answer: Result<Bytes, Error>, connect: Post) -> Next {
+        let body = match answer {
+            Ok(body) => body,
+            Err(error) => return self.begin_again(error),
+        };
+        let Ok(read) = bayeux::read(&body) else {
+            return self.begin_again(unreadable());
+        };
+        self.publish(&read);
+        let replies: Vec<_> = read.replies(bayeux::SUBSCRIBE).collect();
+        let refused = replies.iter().find(|reply| !reply.successful);
+        match refused {
+            None if replies.is_empty() => self.begin_again(unreadable()),
+            None => {
+                self.all_is_well();
+                self.at.reach(Stage::Subscribed);
+                self.hub.subscribed();
+                Ok(State::Listen(connect))
+            }
+            // Of a client that it has forgotten the server says so here without advice (rule 5).
+            Some(reply) if reply.advice.is_some() || reply.error == Some(402) => {
+                self.advice.follow(reply.advice);
+                match self.advice.reconnect {
+                    Reconnect::Stop => Err(stopped()),
+                    Reconnect::Retry | Reconnect::Handshake => self.begin_again(no(reply.error)),
+                }
+            }
+            Some(reply) => Err(denied(reply.error)),
+        }
+    }
+
+    /// Takes in what a connect brought, and follows the advice.
+    fn digest(&mut self, answer: Result<Bytes, Error>) -> Result<Step, Error> {
+        let body = match answer {
+            Ok(body) => body,
+            Err(error) => return self.stumble(error),
+        };
+        let Ok(read) = bayeux::read(&body) else {
+            return self.stumble(unreadable());
+        };
+        if std::mem::take(&mut self.abandoned) {
+            // Only now the server holds no older connect, which could have swallowed events.
+            self.hub.miss();
+        }
+        let events = self.publish(&read);
+        let Some(reply) = read.replies(bayeux::CONNECT).next() else {
+            return self.stumble(unreadable());
+        };
+        self.advice.follow(reply.advice);
+        match (reply.successful, self.advice.reconnect) {
+            (_, Reconnect::Stop) => Err(stopped()),
+            (_, Reconnect::Handshake) => Ok(Step::Renew("advice")),
+            (true, Reconnect::Retry) => {
+                self.read_up_to(reply.ack);
+                Ok(Step::Connect(self.interval(events)))
+            }
+            (false, Reconnect::Retry) => self.refused(&reply),
+        }
+    }
+
+    /// A connect that the server refused without saying what to do but to try again.
+    fn refused(&mut self, reply: &Reply) -> Result<Step, Error> {
+        if reply.advice.is_none() && self.trouble.times >= MOST_REFUSED {
+            return Ok(Step::Renew("refused"));
+        }
+        self.patience(no(reply.error))?;
+        Ok(Step::Retry(self.pause()))
+    }
+
+    /// A connect without an answer that could be read: the client stays the same.
+    fn stumble(&mut self, error: Error) -> Result<Step, Error> {
+        if matches!(error, Error::CredentialRefused(_)) {
+            // The cookies by which the server knew the client went with the credentials.
+            self.cure(error)?;
+            return Ok(Step::Renew("credentials"));
+        }
+        // An answer on its way may have carried events. One that is counted comes again.
+        let counts = self.client.as_ref().is_some_and(|client| client.counts);
+        if !counts && error.kind() != Kind::NeverSent {
+            self.abandoned = !matches!(error, Error::Unreadable { .. });
+            self.hub.gap();
+        }
+        if matches!(error, Error::Refused { .. }) && self.trouble.times >= MOST_REFUSED {
+            return Ok(Step::Renew("refused"));
+        }
+        self.hub.meters.reconnect(error.label());
+        self.patience(error)?;
+        Ok(Step::Retry(self.pause()))
+    }
+
+    /// As advised; but a server that never holds a connect must not be asked in a tight loop.
+    fn interval(&mut self, events: usize) -> Duration {
+        let at_once = self.connected.elapsed() < FIRST_PAUSE;
+        self.idle = match events {
+            0 if at_once => self.idle + 1,
+            _ => 0,
+        };
+        match self.idle > MOST_IDLE {
+            true => self.advice.interval.max(FIRST_PAUSE),
+            false => self.advice.interval,
+        }
+    }
+
+    fn renew(&mut self, reason: &'static str) -> State {
+        self.hub.meters.reconnect(reason);
+        // Before the new client's first events, which must not be told as if nothing lay between;
+        // and no read is begun before it listens.
+        self.hub.unsubscribed();
+        self.hub.gap();
+        let spread = rand::rng().random_range(Duration::ZERO..=SPREAD);
+        State::ShakeHands(spread.max(self.advice.interval))
+    }
+
+    /// A handshake or a subscription that did not come about.
+    fn begin_again(&mut self, error: Error) -> Next {
+        self.hub.troubled();
+        self.hub.meters.reconnect(error.label());
+        if matches!(error, Error::CredentialRefused(_)) {
+            self.cure(error)?;
+            return Ok(State::ShakeHands(Duration::ZERO));
+        }
+        self.patience(error)?;
+        let longest = match self.trouble.begun {
+            true => SPREAD * (1 << self.trouble.times.min(4)),
+            // Who has just opened a stream waits for its first message.
+            false => SPREAD,
+        };
+        let rest = rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST));
+        Ok(State::ShakeHands(rest.max(self.advice.interval)))
+    }
+
+    /// Refused credentials have been thrown away by now; the next request comes with new ones.
+    /// A login that is refused, or of no use, is told by an error of its own.
+    fn cure(&mut self, error: Error) -> Result<(), Error> {
+        self.trouble.refused += 1;
+        match self.trouble.refused > MOST_REPLACED {
+            true => Err(error),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a failure; gives the error back when it is time to tell the streams.
+    fn patience(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        if self.trouble.times == 0 {
+            tracing::warn!(account = %self.hub.account, %error, "notifications are in trouble");
+        }
+        self.trouble.times += 1;
+        let since = *self.trouble.since.get_or_insert(now);
+        let patience = match self.trouble.begun {
+            true => PATIENCE,
+            false => PATIENCE_AT_FIRST,
+        };
+        // What worked once may be denied for a moment by a node that is on its way in or out.
+        let may_pass =
+            error.may_pass() || self.trouble.begun && matches!(error, Error::Refused { .. });
+        match may_pass && now - since < patience {
+            true => Ok(()),
+            false => Err(misplaced(error)),
+        }
+    }
+
+    fn all_is_well(&mut self) {
+        if self.trouble.times > 0 {
+            tracing::info!(account = %self.hub.account, "notifications are well again");
+        }
+        self.trouble = Trouble {
+            begun: true,
+            ..Trouble::default()
+        };
+        self.beginning = None;
+    }
+
+    /// Before a connect that is made again.
+    fn pause(&self) -> Duration {
+        let longest = FIRST_PAUSE * (1 << self.trouble.times.min(5));
+        let pause = rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE));
+        pause.max(self.advice.interval)
+    }
+
+    fn connect(&mut self, after: Duration, at_once: bool) -> Post {
+        self.connected = Instant::now() + after;
+        let number = self.number();
+        let client = self.client.as_ref();
+        let messages = bayeux::connect(
+            number,
+            client.map_or("", |client| &client.id),
+            client.and_then(|client| client.batch),
+            at_once,
+        );
+        let patience = match at_once {
+            true => ANSWER,
+            false => self.advice.timeout + SLACK,
+        };
+        let link = Arc::clone(&self.hub.link);
+        Box::pin(async move {
+            if !after.is_zero() {
+                sleep(after).await;
+            }
+            link.post(&link::CONNECT, &messages, patience).await
+        })
+    }
+
+    fn post_subscriptions(&mut self) -> Post {
+        let number = self.number();
+        let id = self.client.as_ref().map_or("", |client| &client.id);
+        let messages = bayeux::subscribe(number, id, &self.hub.channels);
+        self.hub.link.post(&link::SUBSCRIBE, &messages, ANSWER)
+    }
+
+    /// Passes on all events of an answer, whatever it answers, and tells how many it held.
+    fn publish(&mut self, answer: &bayeux::Answer<'_>) -> usize {
+        let mut lost = answer.unreadable > 0;
+        let mut events = 0;
+        for (channel, data) in answer.events() {
+            events += 1;
+            match event::read(channel, data) {
+                Ok(Some(event)) if self.is_new(&event) => self.hub.publish(event),
+                Ok(_) => {}
+                Err(event::Unreadable) => lost = true,
+            }
+        }
+        if lost {
+            self.hub.gap();
+        }
+        events
+    }
+
+    fn is_new(&mut self, event: &event::Event) -> bool {
+        let (Some(client), Some(print)) = (&mut self.client, event.fingerprint) else {
+            return true;
+        };
+        if client.seen.contains(&print) {
+            return false;
+        }
+        if client.seen.len() == REMEMBERED {
+            client.seen.pop_front();
+        }
+        client.seen.push_back(print);
+        true
+    }
+
+    fn read_up_to(&mut self, ack: Option<Ack>) {
+        if let (Some(client), Some(Ack::Batch(batch))) = (&mut self.client, ack)
+            && client.counts
+        {
+            client.batch = Some(batch);
+        }
+    }
+
+    /// So that the server need not wait for a client that will not come; it may fail.
+    async fn say_goodbye(mut self) {
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        let messages = bayeux::disconnect(self.number(), &client.id);
+        let answer = self.hub.link.post(&link::DISCONNECT, &messages, GOODBYE);
+        if let Err(error) = answer.await {
+            tracing::debug!(account = %self.hub.account, %error, "no goodbye");
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.messages += 1;
+        self.messages
+    }
+}
+
+impl Client {
+    fn new(id: String, ack: Option<Ack>) -> Self {
+        Client {
+            id,
+            counts: ack == Some(Ack::Offered(true)),
+            batch: None,
+            seen: VecDeque::new(),
+        }
+    }
+}
+
+fn reply(body: &[u8], channel: &str) -> Option<Reply> {
+    let answer = bayeux::read(body).ok()?;
+    answer.replies(channel).next()
+}
+
+fn unreadable() -> Error {
+    Error::Unreadable {
+        status: Some(StatusCode::OK),
+        cause: "no Bayeux answer to the request in it".to_owned(),
+    }
+}
+
+fn stopped() -> Error {
+    Error::Lost {
+        cause: "the vendor ended the notifications (Bayeux advice `none`)".to_owned(),
+    }
+}
+
+/// A Bayeux error: its number, as its text is for people and may hold anything.
+fn no(code: Option<u16>) -> Error {
+    refusal(Refusal::Failed, code, "Bayeux request refused")
+}
+
+fn denied(code: Option<u16>) -> Error {
+    refusal(
+        Refusal::Denied,
+        code,
+        "subscription refused: see `genesys.notifications.channels`",
+    )
+}
+
+fn refusal(meaning: Refusal, code: Option<u16>, text: &str) -> Error {
+    Error::Refused {
+        meaning,
+        answer: Answer {
+            status: StatusCode::OK,
+            code: code.map(|code| code.to_string()),
+            text: text.to_owned(),
+        },
+    }
+}
+
+/// Where notifications are served is configured: a 404 is about that, and not about a record.
+fn misplaced(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            meaning: Refusal::NotFound,
+            answer,
+        } => Error::Refused {
+            meaning: Refusal::Misconfigured,
+            answer,
+        },
+        error => error,
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,551 @@
+//! The state machine against a server that the test plays, message by message, in paused time.
+
+use futures_util::FutureExt;
+use opentelemetry::global;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::advance;
+
+use super::*;
+use crate::lifecycle::Lifecycle;
+use crate::pb::SmsSession;
+use crate::upstream::error::Failure;
+use crate::upstream::operation::Meta;
+use crate::vendors::genesys::notifications::feed::Item;
+use crate::vendors::genesys::notifications::hub::Consumer;
+use crate::vendors::genesys::notifications::link::Link;
+use crate::vendors::genesys::notifications::meters::Meters;
+
+/// A request that waits for its answer.
+struct Asked {
+    name: &'static str,
+    messages: Value,
+    patience: Duration,
+    answer: oneshot::Sender<Result<Bytes, Error>>,
+}
+
+struct Scripted(mpsc::UnboundedSender<Asked>);
+
+impl Link for Scripted {
+    fn post(
+        &self,
+        meta: &'static Meta,
+        messages: &Value,
+        patience: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Error>> {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked {
+            name: meta.name,
+            messages: messages.clone(),
+            patience,
+            answer,
+        };
+        let server = self.0.clone();
+        Box::pin(async move {
+            let _ = server.send(asked);
+            answered.await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+struct Server {
+    requests: mpsc::UnboundedReceiver<Asked>,
+    hub: Arc<Hub>,
+    lifecycle: Lifecycle,
+}
+
+fn lost() -> Error {
+    Error::Lost {
+        cause: "reset".to_owned(),
+    }
+}
+
+fn refused(status: u16) -> Error {
+    Error::CredentialRefused(Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        code: None,
+        text: String::new(),
+    })
+}
+
+fn yes(channel: &str) -> Value {
+    json!([{"channel": channel, "successful": true, "clientId": "c1"}])
+}
+
+fn told(reference: i64) -> Value {
+    json!({"channel": "/v2/me/smssessions", "data": {
+        "notificationType": "PropertiesUpdated", "referenceId": reference,
+        "smssession": {"id": "a", "userData": {}},
+    }})
+}
+
+impl Asked {
+    fn say(self, body: &Value) {
+        let _ = self.answer.send(Ok(body.to_string().into()));
+    }
+
+    fn fail(self, error: Error) {
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn client(&self) -> &str {
+        self.messages[0]["clientId"].as_str().unwrap_or_default()
+    }
+}
+
+impl Server {
+    fn new() -> Server {
+        let (asked, requests) = mpsc::unbounded_channel();
+        let lifecycle = Lifecycle::default();
+        let hub = Hub::new(
+            "default".to_owned(),
+            ["/v2/me/*".to_owned()].into(),
+            Arc::new(Scripted(asked)),
+            Meters::new(&global::meter("test")),
+            lifecycle.clone(),
+            Arc::new(Semaphore::new(1)),
+        );
+        Server {
+            requests,
+            hub: Arc::new(hub),
+            lifecycle,
+        }
+    }
+
+    /// Time goes on only as far as it has to for the next request to come.
+    async fn next(&mut self) -> Asked {
+        self.requests.recv().await.expect("the hub holds the link")
+    }
+
+    async fn expect(&mut self, name: &str) -> Asked {
+        let asked = self.next().await;
+        assert_eq!(asked.name, name, "{}", asked.messages);
+        asked
+    }
+
+    /// Answers until subscribed, and returns the connect that is held then.
+    async fn subscribed(&mut self, ack: bool) -> Asked {
+        let hello = self.expect("Handshake").await;
+        hello.say(&json!([{"channel": "/meta/handshake", "successful": true,
+            "clientId": "c1", "ext": {"ack": ack}}]));
+        let connect = self.expect("Connect").await;
+        self.expect("Subscribe").await.say(&yes("/meta/subscribe"));
+        self.hub.until_subscribed().await;
+        connect
+    }
+
+    /// Nothing more is asked, however long it takes.
+    async fn quiet(&mut self) {
+        let more = tokio::time::timeout(Duration::from_secs(3600), self.requests.recv());
+        if let Ok(Some(asked)) = more.await {
+            panic!("one more {}: {}", asked.name, asked.messages);
+        }
+    }
+}
+
+/// What a consumer is owed now.
+async fn owed(consumer: &Consumer) -> Vec<String> {
+    // So that the session gets to what it has been told.
+    sleep(Duration::from_millis(1)).await;
+    let mut items = Vec::new();
+    while let Some(item) = consumer.next().now_or_never() {
+        items.push(match item {
+            Item::Event(event) => format!("{}", event.notification.reference_id.unwrap()),
+            Item::Missed(_) => "missed".to_owned(),
+            Item::Ended(failure) => {
+                items.push(format!("ended: {}", failure.error.label()));
+                break;
+            }
+        });
+    }
+    items
+}
+
+async fn end(consumer: &Consumer) -> Error {
+    loop {
+        if let Item::Ended(failure) = consumer.next().await {
+            return failure.error;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_subscribes_beside_the_connect_and_never_behind_it() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let hello = server.expect("Handshake").await;
+    assert_eq!(hello.messages.as_array().unwrap().len(), 1, "not alone");
+    hello.say(&yes("/meta/handshake"));
+    let connect = server.expect("Connect").await;
+    let subscribe = server.expect("Subscribe").await;
+    assert_eq!((connect.client(), subscribe.client()), ("c1", "c1"));
+    assert!(!server.hub.is_subscribed());
+    subscribe.say(&yes("/meta/subscribe"));
+    server.hub.until_subscribed().await;
+    assert_eq!(owed(&consumer).await, ["missed"]);
+    drop(connect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_session_serves_all_and_one_connect_is_out() {
+    let mut server = Server::new();
+    let consumers: Vec<_> = (0..5).map(|_| server.hub.consume(None)).collect();
+    let connect = server.subscribed(false).await;
+    for consumer in &consumers {
+        assert_eq!(owed(consumer).await, ["missed"]);
+    }
+    let mut answer = yes("/meta/connect");
+    answer.as_array_mut().unwrap().insert(0, told(83));
+    connect.say(&answer);
+    let again = server.expect("Connect").await;
+    for consumer in &consumers {
+        assert_eq!(owed(consumer).await, ["83"]);
+    }
+    assert!(server.requests.try_recv().is_err(), "a second connect");
+    drop(again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_is_kept_and_the_timeout_is_waited_for() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    assert_eq!(
+        connect.patience,
+        Duration::from_secs(30) + SLACK,
+        "no advice yet"
+    );
+    let mut answer = yes("/meta/connect");
+    answer[0]["advice"] = json!({"reconnect": "retry", "interval": 1500, "timeout": 20000});
+    let before = Instant::now();
+    connect.say(&answer);
+    let connect = server.expect("Connect").await;
+    assert_eq!(before.elapsed(), Duration::from_millis(1500));
+    assert_eq!(connect.patience, Duration::from_secs(20) + SLACK);
+    assert_eq!(connect.client(), "c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_shake_hands_it_does_so_and_everybody_is_told_of_the_gap() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.say(&json!([{"channel": "/meta/connect", "successful": false,
+        "error": "402::Unknown client", "advice": {"interval": 0, "reconnect": "handshake"}}]));
+    let before = Instant::now();
+    let hello = server.expect("Handshake").await;
+    assert!(before.elapsed() <= SPREAD);
+    assert!(!server.hub.is_subscribed());
+    hello.say(&yes("/meta/handshake"));
+    let connect = server.expect("Connect").await;
+    server
+        .expect("Subscribe")
+        .await
+        .say(&yes("/meta/subscribe"));
+    server.hub.until_subscribed().await;
+    assert_eq!(owed(&consumer).await, ["missed"]);
+    drop(connect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_tried_again_ends_the_streams() {
+    for advice in [
+        json!({"reconnect": "none"}),
+        json!({"reconnect": "retry", "interval": -1}),
+        json!({"reconnect": "something new"}),
+    ] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(None);
+        let connect = server.subscribed(false).await;
+        let mut answer = yes("/meta/connect");
+        answer[0]["advice"] = advice;
+        connect.say(&answer);
+        assert!(matches!(end(&consumer).await, Error::Lost { .. }));
+        server.quiet().await;
+    }
+}
+
+/// Of a client that it has forgotten a server says so to a subscription without any advice.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_of_a_forgotten_client_leads_to_a_handshake() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(None);
+    server
+        .expect("Handshake")
+        .await
+        .say(&yes("/meta/handshake"));
+    let connect = server.expect("Connect").await;
+    server.expect("Subscribe").await.say(&json!([
+        {"channel": "/meta/subscribe", "successful": false, "error": "402::Unknown client"}
+    ]));
+    server.expect("Handshake").await;
+    drop(connect);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_is_denied_is_an_answer() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    server
+        .expect("Handshake")
+        .await
+        .say(&yes("/meta/handshake"));
+    let _connect = server.expect("Connect").await;
+    server.expect("Subscribe").await.say(&json!([
+        {"channel": "/meta/subscribe", "successful": false, "error": "403:/v2/me/*:denied"}
+    ]));
+    let denied = end(&consumer).await;
+    assert!(matches!(
+        denied,
+        Error::Refused {
+            meaning: Refusal::Denied,
+            ..
+        }
+    ));
+    assert_eq!(denied.code(), Some("403"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_a_gap_and_the_client_stays_the_same() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.fail(lost());
+    let connect = server.expect("Connect").await;
+    assert_eq!(connect.client(), "c1");
+    assert_eq!(
+        connect.messages[0]["advice"]["timeout"], 0,
+        "to see at once"
+    );
+    assert!(server.hub.is_subscribed());
+    assert_eq!(owed(&consumer).await, ["missed"]);
+    connect.say(&yes("/meta/connect"));
+    let connect = server.expect("Connect").await;
+    assert_eq!(connect.messages[0].get("advice"), None);
+    // Until this answer the server may have held the lost connect, and told it something.
+    assert_eq!(owed(&consumer).await, ["missed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_no_gap_where_the_server_counts() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(true).await;
+    owed(&consumer).await;
+    let mut answer = json!([told(1)]);
+    answer.as_array_mut().unwrap().push(json!(
+        {"channel": "/meta/connect", "successful": true, "ext": {"ack": 4}}
+    ));
+    connect.say(&answer);
+    for _ in 0..2 {
+        let connect = server.expect("Connect").await;
+        assert_eq!(connect.messages[0]["ext"]["ack"], 4);
+        connect.fail(lost());
+    }
+    assert_eq!(owed(&consumer).await, ["1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_was_never_sent_lost_nothing() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.fail(Error::NeverSent {
+        cause: "refused".to_owned(),
+    });
+    let _connect = server.expect("Connect").await;
+    assert!(owed(&consumer).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_notification_is_told_once() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.say(&json!([told(1), told(1), told(2), yes("/meta/connect")[0]]));
+    let connect = server.expect("Connect").await;
+    connect.say(&json!([told(2), told(3), yes("/meta/connect")[0]]));
+    let _connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["1", "2", "3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_a_gap() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.say(&json!([told(1), 7, yes("/meta/connect")[0]]));
+    let connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["1", "missed"]);
+    connect.say(&json!("no Bayeux"));
+    let connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["missed"]);
+    let without = json!({"channel": "/v2/me/smssessions", "data": {"referenceId": 9,
+        "notificationType": "PropertiesUpdated", "smssession": {"id": "a"}}});
+    connect.say(&json!([without, yes("/meta/connect")[0]]));
+    let _connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["9", "missed"], "it may mean empty");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_replaced_a_few_times_and_then_refused_for_good() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    connect.fail(refused(403));
+    for _ in 0..MOST_REPLACED {
+        server.expect("Handshake").await.fail(refused(401));
+    }
+    assert!(matches!(end(&consumer).await, Error::CredentialRefused(_)));
+    server.quiet().await;
+    // Who comes later is a new beginning.
+    let _later = server.hub.consume(None);
+    server.subscribed(false).await;
+}
+
+/// Of two nodes that go one after the other, each takes a login with it that was never used.
+#[tokio::test(start_paused = true)]
+async fn logins_that_are_lost_unused_do_not_end_what_worked() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.fail(refused(403));
+    let lost = || Error::Login(crate::upstream::error::LoginError::Useless);
+    server.expect("Handshake").await.fail(lost());
+    server.expect("Handshake").await.fail(lost());
+    let _connect = server.subscribed(false).await;
+    let told = owed(&consumer).await;
+    assert!(told.iter().all(|item| item == "missed"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vendor_out_of_reach_is_told_soon_at_first_and_later_when_it_worked_once() {
+    for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(None);
+        if worked {
+            server.subscribed(false).await.fail(lost());
+        }
+        let down = Instant::now();
+        let failing = async {
+            loop {
+                server.next().await.fail(lost());
+            }
+        };
+        let error = tokio::select! {
+            error = end(&consumer) => error,
+            () = failing => unreachable!(),
+        };
+        assert!(matches!(error, Error::Lost { .. }));
+        let took = down.elapsed();
+        assert!(
+            took >= patience && took < patience + LONGEST_REST,
+            "{took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_never_comes_about_is_told_too() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let failing = async {
+        loop {
+            let asked = server.next().await;
+            match asked.name {
+                "Handshake" => asked.say(&yes("/meta/handshake")),
+                "Subscribe" => asked.say(&json!([
+                    {"channel": "/meta/subscribe", "successful": false, "error": "402::"}
+                ])),
+                _ => asked.say(&yes("/meta/connect")),
+            }
+        }
+    };
+    tokio::select! {
+        error = end(&consumer) => assert_eq!(error.code(), Some("402")),
+        () = failing => unreachable!(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_holds_is_not_asked_in_a_tight_loop() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(None);
+    let mut connect = server.subscribed(false).await;
+    let start = Instant::now();
+    let mut asked = 0;
+    while start.elapsed() < Duration::from_secs(10) {
+        connect.say(&yes("/meta/connect"));
+        connect = server.expect("Connect").await;
+        asked += 1;
+    }
+    assert!(asked < 50, "{asked} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_connects_without_advice_end_in_a_handshake() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(None);
+    let mut asked = server.subscribed(false).await;
+    let mut connects = 0;
+    while asked.name == "Connect" {
+        connects += 1;
+        assert!(connects < 10, "deaf");
+        asked.say(&json!([{"channel": "/meta/connect", "successful": false}]));
+        asked = server.next().await;
+    }
+    assert_eq!(asked.name, "Handshake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_lingers_for_who_comes_back_and_then_says_goodbye() {
+    let mut server = Server::new();
+    let first = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    drop(first);
+    advance(Duration::from_secs(59)).await;
+    let second = server.hub.consume(None);
+    tokio::task::yield_now().await;
+    advance(Duration::from_secs(59)).await;
+    assert!(server.requests.try_recv().is_err(), "it was needed");
+    assert_eq!(
+        owed(&second).await,
+        ["missed"],
+        "the past is missed, no more"
+    );
+    drop(second);
+    let goodbye = server.expect("Disconnect").await;
+    assert_eq!(goodbye.client(), "c1");
+    goodbye.say(&yes("/meta/disconnect"));
+    server.quiet().await;
+    drop(connect);
+    let _third = server.hub.consume(None);
+    server.expect("Handshake").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closing_gateway_does_not_linger() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let _connect = server.subscribed(false).await;
+    server.lifecycle.closing.cancel();
+    let before = Instant::now();
+    drop(consumer);
+    server
+        .expect("Disconnect")
+        .await
+        .say(&yes("/meta/disconnect"));
+    server.lifecycle.tasks.close();
+    server.lifecycle.tasks.wait().await;
+    assert!(before.elapsed() < GOODBYE);
+}
