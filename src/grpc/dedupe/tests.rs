@@ -1,7 +1,9 @@
 use super::*;
 use crate::pb::{AttachUserDataRequest, AttachUserDataResponse};
-use crate::upstream::operation::Replay;
+use crate::upstream::operation::{Meta, Progress, Replay};
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::time::Instant;
+use tonic::Code;
 use tonic_types::StatusExt;
 
 static META: Meta = Meta {
@@ -14,8 +16,12 @@ static META: Meta = Meta {
 
 fn dedupe(max_entries: usize) -> Dedupe {
     let meter = opentelemetry::global::meter("test");
-    let window = Duration::from_secs(600);
-    Dedupe::new(window, max_entries, TaskTracker::new(), &meter)
+    let options = Options {
+        window: Duration::from_secs(600),
+        max_entries,
+        redis_url: None,
+    };
+    Dedupe::new(options, TaskTracker::new(), &meter)
 }
 
 fn ticket(account: &str) -> Ticket {
@@ -53,17 +59,31 @@ impl Work {
     }
 }
 
+type Answer = Result<AttachUserDataResponse, Status>;
+
 async fn run(
     dedupe: &Dedupe,
     (account, id, session): (&str, &str, &str),
     work: impl Future<Output = Result<AttachUserDataResponse, Status>> + Send + 'static,
 ) -> Result<AttachUserDataResponse, Status> {
+    run_settled(dedupe, (account, id, session), work, |kept| kept).await
+}
+
+async fn run_settled(
+    dedupe: &Dedupe,
+    (account, id, session): (&str, &str, &str),
+    work: impl Future<Output = Result<AttachUserDataResponse, Status>> + Send + 'static,
+    settle: impl FnOnce(Answer) -> Answer,
+) -> Answer {
     let asked = Asked {
         vendor: "genesys",
         meta: &META,
     };
     let identity = Identity::of(id, &message(session));
-    dedupe.run(asked, identity, &ticket(account), work).await
+    let settle = |kept| std::future::ready(settle(kept));
+    dedupe
+        .run(asked, identity, &ticket(account), work, settle)
+        .await
 }
 
 fn reason(status: &Status) -> String {
@@ -180,4 +200,39 @@ async fn a_task_that_dies_leaves_the_outcome_unknown() {
         (status.code(), &*reason(&status)),
         (Code::Unknown, "OUTCOME_UNKNOWN")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_unknown_outcome_is_settled_to_is_what_later_repeats_get() {
+    let dedupe = dedupe(10);
+    let call = ("default", "id", "s");
+    let unknown = async { Err(Status::unknown("whether it was done")) };
+    let never = || async { panic!("done again") };
+    let settled = AttachUserDataResponse {
+        reference_id: Some(83),
+        ..Default::default()
+    };
+    let first = run_settled(&dedupe, call, unknown, |_| panic!("nothing was kept yet"));
+    assert_eq!(first.await.unwrap_err().code(), Code::Unknown);
+    tokio::time::advance(Duration::from_secs(400)).await;
+
+    let undecided = run_settled(&dedupe, call, never(), |_| Err(Status::internal("no idea")));
+    assert_eq!(undecided.await.unwrap_err().code(), Code::Internal);
+    let decided = run_settled(&dedupe, call, never(), |kept| {
+        assert_eq!(
+            kept.unwrap_err().code(),
+            Code::Unknown,
+            "it stayed as it was"
+        );
+        Ok(settled.clone())
+    });
+    assert_eq!(decided.await.unwrap(), settled);
+    assert_eq!(run(&dedupe, call, never()).await.unwrap(), settled);
+
+    tokio::time::advance(Duration::from_secs(201)).await;
+    let work = Work::default();
+    run(&dedupe, call, work.clone().answer(Duration::ZERO))
+        .await
+        .unwrap();
+    assert_eq!(work.done(), 1, "forgotten when the first would have been");
 }

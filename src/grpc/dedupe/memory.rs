@@ -1,0 +1,118 @@
+//! Writes remembered in this process's memory: another replica, or a restart, knows nothing of
+//! them.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::store::{Claim, Turn};
+use super::write::{Key, Outcome, Write, lost, reused, unavailable};
+use crate::upstream::client::Ticket;
+use crate::upstream::error::Error;
+use crate::upstream::operation::Progress;
+
+pub(super) struct Memory {
+    window: Duration,
+    max_entries: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    runs: HashMap<Key, Run>,
+    /// In order of arrival, which is the order of expiry.
+    arrivals: VecDeque<(Instant, Key)>,
+}
+
+/// A write that was begun, and perhaps has ended.
+#[derive(Clone)]
+struct Run {
+    fingerprint: Vec<u8>,
+    result: watch::Receiver<Option<Outcome>>,
+    progress: Progress,
+}
+
+enum Found {
+    Known(Run),
+    New(Turn),
+}
+
+impl Memory {
+    pub(super) fn new(window: Duration, max_entries: usize) -> Self {
+        Memory {
+            window,
+            max_entries,
+            known: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn claim(&self, write: &Write, ticket: &Ticket) -> Result<Claim, Status> {
+        let mut run = match self.find_or_add(write, ticket)? {
+            Found::New(turn) => return Ok(Claim::First(turn)),
+            Found::Known(run) => run,
+        };
+        let ended = run.result.wait_for(Option::is_some);
+        match timeout_at(ticket.deadline, ended).await {
+            Ok(Ok(outcome)) => match outcome.as_ref() {
+                Some(outcome) => Ok(Claim::Again(outcome.clone())),
+                None => unreachable!("waited for one"),
+            },
+            Ok(Err(_)) => Ok(Claim::Again(Err(write
+                .asked
+                .given_up(lost(), &run.progress)))),
+            Err(_) => Err(write.asked.given_up(Error::Deadline, &run.progress)),
+        }
+    }
+
+    pub(super) fn replace(&self, write: &Write, response: Bytes) {
+        if let Some(run) = self.known().runs.get_mut(&write.key) {
+            run.result = watch::channel(Some(Ok(response))).1;
+        }
+    }
+
+    fn find_or_add(&self, write: &Write, ticket: &Ticket) -> Result<Found, Status> {
+        let now = Instant::now();
+        let mut known = self.known();
+        known.forget(now);
+        let full = known.runs.len() >= self.max_entries;
+        let Known { runs, arrivals } = &mut *known;
+        match runs.entry(write.key.clone()) {
+            Entry::Occupied(run) if run.get().fingerprint != write.fingerprint => Err(reused()),
+            Entry::Occupied(run) => Ok(Found::Known(run.get().clone())),
+            // Forgetting an older one early would break the promise made to its caller.
+            Entry::Vacant(_) if full => Err(unavailable("no more request_ids can be remembered")),
+            Entry::Vacant(entry) => {
+                let (tell, result) = watch::channel(None);
+                arrivals.push_back((now + self.window, entry.key().clone()));
+                entry.insert(Run {
+                    fingerprint: write.fingerprint.clone(),
+                    result,
+                    progress: ticket.progress.clone(),
+                });
+                Ok(Found::New(Turn::Memory(tell)))
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn forget(&mut self, now: Instant) {
+        while let Some((until, _)) = self.arrivals.front()
+            && *until <= now
+        {
+            if let Some((_, key)) = self.arrivals.pop_front() {
+                self.runs.remove(&key);
+            }
+        }
+    }
+}

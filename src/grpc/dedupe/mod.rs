@@ -1,0 +1,201 @@
+//! A write that a caller repeats under the same `request_id` is done once: the repeat gets the
+//! first one's result, also while the first still runs.
+
+mod memory;
+mod redis;
+mod store;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use opentelemetry::metrics::{Counter, Meter};
+use prost::Message;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
+use tonic::{Response, Status};
+use tracing::Instrument;
+
+use self::memory::Memory;
+use self::redis::Redis;
+use self::store::{Claim, Store, Turn};
+pub use self::write::Asked;
+use self::write::{Outcome, Write, lost};
+use super::status;
+use super::validate::Violations;
+use crate::upstream::client::{Client, Ticket};
+use crate::upstream::error::Error;
+use crate::upstream::operation::Operation;
+use crate::upstream::secret::Secret;
+
+const LONGEST_ID: usize = 64;
+
+/// Remembers the writes of the last while.
+#[derive(Clone)]
+pub struct Dedupe(Arc<Parts>);
+
+struct Parts {
+    store: Store,
+    tasks: TaskTracker,
+    hits: Counter<u64>,
+}
+
+/// How long, and where, writes are remembered.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub window: Duration,
+    /// Bounds the memory; a Redis has bounds of its own.
+    pub max_entries: usize,
+    /// The URL of the Redis that replicas share; without it this process's memory.
+    pub redis_url: Option<Secret>,
+}
+
+/// By what a repeat of a call is known; taken before the message goes its way.
+pub struct Identity {
+    request_id: String,
+    fingerprint: Vec<u8>,
+}
+
+impl Identity {
+    pub fn of(request_id: &str, message: &impl Message) -> Self {
+        let asked = !request_id.is_empty();
+        let fingerprint = asked.then(|| digest(&SHA256, &message.encode_to_vec()));
+        Identity {
+            request_id: request_id.to_owned(),
+            fingerprint: fingerprint.map_or_else(Vec::new, |print| print.as_ref().to_vec()),
+        }
+    }
+}
+
+/// At most 64 printable ASCII characters; none at all asks for nothing.
+pub fn check_id(request_id: &str, violations: &mut Violations) {
+    let printable = request_id.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+    violations.check(
+        printable && request_id.len() <= LONGEST_ID,
+        "request_id",
+        "must be at most 64 printable ASCII characters",
+    );
+}
+
+impl Dedupe {
+    /// Connects to nothing: a Redis that is down harms only the calls that need it.
+    pub fn new(options: Options, tasks: TaskTracker, meter: &Meter) -> Self {
+        let hits = meter
+            .u64_counter("switchboard_dedupe_hits")
+            .with_description("Writes answered with the result of an earlier one.");
+        let store = match options.redis_url {
+            Some(url) => Store::Redis(Redis::new(url, options.window, tasks.clone(), meter)),
+            None => Store::Memory(Memory::new(options.window, options.max_entries)),
+        };
+        Dedupe(Arc::new(Parts {
+            store,
+            tasks,
+            hits: hits.build(),
+        }))
+    }
+
+    /// Sends a checked write to its vendor, once however often its `request_id` comes.
+    pub async fn send<O, T>(
+        &self,
+        client: &Client<O::Vendor>,
+        identity: Identity,
+        operation: O,
+        ticket: Ticket,
+    ) -> Result<Response<T>, Status>
+    where
+        O: Operation + Sync,
+        T: Message + Default + From<O::Output>,
+    {
+        let client = client.clone();
+        let shared = ticket.clone();
+        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
+        let answer = self
+            .run(
+                Asked::of::<O>(),
+                identity,
+                &shared,
+                work,
+                std::future::ready,
+            )
+            .await?;
+        Ok(Response::new(answer))
+    }
+
+    /// Does the write once; `settle` turns what an earlier call was given into what this one gets.
+    ///
+    /// A success that `settle` makes of something else is what later repeats find.
+    pub async fn run<T, W, S, F>(
+        &self,
+        asked: Asked,
+        identity: Identity,
+        ticket: &Ticket,
+        work: W,
+        settle: S,
+    ) -> Result<T, Status>
+    where
+        T: Message + Default,
+        W: Future<Output = Result<T, Status>> + Send + 'static,
+        S: FnOnce(Result<T, Status>) -> F,
+        F: Future<Output = Result<T, Status>>,
+    {
+        if identity.request_id.is_empty() {
+            return work.await;
+        }
+        let write = Write::new(asked, identity, ticket);
+        match self.0.store.claim(&write, ticket).await? {
+            Claim::First(turn) => {
+                let told = self.0.begin(turn, work);
+                decode(outcome(told, asked, ticket).await?)
+            }
+            Claim::Again(kept) => {
+                self.0.hits.add(1, &[]);
+                let before = kept.as_ref().ok().cloned();
+                let answer = settle(kept.and_then(decode)).await?;
+                let after = Bytes::from(answer.encode_to_vec());
+                if before.as_ref() != Some(&after) {
+                    self.0.store.replace(write, after);
+                }
+                Ok(answer)
+            }
+        }
+    }
+}
+
+impl Parts {
+    /// Runs to its end whoever still waits: a repeat may come for the result.
+    fn begin<T: Message>(
+        &self,
+        mut turn: Turn,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> oneshot::Receiver<Outcome> {
+        let (tell, told) = oneshot::channel();
+        let task = async move {
+            let result = turn.spend(work).await;
+            let outcome: Outcome = result.map(|response| response.encode_to_vec().into());
+            // Before it is kept: a store that fails or is slow takes nobody's answer away.
+            let _ = tell.send(outcome.clone());
+            turn.keep(outcome).await;
+        };
+        self.tasks.spawn(task.in_current_span());
+        told
+    }
+}
+
+/// Waits for the outcome of the caller's own write, but not beyond its deadline.
+async fn outcome(told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket) -> Outcome {
+    match timeout_at(ticket.deadline, told).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(asked.given_up(lost(), &ticket.progress)),
+        Err(_) => Err(asked.given_up(Error::Deadline, &ticket.progress)),
+    }
+}
+
+fn decode<T: Message + Default>(encoded: Bytes) -> Result<T, Status> {
+    T::decode(encoded).map_err(|_| status::defect("a kept response cannot be read"))
+}
+
+#[cfg(test)]
+mod tests;

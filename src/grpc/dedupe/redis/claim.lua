@@ -1,0 +1,24 @@
+-- Asks to do a write, or goes on holding it: the same token may claim again and again.
+-- KEYS: the write, its lease. ARGV: version, fingerprint, token, milliseconds of the window and
+-- of the lease, and 1 if a write that was abandoned may be done again.
+local version, fingerprint, token, result =
+  unpack(redis.call('HMGET', KEYS[1], 'version', 'fingerprint', 'token', 'result'))
+if version then
+  if version ~= ARGV[1] then return {'foreign'} end
+  if fingerprint ~= ARGV[2] then return {'reused'} end
+  if result then return {'ended', result} end
+  if token ~= ARGV[3] then
+    if redis.call('EXISTS', KEYS[2]) == 1 then return {'running'} end
+    if ARGV[6] ~= '1' then return {'abandoned'} end
+  end
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
+-- What is running is remembered, also beyond its window.
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+elseif left < tonumber(ARGV[5]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+end
+return {'mine'}

@@ -1,0 +1,198 @@
+//! The connection to Redis: made when it is needed, made anew when it broke or when the file with
+//! its URL changed, and never waited for long.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Meter};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisError};
+use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::upstream::secret::{Secret, Version};
+
+/// For connecting, with TLS and authentication, and for each answer.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Who comes so soon after a connection that could not be made is told so at once.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a changed URL that is of no use is let alone while the old one does.
+const LONG_PAUSE: Duration = Duration::from_secs(10);
+
+pub(super) struct Link {
+    url: Secret,
+    state: Mutex<State>,
+    reachable: AtomicBool,
+    failures: Counter<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<Live>,
+    /// Numbers connections, so that a broken one is told from its successor.
+    made: u64,
+    /// When no connection could be made, and why.
+    failed: Option<(Instant, Failed)>,
+}
+
+#[derive(Clone)]
+struct Live {
+    number: u64,
+    version: Version,
+    connection: MultiplexedConnection,
+}
+
+/// Why Redis did not do what it was asked. Its own words are left out: they can quote the question.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    cause: String,
+    /// Redis may have done it nevertheless.
+    pub(super) perhaps_done: bool,
+}
+
+impl Link {
+    pub(super) fn new(url: Secret, meter: &Meter) -> Self {
+        let failures = meter
+            .u64_counter("switchboard_dedupe_store_failures")
+            .with_description("Questions to the store of request_ids that it did not answer.");
+        Link {
+            url,
+            state: Mutex::default(),
+            reachable: AtomicBool::new(true),
+            failures: failures.build(),
+        }
+    }
+
+    /// Asks Redis, twice if a connection turns out to have broken: whatever is asked must bear it.
+    pub(super) async fn ask(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
+        let answer = match self.ask_once(question).await {
+            Err((Some(error), _)) if error.is_io_error() && !error.is_timeout() => {
+                let again = self.ask_once(question).await;
+                again.map_err(|(_, failed)| Failed {
+                    perhaps_done: true,
+                    ..failed
+                })
+            }
+            answer => answer.map_err(|(_, failed)| failed),
+        };
+        self.note(&answer);
+        answer
+    }
+
+    /// With the error of Redis itself, if there was a connection to have one on.
+    async fn ask_once(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, (Option<RedisError>, Failed)> {
+        let mut live = self.live().await.map_err(|failed| (None, failed))?;
+        let answer = question.query_async(&mut live.connection).await;
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                if is_about_the_connection(&error) {
+                    self.forget(live.number).await;
+                }
+                let failed = Failed {
+                    cause: cause(&error),
+                    perhaps_done: error.is_io_error(),
+                };
+                Err((Some(error), failed))
+            }
+        }
+    }
+
+    /// One connects, and who comes meanwhile waits for that.
+    async fn live(&self) -> Result<Live, Failed> {
+        let mut state = self.state.lock().await;
+        let version = self.url.version();
+        match (&state.live, &state.failed) {
+            (Some(live), _) if live.version == version => return Ok(live.clone()),
+            (Some(live), Some((at, _))) if at.elapsed() < LONG_PAUSE => return Ok(live.clone()),
+            (None, Some((at, failed))) if at.elapsed() < PAUSE => return Err(failed.clone()),
+            _ => {}
+        }
+        match self.connect().await {
+            Ok(connection) => {
+                state.made += 1;
+                let live = Live {
+                    number: state.made,
+                    version,
+                    connection,
+                };
+                state.live = Some(live.clone());
+                state.failed = None;
+                Ok(live)
+            }
+            Err(failed) => {
+                state.failed = Some((Instant::now(), failed.clone()));
+                let old = state.live.clone().ok_or(failed.clone())?;
+                tracing::warn!(
+                    cause = failed.cause,
+                    "the changed URL of the store of request_ids cannot be used yet"
+                );
+                Ok(old)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, Failed> {
+        let url = self.url.read().map_err(|error| Failed {
+            cause: error.to_string(),
+            perhaps_done: false,
+        })?;
+        let timeouts = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        let connecting = async {
+            let client = Client::open(url.expose_secret())?;
+            client
+                .get_multiplexed_async_connection_with_config(&timeouts)
+                .await
+        };
+        connecting.await.map_err(|error| Failed {
+            cause: cause(&error),
+            perhaps_done: false,
+        })
+    }
+
+    async fn forget(&self, number: u64) {
+        let mut state = self.state.lock().await;
+        if state.live.as_ref().is_some_and(|it| it.number == number) {
+            state.live = None;
+        }
+    }
+
+    /// Counts failures, and tells of the first and of the end of them.
+    fn note<T>(&self, answer: &Result<T, Failed>) {
+        match answer {
+            Ok(_) => {
+                if !self.reachable.swap(true, Ordering::Relaxed) {
+                    tracing::info!("the store of request_ids is back");
+                }
+            }
+            Err(Failed { cause, .. }) => {
+                self.failures.add(1, &[]);
+                if self.reachable.swap(false, Ordering::Relaxed) {
+                    tracing::warn!(
+                        cause,
+                        "the store of request_ids is out of reach: calls with one are refused"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A server that is no longer the one to ask, or that wants another login, is left as well.
+fn is_about_the_connection(error: &RedisError) -> bool {
+    error.is_io_error() || matches!(error.code(), None | Some("READONLY" | "NOAUTH" | "NOPERM"))
+}
+
+fn cause(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("Redis answered {code}"),
+        None if error.is_timeout() => "Redis did not answer in time".to_owned(),
+        None if error.is_io_error() => error.to_string(),
+        None => error.category().to_owned(),
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes remembered in a Redis that replicas share.
+//!
+//! A write is a hash at `switchboard:dedupe:{H}`, where H is the SHA-256 of what makes calls the
+//! same, so that nothing of a caller gets into a key. Beside it `switchboard:dedupe:{H}:lease`
+//! lives for as long as somebody does the write, and a few seconds longer. Every step is a script,
+//! which Redis runs as a whole, and may run twice without harm. All times are Redis's own.
+//!
+//! | field | |
+//! |---|---|
+//! | `version` | of this layout: what another version wrote is left alone, and the call refused |
+//! | `fingerprint` | the SHA-256 of the message |
+//! | `token` | of the call that does the write |
+//! | `result` | the outcome, once there is one (`kept.rs`) |
+
+mod kept;
+mod link;
+mod turn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use opentelemetry::metrics::Meter;
+use redis::Cmd;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use self::link::{Failed, Link};
+pub(super) use self::turn::Turn;
+use super::store::{self, Claim};
+use super::write::{Key, Outcome, Write, reused, unavailable};
+use crate::upstream::client::Ticket;
+use crate::upstream::secret::Secret;
+
+const VERSION: &str = "1";
+
+/// How long after its last sign of life somebody is taken to have abandoned a write.
+const LEASE: Duration = Duration::from_secs(6);
+
+/// How often it is looked whether another has ended.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
+
+/// How long it is tried to tell Redis what became of a write.
+const INSIST: Duration = Duration::from_secs(10);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+pub(super) struct Redis {
+    link: Link,
+    window: Duration,
+    tasks: TaskTracker,
+}
+
+/// How a write stands in Redis.
+enum Standing {
+    Mine,
+    Running,
+    Ended(Outcome),
+    Abandoned,
+    Reused,
+    /// Of another version of the gateway, or of nobody that is known.
+    Foreign,
+}
+
+/// Where a write stands in Redis.
+struct Place {
+    write: String,
+    lease: String,
+}
+
+impl Redis {
+    pub(super) fn new(
+        url: Secret,
+        window: Duration,
+        tasks: TaskTracker,
+        meter: &Meter,
+    ) -> Arc<Self> {
+        Arc::new(Redis {
+            link: Link::new(url, meter),
+            // What is running must not be forgotten before its lease is.
+            window: window.max(LEASE),
+            tasks,
+        })
+    }
+
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        write: &Write,
+        ticket: &Ticket,
+    ) -> Result<Claim, Status> {
+        let (asked, deadline) = (write.asked, ticket.deadline);
+        let mut turn = Turn::new(Arc::clone(self), write.clone());
+        let mut look = FIRST_LOOK;
+        let mut late = asked.late();
+        loop {
+            let Ok(standing) = timeout_at(deadline, turn.claim()).await else {
+                return Err(late);
+            };
+            match standing.map_err(|_| unavailable("the store of request_ids is out of reach"))? {
+                Standing::Mine => return Ok(Claim::First(store::Turn::Redis(Box::new(turn)))),
+                Standing::Ended(outcome) => return Ok(Claim::Again(outcome)),
+                Standing::Abandoned => return Ok(Claim::Again(Err(asked.abandoned()))),
+                Standing::Reused => return Err(reused()),
+                Standing::Foreign => {
+                    return Err(unavailable("this request_id is kept in an unknown form"));
+                }
+                Standing::Running => late = asked.late_elsewhere(),
+            }
+            if timeout_at(deadline, sleep(look)).await.is_err() {
+                return Err(late);
+            }
+            look = LONGEST_LOOK.min(look * 2);
+        }
+    }
+
+    /// In the background: whose answer it is does not wait for it.
+    pub(super) fn replace(self: &Arc<Self>, write: Write, response: Bytes) {
+        let result = kept::encode(&Ok(response));
+        let mut question = script(include_str!("replace.lua"), &[&Place::of(&write.key).write]);
+        question.arg(VERSION).arg(write.fingerprint).arg(result);
+        let redis = Arc::clone(self);
+        self.tasks.spawn(async move {
+            // Without it the next repeat finds the truth as this one did.
+            let _ = redis.link.ask(&question).await;
+        });
+    }
+
+    /// Tells Redis what became of a write, in spite of a restart or a short outage.
+    async fn insist(&self, question: &Cmd) -> Result<(), Failed> {
+        let end = Instant::now() + INSIST;
+        let mut pause = FIRST_RETRY;
+        loop {
+            match self.link.ask(question).await {
+                Ok(_) => return Ok(()),
+                Err(failed) if Instant::now() + pause >= end => return Err(failed),
+                Err(_) => sleep(pause).await,
+            }
+            pause = LONGEST_RETRY.min(pause * 2);
+        }
+    }
+}
+
+impl Place {
+    /// Every part goes in with its length, so that no two keys can be spelled the same. The braces
+    /// keep both names in one slot, should keys be spread over several servers.
+    fn of(key: &Key) -> Self {
+        let mut digest = Context::new(&SHA256);
+        let parts = [
+            &*key.caller,
+            key.vendor,
+            &*key.account,
+            key.operation,
+            &*key.request_id,
+        ];
+        for part in parts {
+            digest.update(&(part.len() as u64).to_be_bytes());
+            digest.update(part.as_bytes());
+        }
+        let hex = |byte: &u8| format!("{byte:02x}");
+        let hash: String = digest.finish().as_ref().iter().map(hex).collect();
+        let write = format!("switchboard:dedupe:{{{hash}}}");
+        let lease = format!("{write}:lease");
+        Place { write, lease }
+    }
+}
+
+fn script(text: &str, keys: &[&str]) -> Cmd {
+    let mut question = redis::cmd("EVAL");
+    question.arg(text).arg(keys.len()).arg(keys);
+    question
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! Against a real server. What callers see of it is in `tests/it/request_id_redis.rs`.
+
+use super::super::write::Asked;
+use super::*;
+use crate::settings::testing::Dir;
+use crate::upstream::operation::{Meta, Progress, Replay};
+use server::RedisServer;
+use tonic::Code;
+
+#[allow(unreachable_pub, reason = "other tests use it too")]
+#[path = "../../../../tests/it/support/redis.rs"]
+mod server;
+
+static ONCE: Meta = Meta {
+    name: "AttachUserData",
+    method: http::Method::POST,
+    template: "/",
+    replay: Replay::Once,
+    creates: false,
+};
+
+static IDEMPOTENT: Meta = Meta {
+    name: "UpdateUserData",
+    method: http::Method::POST,
+    template: "/",
+    replay: Replay::Idempotent,
+    creates: false,
+};
+
+/// A gateway's share in the store.
+fn replica(server: &RedisServer, window: Duration) -> Arc<Redis> {
+    let meter = opentelemetry::global::meter("test");
+    let url = Secret::fixed(server.url());
+    Redis::new(url, window, TaskTracker::new(), &meter)
+}
+
+fn write(meta: &'static Meta, id: &str) -> Write {
+    Write {
+        key: Key {
+            caller: String::new(),
+            vendor: "genesys",
+            account: "default".to_owned(),
+            operation: meta.name,
+            request_id: id.to_owned(),
+        },
+        fingerprint: vec![7; 32],
+        asked: Asked {
+            vendor: "genesys",
+            meta,
+        },
+    }
+}
+
+fn ticket(seconds: u64) -> Ticket {
+    Ticket {
+        account: "default".to_owned(),
+        deadline: Instant::now() + Duration::from_secs(seconds),
+        caller_repeats: false,
+        progress: Progress::default(),
+    }
+}
+
+async fn first(redis: &Arc<Redis>, write: &Write) -> store::Turn {
+    match redis.claim(write, &ticket(20)).await.unwrap() {
+        Claim::First(turn) => turn,
+        Claim::Again(outcome) => panic!("was done before: {outcome:?}"),
+    }
+}
+
+async fn again(redis: &Arc<Redis>, write: &Write) -> Outcome {
+    match redis.claim(write, &ticket(20)).await.unwrap() {
+        Claim::First(_) => panic!("was not done before"),
+        Claim::Again(outcome) => outcome,
+    }
+}
+
+fn response(text: &'static str) -> Outcome {
+    Ok(Bytes::from_static(text.as_bytes()))
+}
+
+/// Tells nobody how it ended, as if its process had been killed.
+async fn begin_and_die(redis: &Arc<Redis>, write: &Write) {
+    let mut turn = first(redis, write).await;
+    turn.spend(std::future::ready(())).await;
+}
+
+#[tokio::test]
+async fn a_result_is_everybodys_and_the_first_one_stays() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let window = Duration::from_secs(600);
+    let (one, two) = (replica(&server, window), replica(&server, window));
+    let write = write(&ONCE, "id");
+    let turn = first(&one, &write).await;
+    let (told, ()) = tokio::join!(again(&two, &write), turn.keep(response("first")));
+    assert_eq!(told.unwrap(), "first");
+    assert_eq!(again(&one, &write).await.unwrap(), "first");
+    let other = Write {
+        fingerprint: vec![8; 32],
+        ..write.clone()
+    };
+    let Err(status) = two.claim(&other, &ticket(10)).await else {
+        panic!("another body was taken for the same");
+    };
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn what_repeats_get_can_be_replaced_and_expires_all_the_same() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(60));
+    let write = write(&ONCE, "id");
+    let unknown = Err(write.asked.abandoned());
+    first(&redis, &write).await.keep(unknown).await;
+    let place = Place::of(&write.key).write;
+    let sooner = server.ask(&format!("EXPIRE {place} 30")).await;
+    assert_eq!(sooner.unwrap(), ":1\r\n");
+    redis.replace(write.clone(), Bytes::from_static(b"settled"));
+    redis.tasks.close();
+    redis.tasks.wait().await;
+    assert_eq!(again(&redis, &write).await.unwrap(), "settled");
+    let left = seconds_left(&server, &place).await;
+    assert!((1..=30).contains(&left), "{left}");
+}
+
+async fn seconds_left(server: &RedisServer, key: &str) -> u32 {
+    let answer = server.ask(&format!("TTL {key}")).await.unwrap();
+    answer.trim().trim_start_matches(':').parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_abandoned_is_done_again_only_where_that_does_no_harm() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let (once, idempotent) = (write(&ONCE, "id"), write(&IDEMPOTENT, "id"));
+    begin_and_die(&redis, &once).await;
+    begin_and_die(&redis, &idempotent).await;
+    let (outcome, _turn) = tokio::join!(again(&redis, &once), first(&redis, &idempotent));
+    assert_eq!(outcome.unwrap_err().code(), Code::Unknown);
+}
+
+#[tokio::test]
+async fn a_result_that_comes_after_all_is_better_than_none() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    turn.spend(std::future::ready(())).await;
+    assert!(again(&redis, &write).await.is_err());
+    turn.keep(response("late")).await;
+    assert_eq!(again(&redis, &write).await.unwrap(), "late");
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_up_while_the_work_is_done() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    let work = async {
+        turn.spend(sleep(LEASE + Duration::from_secs(2))).await;
+        turn.keep(response("done")).await;
+    };
+    let ((), told) = tokio::join!(work, again(&redis, &write));
+    assert_eq!(told.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_claim_with_which_nothing_was_done_is_given_back() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    drop(first(&redis, &write).await);
+    first(&redis, &write).await.keep(response("done")).await;
+    assert_eq!(again(&redis, &write).await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_claim_that_redis_answered_too_late_is_given_back() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let (warm, write) = (write(&ONCE, "warm"), write(&ONCE, "id"));
+    first(&redis, &warm).await.keep(response("warm")).await;
+    server.freeze();
+    let Err(status) = redis.claim(&write, &ticket(10)).await else {
+        panic!("nobody answered");
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    server.go_on();
+    // Until Redis is taken to be back, and the claim that arrived is given back.
+    let turn = loop {
+        match redis.claim(&write, &ticket(10)).await {
+            Ok(Claim::First(turn)) => break turn,
+            Ok(Claim::Again(outcome)) => panic!("nothing was done: {outcome:?}"),
+            Err(_) => sleep(Duration::from_millis(20)).await,
+        }
+    };
+    turn.keep(response("done")).await;
+}
+
+#[tokio::test]
+async fn who_waits_for_another_has_a_deadline() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    let impatient = ticket(1);
+    let waiting = turn.spend(redis.claim(&write, &impatient));
+    let Err(status) = waiting.await else {
+        panic!("it has not ended");
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(status.message().contains("may or may not"), "{status:?}");
+    let nothing_sent = write.asked.late();
+    assert!(!nothing_sent.message().contains("may or may not"));
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_everything_is_told_the_result() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    turn.spend(std::future::ready(())).await;
+    server.stop();
+    let keeping = tokio::spawn(async move { turn.keep(response("done")).await });
+    server.start_again().await;
+    keeping.await.unwrap();
+    assert_eq!(again(&redis, &write).await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn what_another_version_wrote_is_left_alone() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let place = Place::of(&write.key).write;
+    let set = format!("HSET {place} version 2 fingerprint x token y");
+    assert_eq!(server.ask(&set).await.unwrap(), ":3\r\n");
+    let Err(status) = redis.claim(&write, &ticket(10)).await else {
+        panic!("it was read");
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(
+        server.ask(&format!("HLEN {place}")).await.unwrap(),
+        ":3\r\n"
+    );
+}
+
+#[tokio::test]
+async fn an_id_is_kept_no_longer_than_its_window() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    first(&redis, &write).await.keep(response("done")).await;
+    let place = Place::of(&write.key);
+    let left = seconds_left(&server, &place.write).await;
+    assert!((590..=600).contains(&left), "{left}");
+    let lease = server.ask(&format!("EXISTS {}", place.lease)).await;
+    assert_eq!(lease.unwrap(), ":0\r\n");
+}
+
+#[test]
+fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
+    let key = |account: &str, id: &str| Key {
+        account: account.to_owned(),
+        ..write(&ONCE, id).key
+    };
+    let keys = [
+        key("a", "bc"),
+        key("ab", "c"),
+        key("a", "b"),
+        key("a", ""),
+        key("", "a"),
+        key("a", "}\r\nFLUSHALL\r\n"),
+    ];
+    let places: Vec<String> = keys.iter().map(|key| Place::of(key).write).collect();
+    for (n, place) in places.iter().enumerate() {
+        let hash = place.strip_prefix("switchboard:dedupe:{").unwrap();
+        let hash = hash.strip_suffix('}').unwrap();
+        assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(!places[..n].contains(place));
+    }
+}
+
+#[tokio::test]
+async fn a_changed_url_is_taken_up_once_it_is_of_use() {
+    let meter = opentelemetry::global::meter("test");
+    let (Some(old), Some(mut new)) = (RedisServer::start().await, RedisServer::start().await)
+    else {
+        return;
+    };
+    new.stop();
+    let dir = Dir::new();
+    let file = dir.write("redis_url", old.url());
+    let link = Link::new(Secret::file(file), &meter);
+    let set = |value: &str| {
+        let mut set = redis::cmd("EVAL");
+        let text = "return {redis.call('SET', KEYS[1], ARGV[1])['ok']}";
+        set.arg(text).arg(1).arg("where").arg(value);
+        set
+    };
+    link.ask(&set("old")).await.unwrap();
+    dir.write("redis_url", new.url() + "/0");
+    sleep(Duration::from_millis(1100)).await;
+    link.ask(&set("still old")).await.unwrap();
+    assert!(old.ask("GET where").await.unwrap().contains("still old"));
+
+    new.start_again().await;
+    dir.write("redis_url", new.url());
+    drop(old);
+    sleep(Duration::from_millis(1100)).await;
+    link.ask(&set("new")).await.unwrap();
+    assert!(new.ask("GET where").await.unwrap().contains("new"));
+}
+
+#[tokio::test]
+async fn the_url_is_shown_nowhere() {
+    let meter = opentelemetry::global::meter("test");
+    let url = Secret::fixed("redis://user:hunter2@127.0.0.1:1/0");
+    let redis = Redis::new(url, LEASE, TaskTracker::new(), &meter);
+    let failed = redis.link.ask(&redis::cmd("PING")).await.unwrap_err();
+    assert!(!format!("{failed:?}").contains("hunter2"), "{failed:?}");
+    assert!(!failed.perhaps_done, "nobody was there to do it");
+}

@@ -1,0 +1,144 @@
+//! What makes two calls the same write, and how a write is refused or given up.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tonic::{Code, Status};
+
+use super::Identity;
+use crate::grpc::details::Rejection;
+use crate::pb::ErrorReason;
+use crate::upstream::client::Ticket;
+use crate::upstream::error::{Error, Failure};
+use crate::upstream::operation::{Meta, Operation, Progress, Replay, Vendor};
+
+/// The encoded response, or the error, as the first call got it.
+pub(super) type Outcome = Result<Bytes, Status>;
+
+/// The operation that is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub(super) vendor: &'static str,
+    pub(super) meta: &'static Meta,
+}
+
+/// A write that is to be done once.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    pub(super) key: Key,
+    /// Of the whole message: another body under the same id is a mistake of the caller.
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) asked: Asked,
+}
+
+/// What makes two calls the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Callers have no identities yet, so all are one.
+    pub(super) caller: String,
+    pub(super) vendor: &'static str,
+    pub(super) account: String,
+    pub(super) operation: &'static str,
+    pub(super) request_id: String,
+}
+
+impl Asked {
+    pub(crate) fn of<O: Operation>() -> Self {
+        Asked {
+            vendor: O::Vendor::NAME,
+            meta: const { &O::META },
+        }
+    }
+
+    /// Whether it does no harm to do it again when nobody knows whether it was done.
+    pub(super) fn may_be_done_again(self) -> bool {
+        self.meta.replay != Replay::Once
+    }
+
+    /// There is no answer, and this is how far the write is known to have got.
+    pub(super) fn given_up(self, error: Error, progress: &Progress) -> Status {
+        Status::from(Failure {
+            sent: progress.sent(),
+            in_doubt: progress.in_doubt(),
+            was_in_doubt: progress.was_in_doubt(),
+            ..self.failure(error)
+        })
+    }
+
+    /// The deadline ran out before it was known whether anybody does the write.
+    pub(super) fn late(self) -> Status {
+        self.failure(Error::Deadline).into()
+    }
+
+    /// The deadline ran out while another replica does the write; how far it is nobody here knows.
+    pub(super) fn late_elsewhere(self) -> Status {
+        Status::from(Failure {
+            in_doubt: true,
+            ..self.failure(Error::Deadline)
+        })
+    }
+
+    /// Who did the write is gone without a word on how it ended.
+    pub(super) fn abandoned(self) -> Status {
+        self.failure(lost()).into()
+    }
+
+    fn failure(self, error: Error) -> Failure {
+        Failure {
+            vendor: self.vendor,
+            operation: self.meta.name,
+            replay: self.meta.replay,
+            error,
+            sent: 0,
+            in_doubt: false,
+            was_in_doubt: false,
+            budget_spent: false,
+        }
+    }
+}
+
+impl Write {
+    pub(super) fn new(asked: Asked, identity: Identity, ticket: &Ticket) -> Self {
+        let key = Key {
+            caller: String::new(),
+            vendor: asked.vendor,
+            account: ticket.account.clone(),
+            operation: asked.meta.name,
+            request_id: identity.request_id,
+        };
+        Write {
+            key,
+            fingerprint: identity.fingerprint,
+            asked,
+        }
+    }
+}
+
+/// Who waited for the vendor's answer did not live to see it.
+pub(super) fn lost() -> Error {
+    Error::Lost {
+        cause: "the gateway failed while it waited for the answer".to_owned(),
+    }
+}
+
+pub(super) fn reused() -> Status {
+    Rejection::new(
+        Code::InvalidArgument,
+        ErrorReason::RequestIdReused,
+        "this request_id was used before with another request",
+    )
+    .fact("attempts", &0)
+    .into_status()
+}
+
+/// The promise that a `request_id` asks for cannot be given now.
+pub(super) fn unavailable(why: &str) -> Status {
+    Rejection::new(
+        Code::Unavailable,
+        ErrorReason::DedupeUnavailable,
+        format!("{why}; nothing was sent, and without a request_id the call is possible"),
+    )
+    .fact("attempts", &0)
+    .retry_after(Some(Duration::from_secs(1)))
+    .into_status()
+}

@@ -1,0 +1,440 @@
+//! A write repeated under the same `request_id` is done once, whichever gateway the repeat meets:
+//! the gateways share a Redis.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use switchboard::config::Config;
+use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
+use switchboard::pb::{
+    AttachUserDataRequest, AttachUserDataResponse, CreateAgentSettingsRequest,
+    UpdateUserDataRequest,
+};
+use switchboard::sandbox::faults::{Code as VendorCode, Fault, Rule};
+use switchboard::sandbox::genesys::GENESYS_PASSWORD;
+use switchboard::sandbox::{Options, Sandbox};
+use switchboard::upstream::secret::Secret;
+use tonic::transport::Endpoint;
+use tonic::{Code, Response, Status};
+
+use crate::support::port::Port;
+use crate::support::redis::RedisServer;
+use crate::support::verdict::{pushback, retry_info};
+use crate::support::watch::{in_time, until};
+use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason};
+
+/// Two gateways in front of one vendor, with one Redis.
+struct Pair {
+    redis: RedisServer,
+    one: Gateway,
+    two: Gateway,
+}
+
+impl Pair {
+    async fn start() -> Option<Pair> {
+        let redis = RedisServer::start().await?;
+        let share = |config: &mut Config| {
+            config.dedupe.redis_url = Some(Secret::fixed(redis.url()));
+            patient(config);
+        };
+        let one = Gateway::start_with(share).await;
+        let vendor = support::config(&one.sandbox);
+        let two = Gateway::start_with(|config| {
+            *config = vendor;
+            share(config);
+        })
+        .await;
+        Some(Pair { redis, one, two })
+    }
+
+    fn attached(&self) -> u64 {
+        let journal = self.one.sandbox.journal();
+        journal.count("genesys", "AttachUserData")
+    }
+
+    fn fail_once(&self, fault: Rule) {
+        let fault = fault.operation("AttachUserData").times(1);
+        self.one.sandbox.faults().push(fault).unwrap();
+    }
+}
+
+fn attach(request_id: &str, value: &str) -> AttachUserDataRequest {
+    AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Ticket", value)])),
+        request_id: request_id.into(),
+        ..Default::default()
+    }
+}
+
+async fn attach_by(
+    gateway: &Gateway,
+    request_id: &str,
+    value: &str,
+) -> Result<Response<AttachUserDataResponse>, Status> {
+    let mut sms = gateway.sms();
+    let call = sms.attach_user_data(attach(request_id, value));
+    in_time("an answer", call).await
+}
+
+/// A counter without labels.
+fn counted(gateway: &Gateway, name: &str) -> u64 {
+    let text = gateway.metrics.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+fn is_unavailable(status: &Status) -> bool {
+    (status.code(), &*reason(status)) == (Code::Unavailable, "DEDUPE_UNAVAILABLE")
+}
+
+#[tokio::test]
+async fn a_repeat_is_answered_by_the_other_gateway_too() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let first = attach_by(&pair.one, "order-1", "a").await.unwrap();
+    let second = attach_by(&pair.two, "order-1", "a").await.unwrap();
+    assert_eq!(first.get_ref(), second.get_ref());
+    assert_eq!(attempts(first.metadata()), 1);
+    assert_eq!(attempts(second.metadata()), 0);
+    assert_eq!(pair.attached(), 1);
+    let hits = "switchboard_dedupe_hits_total";
+    assert_eq!(counted(&pair.two, hits), 1);
+
+    let status = attach_by(&pair.two, "order-1", "b").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(reason(&status), "REQUEST_ID_REUSED");
+    assert_eq!(pair.attached(), 1);
+}
+
+#[tokio::test]
+async fn fifty_at_once_over_both_are_one() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let calls = (0..50).map(|n| {
+        let gateway = if n % 2 == 0 { &pair.one } else { &pair.two };
+        let mut settings = gateway.settings();
+        let request = CreateAgentSettingsRequest {
+            user_id: "new-agent".into(),
+            request_id: "create-1".into(),
+            ..Default::default()
+        };
+        async move { settings.create_agent_settings(request).await }
+    });
+    let answers = in_time("the answers", join_all(calls)).await;
+    let ids: std::collections::BTreeSet<_> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().into_inner().id)
+        .collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(pair.one.sandbox.aicc().creates(), ["new-agent"]);
+}
+
+#[tokio::test]
+async fn errors_come_back_with_all_that_they_carry() {
+    let no = Fault::VendorCode {
+        code: VendorCode::Number(12),
+        message: "not now".into(),
+    };
+    let faults = [
+        (Rule::new(Fault::Reset).after(), "OUTCOME_UNKNOWN"),
+        (Rule::new(no), "VENDOR_REJECTED"),
+    ];
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    for (n, (fault, expected)) in (1..).zip(faults) {
+        pair.fail_once(fault);
+        let id = format!("order-{n}");
+        let first = attach_by(&pair.one, &id, "a").await.unwrap_err();
+        let second = attach_by(&pair.two, &id, "a").await.unwrap_err();
+        assert_eq!(reason(&first), expected);
+        let told = |status: &Status| (status.code(), status.message().to_owned());
+        assert_eq!(told(&first), told(&second));
+        assert_eq!(first.details(), second.details());
+        assert_eq!(pushback(&first), pushback(&second));
+        assert_eq!(fact(&second, "attempts"), "1", "of the first");
+        assert_eq!(attempts(second.metadata()), 0);
+        assert_eq!(pair.attached(), n);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_valid_is_not_remembered() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let mut wrong = attach("order-1", "a");
+    wrong.session_id.clear();
+    let status = pair.one.sms().attach_user_data(wrong).await.unwrap_err();
+    assert_eq!(reason(&status), "INVALID_FIELD");
+    attach_by(&pair.two, "order-1", "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_in_the_store_is_no_more_than_has_to_be() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    attach_by(&pair.one, "order-4711", "card-4929")
+        .await
+        .unwrap();
+    let keys = pair.redis.ask("KEYS *").await.unwrap();
+    assert!(keys.contains("switchboard:dedupe:{"), "{keys}");
+    let key = keys
+        .lines()
+        .find(|it| it.starts_with("switchboard"))
+        .unwrap();
+    let value = pair.redis.ask(&format!("HGETALL {key}")).await.unwrap();
+    assert!(value.contains("fingerprint") && value.contains("result"));
+    for word in ["order", "card", SESSION, "agent1"] {
+        assert!(!keys.contains(word), "{word} in {keys}");
+        assert!(!value.contains(word), "{word} in {value}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_store_only_calls_with_an_id_are_refused() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    pair.redis.stop();
+    for _ in 0..3 {
+        let status = attach_by(&pair.one, "order-1", "a").await.unwrap_err();
+        assert!(is_unavailable(&status), "{status:?}");
+        assert!(retry_info(&status).is_some());
+        assert_eq!(attempts(status.metadata()), 0);
+    }
+    assert_eq!(pair.attached(), 0);
+    let failures = "switchboard_dedupe_store_failures_total";
+    assert_eq!(counted(&pair.one, failures), 3);
+    attach_by(&pair.one, "", "a").await.unwrap();
+    assert_eq!(pair.attached(), 1);
+}
+
+/// Repeats for as long as the gateway takes the store to be away.
+async fn once_it_is_back(gateway: &Gateway, request_id: &str) -> AttachUserDataResponse {
+    let repeated = async {
+        loop {
+            match attach_by(gateway, request_id, "a").await {
+                Ok(response) => return response.into_inner(),
+                Err(status) if is_unavailable(&status) => {}
+                Err(status) => panic!("{status:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time("a store that is used again", repeated).await
+}
+
+#[tokio::test]
+async fn a_store_that_is_back_is_used_again() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    attach_by(&pair.one, "order-1", "a").await.unwrap();
+    pair.redis.stop();
+    attach_by(&pair.one, "order-2", "a").await.unwrap_err();
+    pair.redis.start_again().await;
+    let first = once_it_is_back(&pair.one, "order-2").await;
+    let second = once_it_is_back(&pair.two, "order-2").await;
+    assert_eq!(first, second);
+    assert_eq!(pair.attached(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_was_exchanged_while_idle_costs_nobody_a_refusal() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    attach_by(&pair.one, "order-1", "a").await.unwrap();
+    pair.redis.stop();
+    pair.redis.start_again().await;
+    attach_by(&pair.one, "order-2", "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_starts_without_its_store() {
+    let Some(mut redis) = RedisServer::start().await else {
+        return;
+    };
+    let url = redis.url();
+    redis.stop();
+    let gateway = Gateway::start_with(|config| {
+        config.dedupe.redis_url = Some(Secret::fixed(url));
+    })
+    .await;
+    attach_by(&gateway, "", "a").await.unwrap();
+    let status = attach_by(&gateway, "order-1", "a").await.unwrap_err();
+    assert!(is_unavailable(&status), "{status:?}");
+    redis.start_again().await;
+    once_it_is_back(&gateway, "order-1").await;
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_is_one_that_is_away() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    attach_by(&pair.one, "order-1", "a").await.unwrap();
+    pair.redis.freeze();
+    let status = attach_by(&pair.one, "order-2", "a").await.unwrap_err();
+    assert!(is_unavailable(&status), "{status:?}");
+    attach_by(&pair.one, "", "a").await.unwrap();
+    pair.redis.go_on();
+    once_it_is_back(&pair.one, "order-2").await;
+    // The claim that arrived while nobody listened any more was given back.
+    assert_eq!(pair.attached(), 3);
+}
+
+#[tokio::test]
+async fn who_did_the_write_gets_its_result_though_it_cannot_be_kept() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    pair.fail_once(Rule::new(Fault::Latency { ms: 300 }));
+    let sms = pair.one.sms();
+    let call = tokio::spawn(async move { sms.clone().attach_user_data(attach("o", "a")).await });
+    until("the vendor has the request", || pair.attached() == 1).await;
+    pair.redis.stop();
+    let first = in_time("an answer", call).await.unwrap().unwrap();
+    // It lost the claim too, and is told of both.
+    pair.redis.start_again().await;
+    let kept = async { while pair.redis.ask("DBSIZE").await.unwrap() != ":1\r\n" {} };
+    in_time("the result to be kept", kept).await;
+    let second = once_it_is_back(&pair.two, "o").await;
+    assert_eq!(first.into_inner(), second);
+    assert_eq!(pair.attached(), 1);
+}
+
+/// A file of its own, so that the gateway can be a process of its own.
+struct Site {
+    dir: PathBuf,
+    listen: String,
+    _ports: [Port; 2],
+    process: Child,
+}
+
+impl Site {
+    fn serve(sandbox: &Sandbox, redis: &RedisServer) -> Site {
+        let [grpc, admin] = [(); 2].map(|()| Port::reserve());
+        let port = grpc.address.port();
+        let dir = std::env::temp_dir().join(format!("switchboard-killed-{port}"));
+        std::fs::create_dir(&dir).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let password = write("password", GENESYS_PASSWORD);
+        let url = write("redis_url", &redis.url());
+        let config = format!(
+            "server:\n  listen: {}\n  admin_listen: {}\n  max_deadline: 2m\n\
+             dedupe: {{ redis_url_file: {url} }}\n\
+             genesys:\n  base_url: {}\n  timeout: {{ attempt: 1m }}\n  accounts:\n    \
+             default: {{ username: agent1, password_file: {password} }}\n",
+            grpc.address,
+            admin.address,
+            sandbox.genesys_url(),
+        );
+        let process = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+            .args(["serve", "--config", &write("config.yaml", &config)])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Site {
+            dir,
+            listen: grpc.address.to_string(),
+            _ports: [grpc, admin],
+            process,
+        }
+    }
+
+    /// What SIGKILL does.
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+async fn connect(address: &str) -> SmsSessionDataClient<tonic::transport::Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let connected = async {
+        loop {
+            if let Ok(channel) = endpoint.connect().await {
+                return SmsSessionDataClient::new(channel);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_time("a gateway that listens", connected).await
+}
+
+#[tokio::test]
+async fn what_a_killed_gateway_was_doing_is_never_done_twice_where_that_does_harm() {
+    let Some(redis) = RedisServer::start().await else {
+        return;
+    };
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    sandbox
+        .faults()
+        .push(Rule::new(Fault::Hang).times(2))
+        .unwrap();
+    let mut killed = Site::serve(&sandbox, &redis);
+    let sms = connect(&killed.listen).await;
+    let update = UpdateUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Ticket", "a")])),
+        request_id: "order-1".into(),
+        ..Default::default()
+    };
+    let (mut once, mut again) = (sms.clone(), sms);
+    let first = update.clone();
+    let calls = [
+        tokio::spawn(async move {
+            once.attach_user_data(attach("order-1", "a"))
+                .await
+                .map(drop)
+        }),
+        tokio::spawn(async move { again.update_user_data(first).await.map(drop) }),
+    ];
+    let count = |operation| sandbox.journal().count("genesys", operation);
+    until("the vendor has both", || {
+        (count("AttachUserData"), count("UpdateUserData")) == (1, 1)
+    })
+    .await;
+    killed.kill();
+    for call in calls {
+        in_time("the end of the connection", call)
+            .await
+            .unwrap()
+            .unwrap_err();
+    }
+
+    let other = Gateway::start_with(|config| {
+        *config = support::config(&sandbox);
+        config.dedupe.redis_url = Some(Secret::fixed(redis.url()));
+        patient(config);
+    })
+    .await;
+    let status = attach_by(&other, "order-1", "a").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unknown);
+    assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
+    assert_eq!(pushback(&status), Some("-1"));
+    let updated = other.sms().update_user_data(update).await.unwrap();
+    assert_eq!(attempts(updated.metadata()), 1, "it may be done again");
+    assert_eq!((count("AttachUserData"), count("UpdateUserData")), (1, 2));
+}
