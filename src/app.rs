@@ -1,5 +1,7 @@
 //! The composition root: a checked configuration becomes a running gateway.
 
+mod circuits;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +12,13 @@ use http::HeaderMap;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::circuits::{Circuit, Circuits};
 use crate::admin::{self, AdminState};
-use crate::config::Config;
-use crate::grpc::dedupe::Dedupe;
-use crate::grpc::{self, Facades, Limits};
+use crate::config::{self, Config};
+use crate::grpc::dedupe::{self, Dedupe};
+use crate::grpc::{self, ConnectionLimits, Facades, Limits};
 use crate::lifecycle::{Ending, Grace, Lifecycle};
+use crate::pb;
 use crate::telemetry::client::{ClientMetrics, Request};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::breaker::BreakerState;
@@ -22,6 +26,7 @@ use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
 use crate::upstream::observer::{Attempt, Observer};
 use crate::upstream::operation::Vendor;
+use crate::upstream::settings::Settings;
 use crate::upstream::transport::TransportError;
 use crate::vendors::{aicc, genesys};
 
@@ -36,8 +41,6 @@ pub struct SetUpError {
 /// How a gateway ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("the gRPC server failed: {0}")]
-    Server(#[from] tonic::transport::Error),
     /// Says itself which listener or signal it is about.
     #[error(transparent)]
     SetUp(#[from] io::Error),
@@ -75,6 +78,8 @@ pub struct App {
     metrics: Metrics,
     lifecycle: Lifecycle,
     grace: Grace,
+    connections: ConnectionLimits,
+    circuits: Vec<Circuit>,
     genesys: Option<Client<genesys::Genesys>>,
     aicc: Option<Client<aicc::Aicc>>,
 }
@@ -83,26 +88,31 @@ impl App {
     /// Sets every configured vendor up. Nothing is sent to any of them.
     pub fn new(config: &Config, metrics: Metrics) -> Result<App, SetUpError> {
         let lifecycle = Lifecycle::default();
-        let observer: Arc<dyn Observer> = Arc::new(Counted(ClientMetrics::new(&metrics.meter())));
+        let counted = Arc::new(Counted {
+            metrics: ClientMetrics::new(&metrics.meter()),
+            circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
+        });
+        let observer: Arc<dyn Observer> = counted.clone();
         let mut facades = Facades::new(Limits {
             max_in_flight: config.server.max_in_flight,
             default_deadline: config.server.default_deadline,
             max_deadline: config.server.max_deadline,
         });
         let tasks = &lifecycle.tasks;
-        let dedupe = Dedupe::new(
-            config.dedupe.window,
-            config.dedupe.max_entries,
-            tasks.clone(),
-            &metrics.meter(),
-        );
+        let remembered = dedupe::Options {
+            window: config.dedupe.window,
+            max_entries: config.dedupe.max_entries,
+            redis_url: config.dedupe.redis_url.clone(),
+        };
+        let dedupe = Dedupe::new(remembered, tasks.clone(), &metrics.meter());
         let genesys = config.genesys.as_ref().map(|config| {
             genesys::mount(
                 config,
                 &mut facades,
                 &dedupe,
                 Arc::clone(&observer),
-                tasks.clone(),
+                &metrics.meter(),
+                &lifecycle,
             )
             .map_err(|source| SetUpError {
                 vendor: genesys::Genesys::NAME,
@@ -123,6 +133,8 @@ impl App {
             })
         });
         Ok(App {
+            connections: connections(&config.server),
+            circuits: circuits(config, &counted.circuits),
             genesys: genesys.transpose()?,
             aicc: aicc.transpose()?,
             server: grpc::Server::new(facades),
@@ -157,6 +169,8 @@ impl App {
             server,
             metrics,
             lifecycle,
+            connections,
+            circuits,
             ..
         } = self;
         let stop_admin = CancellationToken::new();
@@ -167,11 +181,12 @@ impl App {
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();
         let meter = metrics.meter();
-        let serving = server.serve(listeners.grpc, &meter, lifecycle.closing.clone());
+        let closing = lifecycle.closing.clone();
+        let serving = server.serve(listeners.grpc, connections, &meter, closing);
         health.set(true).await;
         lifecycle.readiness.ready();
         let ending = {
-            let told = tell_health(&health, &lifecycle.draining);
+            let told = tell_health(&health, circuits, &lifecycle.draining);
             let run = lifecycle.run(serving, signals, self.grace);
             tokio::join!(run, told).0
         };
@@ -179,15 +194,47 @@ impl App {
         // It ends within half a second by itself; a panic of its thread changes nothing here.
         let _ = tokio::task::spawn_blocking(move || admin.join()).await;
         match ending {
-            Ending::Stopped(result) | Ending::Drained(result) => Ok(result?),
+            Ending::Stopped(()) | Ending::Drained(()) => Ok(()),
             Ending::Cut => Err(RunError::Cut),
         }
     }
 }
 
-/// Health turns before the server does, so that callers look elsewhere in time.
-async fn tell_health(health: &grpc::Health, draining: &CancellationToken) {
-    draining.cancelled().await;
+fn connections(server: &config::Server) -> ConnectionLimits {
+    ConnectionLimits {
+        max: server.max_connections,
+        max_age: server.max_connection_age,
+        // No call takes longer; what its caller has not read soon after, it never will.
+        grace: server.max_deadline.saturating_add(UNREAD),
+    }
+}
+
+/// Of the vendors that are there.
+fn circuits(config: &Config, circuits: &Circuits) -> Vec<Circuit> {
+    let circuit = |vendor, upstream: &Settings, service| Circuit {
+        state: circuits.of(vendor),
+        rest: upstream.breaker.open,
+        service,
+    };
+    let genesys = config.genesys.iter().map(|genesys| {
+        let service = pb::sms_session_data_server::SERVICE_NAME;
+        circuit(genesys::Genesys::NAME, &genesys.upstream, service)
+    });
+    let aicc = config.aicc.iter().map(|aicc| {
+        let service = pb::agent_settings_server::SERVICE_NAME;
+        circuit(aicc::Aicc::NAME, &aicc.upstream, service)
+    });
+    genesys.chain(aicc).collect()
+}
+
+/// Health turns before the server does, so that callers look elsewhere in time; from then on no
+/// vendor's circuit turns it back.
+async fn tell_health(health: &grpc::Health, circuits: Vec<Circuit>, draining: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = draining.cancelled() => {}
+        () = circuits::show(circuits, health) => {}
+    }
     health.set(false).await;
 }
 
@@ -207,8 +254,11 @@ async fn log_in<V: Vendor>(client: &Client<V>) -> Vec<Login> {
     client.log_in().await.into_iter().map(login).collect()
 }
 
-/// What the kit tells of itself, as metrics.
-struct Counted(ClientMetrics);
+/// What the kit tells of itself, as metrics and as health.
+struct Counted {
+    metrics: ClientMetrics,
+    circuits: Circuits,
+}
 
 impl Observer for Counted {
     fn inject(&self, headers: &mut HeaderMap) {
@@ -217,9 +267,9 @@ impl Observer for Counted {
 
     fn attempt(&self, attempt: &Attempt<'_>) {
         let outcome = attempt.error.unwrap_or("ok");
-        self.0
+        self.metrics
             .record_attempt(attempt.vendor, attempt.meta.name, outcome);
-        self.0.record_request(&Request {
+        self.metrics.record_request(&Request {
             method: method(attempt),
             address: &attempt.server.address,
             port: attempt.server.port,
@@ -231,11 +281,12 @@ impl Observer for Counted {
     }
 
     fn retry(&self, vendor: &'static str, reason: &'static str) {
-        self.0.record_retry(vendor, reason);
+        self.metrics.record_retry(vendor, reason);
     }
 
     fn breaker(&self, vendor: &'static str, state: BreakerState) {
-        self.0.record_breaker(
+        self.circuits.tell(vendor, state);
+        self.metrics.record_breaker(
             vendor,
             match state {
                 BreakerState::Closed => 0,
@@ -246,7 +297,7 @@ impl Observer for Counted {
     }
 
     fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
-        self.0.record_refresh(vendor, account, result);
+        self.metrics.record_refresh(vendor, account, result);
     }
 }
 
@@ -257,6 +308,9 @@ fn method(attempt: &Attempt<'_>) -> &'static str {
         _ => "_OTHER",
     }
 }
+
+/// What a caller has to read its last answer when its connection is to end.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// How long the runtime may take to end what is left once the gateway has ended.
 pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);

@@ -17,13 +17,7 @@ pub use server::Server;
 
 /// Keys of features that are not built yet. They are refused and not ignored: nobody shall
 /// believe in a protection that is not there.
-const UNSUPPORTED: &[&str] = &[
-    "server.tls",
-    "server.jwt",
-    "server.open_methods",
-    "policy",
-    "dedupe.redis_url_file",
-];
+const UNSUPPORTED: &[&str] = &["server.tls", "server.jwt", "server.open_methods", "policy"];
 
 #[derive(Clone, Debug)]
 pub struct Config {

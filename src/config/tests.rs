@@ -174,6 +174,16 @@ fn rules() {
             "server.max_in_flight: expected 1 to 1000000, found 0",
         ),
         (
+            "max_in_flight: 4096",
+            "max_connections: 0",
+            "server.max_connections: expected 1 to 1000000, found 0",
+        ),
+        (
+            "max_in_flight: 4096",
+            "max_connection_age: 0s",
+            "server.max_connection_age: must be longer than 0s",
+        ),
+        (
             "max_deadline: 30s",
             "max_deadline: 0s",
             "server.max_deadline: must be longer than 0s",
@@ -220,8 +230,8 @@ fn rules() {
         ),
         (
             "redis_url_file: null",
-            "redis_url_file: /redis/url",
-            "dedupe.redis_url_file: not supported by this release",
+            "redis_url_file: /no/such/url",
+            "dedupe.redis_url_file: cannot read /no/such/url: No such file or directory (os error 2)",
         ),
         (
             "log:",
@@ -466,6 +476,8 @@ fn is_printed_in_the_documented_order() {
   admin_listen: "0.0.0.0:9090"
   allow_anonymous: true
   max_in_flight: 4096
+  max_connections: 4096
+  max_connection_age: 30m
   max_deadline: 30s
   default_deadline: 10s
   shutdown_delay: 5s
@@ -501,6 +513,46 @@ genesys:
         printed.ends_with("    client_cert_file: null\n    client_key_file: null\n"),
         "{printed}"
     );
+}
+
+#[test]
+fn the_url_of_a_redis_is_looked_at_and_not_shown() {
+    let dir = Dir::new();
+    let file = dir.write("redis_url", "");
+    let with = sample(&dir).replace(
+        "redis_url_file: null",
+        &format!("redis_url_file: {}", file.display()),
+    );
+    for url in [
+        "redis://127.0.0.1\n",
+        "redis://user:hunter4@redis.example:6380/3",
+        "rediss://:hunter4@redis.example",
+        "unix:///run/redis.sock",
+    ] {
+        dir.write("redis_url", url);
+        let config = load(&dir, &with, &[]).unwrap();
+        let secret = config.dedupe.redis_url.as_ref().unwrap();
+        assert_eq!(secret.path(), Some(&*file));
+        let printed = config.to_yaml();
+        let line = format!("  redis_url_file: {}\n", file.display());
+        assert!(printed.contains(&line), "{printed}");
+        assert!(!format!("{printed}{config:?}").contains("hunter4"));
+    }
+    for url in [
+        "http://hunter4.example",
+        "redis.example:6379",
+        "redis://hunter4/x",
+        "rediss://hunter4.example/#insecure",
+    ] {
+        dir.write("redis_url", url);
+        assert_eq!(
+            problems(&dir, &with),
+            [
+                "dedupe.redis_url_file: the file must hold a URL that begins with redis://, \
+              rediss:// or unix://"
+            ]
+        );
+    }
 }
 
 #[test]

@@ -36,12 +36,15 @@ pub(super) struct DeadlineService<S> {
 }
 
 impl DeadlineLayer {
-    fn allowed(self, headers: &HeaderMap) -> Duration {
-        match grpc_timeout(headers) {
-            None => self.default,
-            Some(asked) => (asked - HEAD_START.min(asked / 2)).min(self.max),
-        }
+    fn allowed(self, asked: Option<Duration>) -> Duration {
+        asked.map_or(self.default, |asked| asked.min(self.max))
     }
+}
+
+/// The caller's own timeout, less what the answer needs to arrive within it.
+fn asked(headers: &HeaderMap) -> Option<Duration> {
+    let timeout = grpc_timeout(headers)?;
+    Some(timeout - HEAD_START.min(timeout / 2))
 }
 
 impl<S> Layer<S> for DeadlineLayer {
@@ -68,8 +71,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let deadline = Instant::now() + self.bounds.allowed(request.headers());
-        request.extensions_mut().insert(Deadline(deadline));
+        let (now, asked) = (Instant::now(), asked(request.headers()));
+        let deadline = now + self.bounds.allowed(asked);
+        request.extensions_mut().insert(Deadline {
+            bounded: deadline,
+            asked: asked.map(|asked| now + asked),
+        });
         self.inner.call(request.map(|body| {
             Body::new(InTime {
                 body,
@@ -154,12 +161,12 @@ mod tests {
     fn allowed(timeout: &str) -> Duration {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-timeout", HeaderValue::from_str(timeout).unwrap());
-        BOUNDS.allowed(&headers)
+        BOUNDS.allowed(asked(&headers))
     }
 
     #[test]
     fn the_caller_decides_within_bounds() {
-        assert_eq!(BOUNDS.allowed(&HeaderMap::new()), BOUNDS.default);
+        assert_eq!(BOUNDS.allowed(asked(&HeaderMap::new())), BOUNDS.default);
         assert_eq!(allowed("1S"), Duration::from_millis(980));
         assert_eq!(allowed("250m"), Duration::from_millis(230));
         assert_eq!(allowed("1H"), BOUNDS.max);
@@ -176,7 +183,7 @@ mod tests {
                 "grpc-timeout",
                 HeaderValue::from_bytes(nonsense.as_bytes()).unwrap(),
             );
-            assert_eq!(BOUNDS.allowed(&headers), BOUNDS.default, "{nonsense:?}");
+            assert_eq!(asked(&headers), None, "{nonsense:?}");
         }
     }
 
@@ -185,10 +192,10 @@ mod tests {
         fn never_more_than_asked_nor_than_the_maximum(amount in 0u64..=99_999_999, unit in "[HMSmun]") {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-timeout", HeaderValue::from_str(&format!("{amount}{unit}")).unwrap());
-            let asked = grpc_timeout(&headers).unwrap();
-            let allowed = BOUNDS.allowed(&headers);
-            prop_assert!(allowed <= BOUNDS.max && allowed <= asked);
-            prop_assert!(asked.is_zero() || !allowed.is_zero() || asked == Duration::from_nanos(1));
+            let timeout = grpc_timeout(&headers).unwrap();
+            let allowed = BOUNDS.allowed(asked(&headers));
+            prop_assert!(allowed <= BOUNDS.max && allowed <= timeout);
+            prop_assert!(timeout.is_zero() || !allowed.is_zero() || timeout == Duration::from_nanos(1));
         }
     }
 }

@@ -52,6 +52,11 @@ pub(super) enum Pushback {
     Never,
 }
 
+/// A reason as it travels: the enum's name without the part that all values share.
+pub(super) fn name(reason: ErrorReason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
 impl Rejection {
     pub(super) fn new(code: Code, reason: ErrorReason, message: impl Into<String>) -> Self {
         Rejection {
@@ -95,10 +100,7 @@ impl Rejection {
 
     pub(super) fn into_status(self) -> Status {
         let mut details = ErrorDetails::new();
-        let reason = self
-            .reason
-            .as_str_name()
-            .trim_start_matches("ERROR_REASON_");
+        let reason = name(self.reason);
         let facts = self
             .facts
             .iter()

@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
+use super::connections::Leaving;
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
 
@@ -85,7 +87,12 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 /// When a call has to be answered; put into its extensions by the deadline layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(pub(super) Instant);
+pub(super) struct Deadline {
+    /// Within the operator's bounds, whatever the caller asked for.
+    pub(super) bounded: Instant,
+    /// The caller's own, for calls that the operator's bounds do not end.
+    pub(super) asked: Option<Instant>,
+}
 
 /// Splits a request into what a vendor call needs and the message.
 ///
@@ -93,15 +100,19 @@ pub(super) struct Deadline(pub(super) Instant);
 /// wait for ever, so it is not served.
 pub fn open<T>(request: tonic::Request<T>) -> Result<(Opened, T), tonic::Status> {
     let extensions = request.extensions();
-    let (Some(Deadline(deadline)), Some(progress)) =
-        (extensions.get().copied(), extensions.get::<Progress>())
-    else {
+    let (Some(&Deadline { bounded, asked }), Some(progress), Some(leaving)) = (
+        extensions.get(),
+        extensions.get::<Progress>(),
+        extensions.get::<Leaving>(),
+    ) else {
         return Err(super::status::defect(
             "the call did not pass the server stack",
         ));
     };
     let opened = Opened {
-        deadline,
+        deadline: bounded,
+        asked,
+        leaving: leaving.0.clone(),
         caller_repeats: caller_repeats(request.metadata()),
         progress: progress.clone(),
     };
@@ -112,11 +123,24 @@ pub fn open<T>(request: tonic::Request<T>) -> Result<(Opened, T), tonic::Status>
 #[derive(Debug, Clone)]
 pub struct Opened {
     deadline: Instant,
+    asked: Option<Instant>,
+    leaving: CancellationToken,
     caller_repeats: bool,
     progress: Progress,
 }
 
 impl Opened {
+    /// The deadline that the caller set itself, if any: all that bounds a stream.
+    pub fn asked_deadline(&self) -> Option<Instant> {
+        self.asked
+    }
+
+    /// Cancelled when the connection is to end, by its age or with the gateway: streams end then,
+    /// calls do not.
+    pub fn leaving(&self) -> CancellationToken {
+        self.leaving.clone()
+    }
+
     /// What the vendor's client wants to know; an empty account is `default`.
     pub fn ticket(self, account: &str) -> Ticket {
         Ticket {

@@ -1,6 +1,7 @@
 //! Our face: the server stack, and what every facade needs to serve a call.
 
 mod bare;
+mod connections;
 mod deadline;
 pub mod dedupe;
 mod details;
@@ -25,27 +26,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{LayerExt, Routes, RoutesBuilder};
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 
 use self::bare::BareErrorLayer;
+pub use self::connections::ConnectionLimits;
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
 use self::streams::EndOnDrainLayer;
 use crate::pb;
 use crate::telemetry::server::ServerTelemetryLayer;
-
-/// How often an idle connection is asked whether somebody is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
-/// Headers of one request in all; beyond it the stream is refused.
-const LARGEST_HEADERS: u32 = 16 * 1024;
-
-/// Calls that one connection may have in flight; others wait at the client.
-const STREAMS_PER_CONNECTION: u32 = 1024;
 
 /// What the operator allows callers.
 #[derive(Debug, Clone, Copy)]
@@ -126,9 +118,10 @@ impl Server {
     pub async fn serve(
         mut self,
         listener: TcpListener,
+        limits: ConnectionLimits,
         meter: &Meter,
         closing: CancellationToken,
-    ) -> Result<(), tonic::transport::Error> {
+    ) {
         let methods = Arc::new(methods(&self.facades.names));
         let standard = EndOnDrainLayer::new(closing.clone());
         let health = tonic_health::pb::health_server::HealthServer::new(
@@ -159,17 +152,8 @@ impl Server {
             .map_response(panic::unwrapped)
             .layer(panic::layer())
             .into_inner();
-        tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_max_header_list_size(LARGEST_HEADERS)
-            .max_concurrent_streams(STREAMS_PER_CONNECTION)
-            .layer(layers)
-            .add_routes(self.facades.routes.routes().prepare())
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
-                closing.cancelled_owned(),
-            )
-            .await
+        let stack = layers.layer(self.facades.routes.routes().prepare());
+        connections::serve(listener, stack, limits, meter, closing).await;
     }
 }
 
@@ -181,15 +165,20 @@ pub struct Health {
 }
 
 impl Health {
+    /// Of the gateway and of all that it serves.
     pub async fn set(&self, serving: bool) {
+        for name in &self.names {
+            self.set_service(name, serving).await;
+        }
+    }
+
+    pub async fn set_service(&self, name: &str, serving: bool) {
         let status = if serving {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing
         };
-        for name in &self.names {
-            self.reporter.set_service_status(name, status).await;
-        }
+        self.reporter.set_service_status(name, status).await;
     }
 }
 

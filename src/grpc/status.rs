@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
-use super::details::{Pushback, Rejection};
+use super::details::{Pushback, Rejection, name};
 use crate::pb::ErrorReason as Reason;
 use crate::upstream::backoff::advised;
 use crate::upstream::error::{Error, Failure, LoginError, Refusal};
@@ -43,7 +44,9 @@ impl From<Failure> for Status {
 fn row(failure: &Failure) -> (Code, Reason) {
     if failure.outcome_unknown() {
         return match failure.error {
-            Error::Deadline => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
+            Error::Deadline | Error::Unconfirmed { .. } => {
+                (Code::DeadlineExceeded, Reason::OutcomeUnknown)
+            }
             _ => (Code::Unknown, Reason::OutcomeUnknown),
         };
     }
@@ -52,13 +55,15 @@ fn row(failure: &Failure) -> (Code, Reason) {
         | Error::Lost { .. }
         | Error::TimedOut { .. }
         | Error::Bare { .. }
-        | Error::Busy { .. } => (Code::Unavailable, Reason::VendorUnavailable),
+        | Error::Busy { .. }
+        | Error::NotDone { .. } => (Code::Unavailable, Reason::VendorUnavailable),
         Error::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
         Error::CredentialRefused(_) => (Code::Internal, Reason::VendorCredentialRejected),
         Error::Refused { meaning, .. } => refusal(*meaning),
         Error::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
         Error::Login(login) => login_row(login),
         Error::Deadline => (Code::DeadlineExceeded, Reason::Deadline),
+        Error::Unconfirmed { .. } => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
         Error::CircuitOpen { .. } => (Code::Unavailable, Reason::CircuitOpen),
         Error::QueueFull => (Code::ResourceExhausted, Reason::Overloaded),
         Error::Unbuildable { .. } => (Code::Internal, Reason::GatewayFailed),
@@ -121,6 +126,7 @@ fn wait(error: &Error) -> Option<Duration> {
         | Error::Lost { .. }
         | Error::TimedOut { .. }
         | Error::Bare { .. }
+        | Error::NotDone { .. }
         | Error::Login(LoginError::Unavailable { .. })
         | Error::QueueFull => Some(advised(false)),
         Error::CredentialRefused(_)
@@ -133,6 +139,7 @@ fn wait(error: &Error) -> Option<Duration> {
             | LoginError::Secret { .. }
             | LoginError::Unreadable { .. },
         )
+        | Error::Unconfirmed { .. }
         | Error::Deadline
         | Error::Unbuildable { .. } => None,
     }
@@ -151,16 +158,27 @@ fn pushback(error: &Error, reason: Reason, budget_spent: bool) -> Option<Pushbac
     }
 }
 
+/// Whether a status says that a write may or may not have been done.
+pub fn is_outcome_unknown(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == name(Reason::OutcomeUnknown))
+}
+
 /// The gateway itself is full.
 pub(super) fn overloaded() -> Status {
-    Rejection::new(
-        Code::ResourceExhausted,
-        Reason::Overloaded,
-        "the gateway has too many calls in flight",
-    )
-    .fact("attempts", &0)
-    .retry_after(Some(advised(false)))
-    .into_status()
+    full("the gateway has too many calls in flight")
+}
+
+/// As many streams are open as the gateway holds.
+pub fn too_many_streams() -> Status {
+    full("the gateway has too many streams open")
+}
+
+fn full(what: &str) -> Status {
+    Rejection::new(Code::ResourceExhausted, Reason::Overloaded, what)
+        .fact("attempts", &0)
+        .retry_after(Some(advised(false)))
+        .into_status()
 }
 
 /// The deadline ran out before there was a request.
@@ -174,19 +192,29 @@ pub(super) fn message_late() -> Status {
     .into_status()
 }
 
+/// The deadline that a caller set for a stream ran out, as it asked for.
+pub fn stream_ended() -> Status {
+    Rejection::new(
+        Code::DeadlineExceeded,
+        Reason::Deadline,
+        "the caller's deadline for the stream ran out",
+    )
+    .into_status()
+}
+
 /// The gateway is going away; another replica can be asked at once.
-pub(super) fn draining() -> Status {
+pub fn draining() -> Status {
     Rejection::new(
         Code::Unavailable,
         Reason::GatewayDraining,
-        "the gateway is shutting down",
+        "the gateway is shutting down, or the connection has come of age; open the stream again",
     )
     .pushback(Some(Pushback::After(Duration::ZERO)))
     .into_status()
 }
 
 /// Something that only a mistake of ours can cause.
-pub(super) fn defect(what: &str) -> Status {
+pub fn defect(what: &str) -> Status {
     Rejection::new(
         Code::Internal,
         Reason::GatewayFailed,

@@ -1,5 +1,5 @@
-//! Streams without an end of their own, such as a health watch, end when the server drains:
-//! else one open stream would keep every shutdown waiting.
+//! Streams without an end of their own, such as a health watch, end when the server drains or
+//! their connection is old: else one open stream would keep it waiting for ever.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,6 +12,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
+
+use super::connections::Leaving;
 
 /// Ends every response body of the service below it.
 #[derive(Debug, Clone)]
@@ -56,8 +58,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        // A connection's own end comes no later than the server's.
+        let leaving = request.extensions().get::<Leaving>();
+        let closing = leaving.map_or(&self.closing, |leaving| &leaving.0).clone();
         let answer = self.inner.call(request);
-        let closing = self.closing.clone();
         Box::pin(async move {
             let ended = |body| {
                 Body::new(Ending {
@@ -71,7 +75,7 @@ where
 }
 
 struct Ending {
-    /// `None` once the trailers of the drain are sent.
+    /// `None` once the trailers of the end are sent.
     body: Option<Body>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
 }

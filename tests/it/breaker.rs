@@ -1,11 +1,132 @@
 //! A vendor that keeps failing is given a rest, and its callers an answer at once.
 
+use std::time::Duration;
+
 use switchboard::pb::ListSessionsRequest;
 use switchboard::sandbox::faults::{Fault, Rule};
-use tonic::Code;
+use tonic::{Code, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus::{self, NotServing, Serving};
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
+use crate::admin;
+use crate::support::watch::in_time;
 use crate::support::{Gateway, reason};
+
+const SMS: &str = "contactcenter.v1.SmsSessionData";
+const SETTINGS: &str = "contactcenter.v1.AgentSettings";
+const EVER: Duration = Duration::from_secs(3600);
+
+/// One that opens with the first failure, for so long.
+async fn jumpy(open: Duration) -> Gateway {
+    Gateway::start_with(|config| {
+        let upstream = &mut config.genesys.as_mut().unwrap().upstream;
+        upstream.retry.attempts = 1;
+        upstream.breaker.enabled = true;
+        upstream.breaker.min_calls = 1;
+        upstream.breaker.open = open;
+        config.server.shutdown_delay = Duration::from_secs(1);
+    })
+    .await
+}
+
+async fn call(gateway: &Gateway) -> Result<(), tonic::Status> {
+    let request = ListSessionsRequest::default();
+    gateway.sms().list_sessions(request).await.map(drop)
+}
+
+/// Fails a call, which opens the circuit.
+async fn fail(gateway: &Gateway) {
+    let down = Rule::new(Fault::status(503)).times(1);
+    gateway.sandbox.faults().replace(vec![down]).unwrap();
+    let status = call(gateway).await.unwrap_err();
+    assert_eq!(reason(&status), "VENDOR_UNAVAILABLE");
+}
+
+async fn health(gateway: &Gateway, service: &str) -> ServingStatus {
+    let service = service.to_owned();
+    let mut client = HealthClient::new(gateway.channel.clone());
+    let answer = client.check(HealthCheckRequest { service }).await;
+    answer.unwrap().into_inner().status()
+}
+
+async fn watch(gateway: &Gateway, service: &str) -> Streaming<HealthCheckResponse> {
+    let service = service.to_owned();
+    let mut client = HealthClient::new(gateway.channel.clone());
+    let answer = client.watch(HealthCheckRequest { service }).await;
+    answer.unwrap().into_inner()
+}
+
+async fn next(watch: &mut Streaming<HealthCheckResponse>) -> ServingStatus {
+    let message = in_time("a change of health", watch.message()).await;
+    message.unwrap().expect("no end").status()
+}
+
+#[tokio::test]
+async fn health_follows_an_open_circuit_for_its_service_alone() {
+    let gateway = jumpy(EVER).await;
+    let mut sms = watch(&gateway, SMS).await;
+    assert_eq!(next(&mut sms).await, Serving);
+    fail(&gateway).await;
+    assert_eq!(next(&mut sms).await, NotServing);
+    assert_eq!(health(&gateway, SETTINGS).await, Serving);
+    assert_eq!(health(&gateway, "").await, Serving);
+    assert_eq!(admin::get(&gateway, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn health_says_so_when_the_vendor_is_well_again() {
+    let open = Duration::from_secs(1);
+    let gateway = jumpy(open).await;
+    let mut sms = watch(&gateway, SMS).await;
+    assert_eq!(next(&mut sms).await, Serving);
+    fail(&gateway).await;
+    assert_eq!(next(&mut sms).await, NotServing);
+    // Within the time that a probe has before health invites one.
+    tokio::time::sleep(open).await;
+    call(&gateway).await.unwrap();
+    assert_eq!(next(&mut sms).await, Serving);
+    assert_eq!(health(&gateway, SMS).await, Serving);
+}
+
+/// Callers that go by health send no probe: health has to invite one.
+#[tokio::test]
+async fn health_invites_a_probe_when_the_rest_is_over_and_nobody_has_called() {
+    let gateway = jumpy(Duration::from_millis(200)).await;
+    let mut sms = watch(&gateway, SMS).await;
+    assert_eq!(next(&mut sms).await, Serving);
+    for _ in 0..3 {
+        fail(&gateway).await;
+        assert_eq!(next(&mut sms).await, NotServing);
+        assert_eq!(next(&mut sms).await, Serving);
+    }
+    call(&gateway).await.unwrap();
+    assert_eq!(health(&gateway, SMS).await, Serving);
+}
+
+#[tokio::test]
+async fn while_it_drains_no_circuit_turns_health_back() {
+    let mut gateway = jumpy(Duration::from_millis(200)).await;
+    let (mut sms, mut settings) = (watch(&gateway, SMS).await, watch(&gateway, SETTINGS).await);
+    assert_eq!(next(&mut sms).await, Serving);
+    assert_eq!(next(&mut settings).await, Serving);
+    fail(&gateway).await;
+    assert_eq!(next(&mut sms).await, NotServing);
+    gateway.terminate();
+    assert_eq!(next(&mut settings).await, NotServing);
+    // The circuit has its rest, a probe that is answered, and closes within the delay.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    call(&gateway).await.unwrap();
+    for service in ["", SMS, SETTINGS] {
+        assert_eq!(health(&gateway, service).await, NotServing, "{service}");
+    }
+    // Nothing else was ever said but the end.
+    while let Ok(Some(message)) = in_time("the end", sms.message()).await {
+        assert_eq!(message.status(), NotServing);
+    }
+    in_time("the drain", gateway.ended()).await.unwrap();
+}
 
 #[tokio::test]
 async fn it_opens_tells_when_and_closes_again() {
@@ -14,7 +135,7 @@ async fn it_opens_tells_when_and_closes_again() {
         upstream.retry.attempts = 1;
         upstream.breaker.enabled = true;
         upstream.breaker.min_calls = 5;
-        upstream.breaker.open = std::time::Duration::from_millis(200);
+        upstream.breaker.open = Duration::from_millis(200);
     })
     .await;
     let mut sms = gateway.sms();

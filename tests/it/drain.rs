@@ -223,3 +223,76 @@ async fn a_further_signal_cuts_what_is_waited_for() {
     assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
     call.abort();
 }
+
+/// The calls of one caller, over one connection.
+fn begin_reads(gateway: &Mortal, calls: usize) -> Vec<JoinHandle<Result<(), Status>>> {
+    let sms = gateway.sms();
+    let call = |_| {
+        let mut sms = sms.clone();
+        tokio::spawn(async move {
+            let request = GetSessionRequest {
+                session_id: SESSION.into(),
+                ..Default::default()
+            };
+            sms.get_session(request).await.map(drop)
+        })
+    };
+    (0..calls).map(call).collect()
+}
+
+#[tokio::test]
+async fn five_hundred_calls_in_flight_come_to_their_ends() {
+    let mut gateway = Mortal::start(Duration::ZERO, EVER).await;
+    let slow = Rule::new(Fault::Latency { ms: 1_000 }).operation("GetSession");
+    gateway.sandbox.faults().push(slow).unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..10 {
+        calls.extend(begin_reads(&gateway, 50));
+    }
+    let journal = gateway.sandbox.journal().clone();
+    until("all are at the vendor", || {
+        journal.count("genesys", "GetSession") == 500
+    })
+    .await;
+    gateway.signal();
+    for call in calls {
+        in_time("the call", call).await.unwrap().unwrap();
+    }
+    gateway.ended().await.unwrap();
+    assert_eq!(journal.count("genesys", "GetSession"), 500);
+}
+
+/// Whoever keeps calling meets a closed door at last, and never one that shuts on a call: what
+/// failed was never begun with.
+#[tokio::test]
+async fn no_call_is_lost_between_the_signal_and_the_end() {
+    let mut gateway = Mortal::start(Duration::from_millis(50), EVER).await;
+    let slow = Rule::new(Fault::Latency { ms: 10 }).operation("GetSession");
+    gateway.sandbox.faults().push(slow).unwrap();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let mut sms = gateway.sms();
+            tokio::spawn(async move {
+                let mut served = 0;
+                let request = || GetSessionRequest {
+                    session_id: SESSION.into(),
+                    ..Default::default()
+                };
+                while sms.get_session(request()).await.is_ok() {
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let journal = gateway.sandbox.journal().clone();
+    let asked = || journal.count("genesys", "GetSession");
+    until("all are calling", || asked() >= 200).await;
+    gateway.signal();
+    let mut served = 0;
+    for caller in callers {
+        served += in_time("the caller", caller).await.unwrap();
+    }
+    gateway.ended().await.unwrap();
+    assert_eq!(asked(), served);
+}

@@ -1,0 +1,365 @@
+//! Callers that mean harm, or know no better, cost the gateway no more than their own connection:
+//! what they begin has bounds and an end, and everybody else is served meanwhile.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
+use http_body_util::Full;
+use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
+use switchboard::pb::{AttachUserDataRequest, GetSessionRequest};
+use switchboard::sandbox::faults::{Fault, Rule};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tonic::Code;
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower::ServiceExt;
+
+use crate::support::frames::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING,
+    REFUSED_STREAM, RST_STREAM, frame, greeted, head, message, rest,
+};
+use crate::support::vendor::{Vendor, json};
+use crate::support::watch::{in_time, until};
+use crate::support::{self, Gateway, SESSION, patient, relocate, untimed};
+
+const GET: &str = "/contactcenter.v1.SmsSessionData/GetSession";
+const ATTACH: &str = "/contactcenter.v1.SmsSessionData/AttachUserData";
+const LIST: &str = "/contactcenter.v1.SmsSessionData/ListSessions";
+
+fn get() -> GetSessionRequest {
+    GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    }
+}
+
+/// A well-behaved caller gets its answer, over a connection of its own.
+async fn assert_serves(gateway: &Gateway) {
+    let channel = Endpoint::from_shared(format!("http://{}", gateway.address));
+    let mut sms = SmsSessionDataClient::new(channel.unwrap().connect_lazy());
+    let answer = in_time("the other caller's answer", sms.get_session(get())).await;
+    answer.unwrap();
+}
+
+/// The tasks of this process: every connection and every call of the gateway is one.
+fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// Until nothing is left of what a caller began.
+async fn forgotten(gateway: &Gateway) {
+    let open = || {
+        gateway
+            .metrics
+            .text()
+            .contains("switchboard_connections 0\n")
+    };
+    until("no connection is left", open).await;
+}
+
+/// The odd streams, as clients number theirs.
+fn streams(count: u32) -> impl Iterator<Item = u32> {
+    (0..count).map(|n| 2 * n + 1)
+}
+
+#[tokio::test]
+async fn what_is_no_http2_is_closed() {
+    let gateway = Gateway::start().await;
+    let hello = [frames::PREFACE, &frame(frames::SETTINGS, 0, 0, b"")].concat();
+    let after = |garbage: &[u8]| [&hello, garbage].concat();
+    for garbage in [
+        b"GET / HTTP/1.1\r\nhost: gateway\r\naccept: */*\r\n\r\n".to_vec(),
+        // How TLS begins.
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on, and so on".to_vec(),
+        vec![0; 4096],
+        vec![0xff; 4096],
+        after(&vec![0xff; 4096]),
+        after(b"GET / HTTP/1.1\r\n\r\n, after all"),
+        after(&frame(HEADERS, END_HEADERS, 1, &[0xff; 100])),
+        after(&frame(HEADERS, END_HEADERS, 0, &head(GET))),
+        after(&frame(HEADERS, END_HEADERS, 2, &head(GET))),
+        after(&frame(DATA, 0, 1, b"before its head")),
+        after(&frame(CONTINUATION, END_HEADERS, 1, b"of nothing")),
+        after(&frame(PING, 0, 0, b"short")),
+        after(&frame(frames::SETTINGS, 0, 0, b"odd")),
+        // Longer than a frame may be.
+        after(&frame(DATA, 0, 1, &vec![0; 20_000])),
+    ] {
+        let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+        // It may be closed before all of it is written.
+        let _ = socket.write_all(&garbage).await;
+        rest(&mut socket).await;
+    }
+    assert_serves(&gateway).await;
+    forgotten(&gateway).await;
+}
+
+#[tokio::test]
+async fn metadata_without_end_ends_the_connection() {
+    let gateway = Gateway::start().await;
+    let mut socket = greeted(gateway.address, b"").await;
+    let begin = frame(HEADERS, END_STREAM, 1, &head(GET));
+    socket.write_all(&begin).await.unwrap();
+    let more = field_of_16k();
+    let mut sent = 0;
+    while socket.write_all(&more).await.is_ok() {
+        sent += more.len();
+        // Far more than is buffered on the way, and far less than a memory.
+        assert!(sent < 64 << 20, "it takes everything");
+        tokio::task::yield_now().await;
+    }
+    assert_serves(&gateway).await;
+    forgotten(&gateway).await;
+}
+
+fn field_of_16k() -> Vec<u8> {
+    let value = "x".repeat(100);
+    let fields = (0..120).flat_map(|n| frames::field(&format!("x-filler-{n}"), &value));
+    let fields: Vec<u8> = fields.collect();
+    frame(CONTINUATION, 0, 1, &fields)
+}
+
+#[tokio::test]
+async fn metadata_that_is_too_much_fails_its_call_alone() {
+    let gateway = Gateway::start().await;
+    let mut sms = gateway.sms();
+    let mut request = tonic::Request::new(get());
+    let filler = "x".repeat(20_000).parse().unwrap();
+    request.metadata_mut().insert("x-filler", filler);
+    let status = sms.get_session(request).await.unwrap_err();
+    assert_ne!(status.code(), Code::Ok);
+    assert!(gateway.sandbox.journal().entries().is_empty());
+    sms.get_session(get()).await.unwrap();
+}
+
+/// User data that is a list in a list, and so on: two bytes of tags and two lengths a level.
+fn bomb(depth: usize) -> Vec<u8> {
+    let mut value = Vec::new();
+    for _ in 0..depth {
+        value = tagged(6, &tagged(1, &value));
+    }
+    let entry = [tagged(1, b"key"), tagged(2, &value)].concat();
+    let data = tagged(1, &entry);
+    [tagged(1, SESSION.as_bytes()), tagged(2, &data)].concat()
+}
+
+fn tagged(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    field.extend(bytes);
+    field
+}
+
+#[tokio::test]
+async fn a_bomb_of_nested_values_fails_its_call_alone() {
+    let gateway = Gateway::start().await;
+    let connection = untimed::connect(gateway.address).await;
+    for depth in [20, 49, 50, 200, 10_000] {
+        let bytes = bomb(depth);
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        let body = Bytes::from([&[0][..], &length, &bytes].concat());
+        let request = Request::post(format!("http://{}{ATTACH}", gateway.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Body::new(Full::new(body)))
+            .unwrap();
+        let answer = connection.clone().oneshot(request).await.unwrap();
+        let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+        let known = [Code::InvalidArgument, Code::Internal];
+        assert!(known.contains(&status.code()), "{depth}: {status:?}");
+        support::reason(&status);
+    }
+    assert!(gateway.sandbox.journal().entries().is_empty());
+    assert_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn calls_begun_and_reset_by_the_thousand_end_the_connection() {
+    let gateway = Gateway::start().await;
+    assert_serves(&gateway).await;
+    forgotten(&gateway).await;
+    let before = tasks();
+    let mut socket = greeted(gateway.address, b"").await;
+    let begin = |stream| frame(HEADERS, END_HEADERS, stream, &head(GET));
+    let storm = streams(10_000).flat_map(|stream| [begin(stream), frames::reset(stream)].concat());
+    let storm: Vec<u8> = storm.collect();
+    // It is closed long before all of it is written.
+    let _ = socket.write_all(&storm).await;
+    let frames = rest(&mut socket).await;
+    if let Some(end) = frames.iter().find(|frame| frame.kind == GOAWAY) {
+        assert_eq!(end.error_code(), ENHANCE_YOUR_CALM);
+    }
+    drop(socket);
+    assert_serves(&gateway).await;
+    forgotten(&gateway).await;
+    until("their tasks are gone", || tasks() <= before).await;
+}
+
+/// What has been begun of such a write goes on; but only as much as the vendor's limit lets.
+#[tokio::test]
+async fn writes_that_outlive_their_callers_are_bounded() {
+    let gateway = Gateway::start_with(|config| {
+        patient(config);
+        let limit = &mut config.genesys.as_mut().unwrap().upstream.limit;
+        (limit.in_flight, limit.queue) = (4, 8);
+    })
+    .await;
+    assert_serves(&gateway).await;
+    let hang = Rule::new(Fault::Hang).operation("AttachUserData");
+    gateway.sandbox.faults().push(hang).unwrap();
+    let before = tasks();
+    let attach = message(&AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(support::data(&[("Colour", "green")])),
+        ..Default::default()
+    });
+    for _ in 0..5 {
+        let mut socket = greeted(gateway.address, b"").await;
+        for stream in streams(40) {
+            let begin = frame(HEADERS, END_HEADERS, stream, &head(ATTACH));
+            let body = frame(DATA, END_STREAM, stream, &attach);
+            socket.write_all(&[begin, body].concat()).await.unwrap();
+        }
+        // Answers of those that found no place say that all have been looked at.
+        let mut answers = 0;
+        while answers < 28 {
+            let frame = frames::next(&mut socket).await.expect("an answer");
+            answers += usize::from(frame.kind == HEADERS);
+        }
+    }
+    forgotten(&gateway).await;
+    // Those at the vendor, those in the queue, and the vendor's own side of a connection.
+    assert!(tasks() <= before + 4 + 8 + 4, "{} of {before}", tasks());
+    let sent = gateway.sandbox.journal().count("genesys", "AttachUserData");
+    assert_eq!(sent, 4);
+    assert_serves_another(&gateway).await;
+}
+
+/// The other vendor is not touched by the limit of the first.
+async fn assert_serves_another(gateway: &Gateway) {
+    let call = support::calls::Call::QuerySettings.send(gateway);
+    in_time("the other vendor's answer", call).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_beyond_the_streams_of_a_connection_are_refused() {
+    let gateway = Gateway::start().await;
+    let mut socket = greeted(gateway.address, b"").await;
+    // Each waits for its message.
+    let begin = |stream| frame(HEADERS, END_HEADERS, stream, &head(GET));
+    let calls: Vec<u8> = streams(1100).flat_map(begin).collect();
+    socket.write_all(&calls).await.unwrap();
+    for _ in 1024..1100 {
+        let refused = loop {
+            let frame = frames::next(&mut socket).await.expect("no end");
+            if frame.kind == RST_STREAM {
+                break frame;
+            }
+        };
+        assert_eq!(refused.error_code(), REFUSED_STREAM);
+    }
+    assert_serves(&gateway).await;
+    drop(socket);
+    forgotten(&gateway).await;
+}
+
+/// Whoever does not read the answers to its pings is not read from either.
+#[tokio::test]
+async fn a_flood_of_pings_is_not_taken_in_when_nobody_reads_the_answers() {
+    let gateway = Gateway::start().await;
+    let mut socket = greeted(gateway.address, b"").await;
+    let pings = frame(PING, 0, 0, b"flooding").repeat(4096);
+    let mut sent = 0;
+    let pause = Duration::from_secs(1);
+    // Until it is not read any more.
+    while let Ok(written) = timeout(pause, socket.write(&pings[sent % pings.len()..])).await {
+        sent += written.unwrap();
+        // The buffers of both sockets take some; beyond them nothing does.
+        assert!(sent < 256 << 20, "it takes everything");
+    }
+    assert_serves(&gateway).await;
+    drop(socket);
+    forgotten(&gateway).await;
+}
+
+/// No window for any answer, in an otherwise lively connection.
+const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn a_caller_that_never_reads_its_answers_keeps_no_drain() {
+    let sessions = r#"{"statusCode":0,"smssessions":[{"id":"1","state":"Chatting"}]}"#;
+    let vendor = Vendor::saying(json(sessions)).await;
+    let mut gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    let mut socket = greeted(gateway.address, &NO_WINDOW).await;
+    for stream in streams(50) {
+        let begin = frame(HEADERS, END_HEADERS, stream, &head(LIST));
+        let body = frame(DATA, END_STREAM, stream, &[0; 5]);
+        socket.write_all(&[begin, body].concat()).await.unwrap();
+    }
+    vendor.arrived(50 + 1).await;
+    assert_serves_any(&gateway).await;
+    gateway.terminate();
+    in_time("the drain", gateway.ended()).await.unwrap();
+}
+
+async fn assert_serves_any(gateway: &Gateway) {
+    let call = support::calls::Call::ListSessions.send(gateway);
+    in_time("the other caller's answer", call).await.unwrap();
+}
+
+#[tokio::test]
+async fn callers_that_vanish_leave_nothing_behind() {
+    let gateway = Gateway::start_with(|config| {
+        patient(config);
+        config.server.max_in_flight = 300;
+    })
+    .await;
+    assert_serves(&gateway).await;
+    forgotten(&gateway).await;
+    let before = tasks();
+    let slow = Rule::new(Fault::Hang).operation("GetSession").times(300);
+    gateway.sandbox.faults().push(slow).unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut socket = greeted(gateway.address, b"").await;
+        for stream in streams(100) {
+            let begin = frame(HEADERS, END_HEADERS, stream, &head(GET));
+            let body = frame(DATA, END_STREAM, stream, &message(&get()));
+            socket.write_all(&[begin, body].concat()).await.unwrap();
+        }
+        sockets.push(socket);
+    }
+    let journal = gateway.sandbox.journal();
+    until("all are at the vendor", || {
+        journal.count("genesys", "GetSession") == 301
+    })
+    .await;
+    for socket in sockets {
+        // A reset, as by a machine that is gone.
+        socket.set_zero_linger().unwrap();
+    }
+    forgotten(&gateway).await;
+    until("their tasks are gone", || tasks() <= before).await;
+    assert_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn connections_that_only_wait_keep_nobody_out() {
+    let gateway = Gateway::start().await;
+    let sockets = join_all((0..400).map(|n| begun(&gateway, n % 24))).await;
+    assert_serves(&gateway).await;
+    drop(sockets);
+    forgotten(&gateway).await;
+}
+
+/// A connection that has said so many bytes of its greeting.
+async fn begun(gateway: &Gateway, bytes: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(gateway.address).await.unwrap();
+    socket.write_all(&frames::PREFACE[..bytes]).await.unwrap();
+    socket
+}
