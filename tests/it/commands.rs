@@ -16,6 +16,7 @@ use switchboard::sandbox::journal::Entry;
 use switchboard::sandbox::{Options, Sandbox, aicc};
 use tonic::transport::Endpoint;
 
+use crate::support::port::Port;
 use crate::support::watch::{in_time, until};
 use crate::support::{self, SESSION, USER};
 
@@ -55,6 +56,7 @@ struct Site {
     dir: Dir,
     sandbox: Sandbox,
     listen: SocketAddr,
+    _ports: [Port; 2],
     config: String,
 }
 
@@ -75,7 +77,8 @@ impl Site {
         sandbox.aicc().set_secret(aicc::AICC_APP, APP_SECRET);
         let password = dir.write("password", &format!("{PASSWORD}\n"));
         let secret = dir.write("app_secret", &format!("{APP_SECRET}\n"));
-        let (listen, admin) = (free_address(), free_address());
+        let ports = [Port::reserve(), Port::reserve()];
+        let [listen, admin] = [&ports[0], &ports[1]].map(|port| port.address);
         let text = format!(
             "server:\n  listen: {listen}\n  admin_listen: {admin}\n{server}\
              genesys:\n  base_url: {}\n  accounts:\n    \
@@ -91,6 +94,7 @@ impl Site {
             dir,
             sandbox,
             listen,
+            _ports: ports,
             config,
         }
     }
@@ -104,12 +108,6 @@ impl Site {
     fn stderr(&self) -> PathBuf {
         self.dir.0.join("stderr")
     }
-}
-
-/// One that nobody listens on, for a process that has to be told where to listen.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }
 
 /// The binary, without what the environment of the test may say to it.
@@ -197,7 +195,8 @@ async fn serve_serves_until_it_is_told_to_end() {
 #[tokio::test]
 async fn serve_finds_its_configuration_and_changes_in_the_environment() {
     let site = Site::with("  shutdown_delay: 0s\n").await;
-    let elsewhere = free_address();
+    let port = Port::reserve();
+    let elsewhere = port.address;
     let mut command = switchboard(&["serve"]);
     command
         .env("SWITCHBOARD_CONFIG", &site.config)

@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use crate::support::port::Port;
 use crate::support::watch::{in_time, total, until};
 use crate::support::{self, Gateway, RECORD, SESSION, USER};
 
@@ -422,9 +423,8 @@ async fn retried(gateway: &Gateway) {
 #[tokio::test]
 async fn a_create_that_was_never_sent_is_repeated() {
     // Logins go to the sandbox directly; calls to an address where nobody listens at first.
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let closed = Port::reserve();
+    let address = closed.address;
     let gateway = Gateway::start_with(|config| {
         let aicc = config.aicc.as_mut().unwrap();
         aicc.base_url = format!("http://{address}").parse().unwrap();

@@ -22,6 +22,9 @@ const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(20);
 
 pub struct Listener {
     address: SocketAddr,
+    /// Bound and never listening: keeps the port from everybody else while the listener is
+    /// stopped, so that it refuses connections instead of being somebody else's.
+    _reserved: TcpSocket,
     serve: Serve,
     running: Mutex<Running>,
 }
@@ -34,12 +37,13 @@ struct Running {
 
 impl Listener {
     pub(in crate::sandbox) fn open(address: SocketAddr, serve: Serve) -> io::Result<Self> {
-        let socket = bind(address)?;
-        let address = socket.local_addr()?;
+        let reserved = bind(address)?;
+        let address = reserved.local_addr()?;
         let running = Running::default();
-        running.accept(socket, Arc::clone(&serve));
+        running.accept(bind(address)?.listen(BACKLOG)?, Arc::clone(&serve));
         Ok(Self {
             address,
+            _reserved: reserved,
             serve,
             running: Mutex::new(running),
         })
@@ -67,13 +71,13 @@ impl Listener {
         if !running.stop.is_cancelled() {
             return Ok(());
         }
-        let socket = bind(self.address)?;
+        let socket = bind(self.address)?.listen(BACKLOG)?;
         *running = Running::default();
         running.accept(socket, Arc::clone(&self.serve));
         Ok(())
     }
 
-    /// Returns when the port is free and every connection has been reset.
+    /// Returns when nobody listens on the port any more and every connection has been reset.
     pub async fn stop(&self) {
         let running = self
             .running
@@ -144,14 +148,14 @@ async fn connection(wire: Wire, serve: Serve, stop: CancellationToken) {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
-    // A vendor that comes back takes its old port while the connections of before may still be in TIME_WAIT.
+    // Beside the socket that keeps the port, and while connections of before may be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(socket)
 }

@@ -95,6 +95,16 @@ async fn one_vendor_goes_down_and_comes_back_with_its_state() {
 }
 
 #[tokio::test]
+async fn while_a_vendor_is_down_nobody_else_is_given_its_port() {
+    let sandbox = sandbox().await;
+    sandbox.genesys_listener().stop().await;
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    let bound = other.bind(port(&sandbox.genesys_url()));
+    assert_eq!(bound.unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert!(refused(&sandbox.genesys_url()).await);
+}
+
+#[tokio::test]
 async fn the_last_clone_takes_the_sandbox_with_it() {
     let sandbox = sandbox().await;
     let url = sandbox.genesys_url();
