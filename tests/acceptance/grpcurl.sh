@@ -25,6 +25,7 @@ readonly NEW_USER=acceptance-$$
 grpcurl=${GRPCURL:-$CACHE/grpcurl-$VERSION/grpcurl}
 sandbox=
 log=
+stream=
 
 fail() {
   printf 'FAILED: %s\n' "$1" >&2
@@ -67,7 +68,7 @@ end_sandbox() {
   done
   kill -KILL "$sandbox" 2>/dev/null || true
   wait "$sandbox" 2>/dev/null || true
-  rm -f "$log"
+  rm -f "$log" "$stream"
 }
 
 # shows NAME TEXT PART...: every part stands in the text.
@@ -108,6 +109,19 @@ refused() {
     holds "$condition" "$answer" || fail "$method: $condition" "$answer"
   done
   printf 'ok  %s refuses\n' "$method"
+}
+
+# comes NAME PART: the stream tells it soon.
+comes() {
+  local tries
+  for tries in $(seq 100); do
+    if grep -q "$2" "$stream"; then
+      printf 'ok  %s\n' "$1"
+      return
+    fi
+    sleep 0.2
+  done
+  fail "$1: $2 did not come" "$(cat "$stream")"
 }
 
 holds() {
@@ -160,6 +174,29 @@ call $SMS/DeleteUserData '{"session_id":"'$SESSION'","keys":["Acceptance","Numbe
 call $SMS/GetSession '{"session_id":"'$SESSION'"}' \
   "'Acceptance' not in a['session'].get('userData', {})" \
   "'Number' not in a['session'].get('userData', {})"
+
+call $SMS/UpdateUserData \
+  '{"session_id":"'$SESSION'","user_data":{"Acceptance":"confirmed"},
+    "confirmation":"CONFIRMATION_CONFIRMED"}' \
+  "a['outcome'] == 'OUTCOME_CONFIRMED'" \
+  "a['session']['userData']['Acceptance'] == 'confirmed'"
+
+# A stream tells the sessions first, then what happens, and the sessions again after a loss. It
+# ends with the caller's deadline, which grpcurl calls a failure.
+stream=$(mktemp)
+"$grpcurl" -plaintext -max-time 60 -d '{}' "$GATEWAY" $SMS/WatchSessions >"$stream" 2>&1 &
+watching=$!
+comes "a stream begins with a snapshot" REASON_STARTED
+call $SMS/DeleteUserData '{"session_id":"'$SESSION'","keys":["Acceptance"]}' \
+  "a['outcome'] == 'OUTCOME_ACCEPTED'"
+comes "a write is notified" PropertiesUpdated
+python3 -c '
+import sys, urllib.request
+urllib.request.urlopen(urllib.request.Request(sys.argv[1], method="POST"), timeout=10)
+' "http://$CONTROL/genesys/fail-over"
+comes "a loss is made up for" REASON_GAP
+kill "$watching"
+wait "$watching" 2>/dev/null || true
 
 call $SETTINGS/GetAgentSettings '{"user_id":"'$USER_ID'"}' \
   "a['id'] == '$RECORD'" \

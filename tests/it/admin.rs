@@ -196,7 +196,7 @@ fn all(line: &str, labels: &[&str]) -> bool {
     labels.iter().all(|label| line.contains(label))
 }
 
-async fn get(gateway: &Gateway, path: &str) -> (u16, String) {
+pub async fn get(gateway: &Gateway, path: &str) -> (u16, String) {
     let url = format!("http://{}{path}", gateway.admin);
     let answer = reqwest::get(url).await.unwrap();
     let status = answer.status().as_u16();

@@ -433,13 +433,20 @@ async fn everything_wrong_is_named_at_once() {
         session_id: "..".into(),
         user_data: None,
         account: "nobody".into(),
+        confirmation: 3,
         request_id: "\n".into(),
     };
     let answer = gateway.sms().update_user_data(request).await;
     refused(
         &gateway,
         &answer.map(drop),
-        &["account", "request_id", "session_id", "user_data"],
+        &[
+            "account",
+            "confirmation",
+            "request_id",
+            "session_id",
+            "user_data",
+        ],
     );
 }
 
@@ -524,6 +531,7 @@ async fn refusals_do_not_quote_values() {
         session_id: "secret-session\n".into(),
         user_data: Some(fields([("Pin", nested([("k", text("hunter2"))]))])),
         account: "secret-account".into(),
+        confirmation: 0,
         request_id: "secret-request\n".into(),
     };
     let error = gateway.sms().update_user_data(request).await.unwrap_err();

@@ -1,10 +1,15 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
 pub mod calls;
+pub mod frames;
+pub mod port;
+pub mod redis;
+pub mod unsent;
 pub mod untimed;
 pub mod vendor;
 pub mod verdict;
 pub mod watch;
+pub mod watcher;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
