@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -10,6 +11,9 @@ use crate::pb::ErrorReason as Reason;
 use crate::upstream::backoff::advised;
 use crate::upstream::error::{Error, Failure, LoginError, Refusal};
 use crate::upstream::operation::Replay;
+
+/// In the metadata of an unknown outcome: by what it became unknown.
+const FAILURE: &str = "failure";
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Status {
@@ -35,6 +39,9 @@ impl From<Failure> for Status {
         }
         if let Some(code) = error.code() {
             rejection = rejection.fact("vendorCode", &code);
+        }
+        if reason == Reason::OutcomeUnknown {
+            rejection = rejection.fact(FAILURE, &error.label());
         }
         rejection.into_status()
     }
@@ -158,10 +165,25 @@ fn pushback(error: &Error, reason: Reason, budget_spent: bool) -> Option<Pushbac
     }
 }
 
-/// Whether a status says that a write may or may not have been done.
-pub fn is_outcome_unknown(status: &Status) -> bool {
-    let info = status.get_details_error_info();
-    info.is_some_and(|info| info.reason == name(Reason::OutcomeUnknown))
+/// An outcome that a status says is not known.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnknownOutcome {
+    /// [`Error::label`] of what it failed by; empty where that is not known either.
+    pub failure: String,
+    /// The HTTP status that the vendor answered with, if any.
+    pub vendor_status: Option<StatusCode>,
+}
+
+/// What a status says of a write that may or may not have been done.
+pub fn unknown_outcome(status: &Status) -> Option<UnknownOutcome> {
+    let info = status.get_details_error_info()?;
+    (info.reason == name(Reason::OutcomeUnknown)).then(|| UnknownOutcome {
+        failure: info.metadata.get(FAILURE).cloned().unwrap_or_default(),
+        vendor_status: info
+            .metadata
+            .get("vendorStatus")
+            .and_then(|status| status.parse().ok()),
+    })
 }
 
 /// The gateway itself is full.

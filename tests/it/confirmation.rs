@@ -673,6 +673,34 @@ async fn a_repeat_settles_an_unknown_outcome() {
     }
 }
 
+/// The vendor may still be at it: what a repeat does not find may yet be done.
+#[tokio::test]
+async fn a_repeat_does_not_say_of_what_was_never_answered_that_it_was_not_done() {
+    for (fault, failure) in [
+        (Fault::Hang, "timeout"),
+        (Fault::status(504), "unavailable"),
+        (Fault::Garbage, "unreadable"),
+    ] {
+        let gateway = Gateway::start_with(|config| {
+            let genesys = config.genesys.as_mut().unwrap();
+            genesys.upstream.timeout.attempt = Duration::from_millis(500);
+        })
+        .await;
+        push(&gateway, Rule::new(fault).operation("AttachUserData"));
+        let mut sms = gateway.sms();
+        let first = sms
+            .attach_user_data(named("r3", Confirmation::Accepted))
+            .await
+            .unwrap_err();
+        assert_eq!(first.code(), Code::Unknown);
+        assert_eq!(fact(&first, "failure"), failure);
+        let wait = Duration::from_millis(2_500);
+        let second = attach_within(&gateway, wait, named("r3", Confirmation::Confirmed)).await;
+        unknown(&second.unwrap_err());
+        assert_eq!(sent(&gateway, "AttachUserData"), 1);
+    }
+}
+
 #[tokio::test]
 async fn what_is_empty_of_it_all_is_no_confirmation() {
     // Only the keys that were written count, and their kinds.

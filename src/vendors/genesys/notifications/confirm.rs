@@ -22,6 +22,7 @@ use super::event::Event;
 use super::feed::Item;
 use super::hub::{Consumer, Hub};
 use super::turns::Turn;
+use crate::grpc::status::UnknownOutcome;
 use crate::pb::{GetSessionRequest, SmsSession};
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
@@ -66,7 +67,7 @@ pub(in crate::vendors::genesys) enum Sent {
     /// It may have happened.
     InDoubt(Box<Failure>),
     /// It was so at another time: a call that is repeated under its `request_id`.
-    EarlierInDoubt,
+    EarlierInDoubt(UnknownOutcome),
 }
 
 /// How the wait for proof ended.
@@ -204,7 +205,7 @@ impl<O: Write> Confirmation<O> {
                 let cause = "the write had been in doubt".to_owned();
                 ("absent", Err(self.failure(Error::NotDone { cause })))
             }
-            (Proof::Gone(failure), Sent::InDoubt(_) | Sent::EarlierInDoubt) => {
+            (Proof::Gone(failure), Sent::InDoubt(_) | Sent::EarlierInDoubt(_)) => {
                 ("absent", Err(*failure))
             }
             (Proof::Gone(_) | Proof::None, _) => {
@@ -274,7 +275,7 @@ impl<O: Write> Confirmation<O> {
         match sent {
             Sent::Accepted(_) if self.hub.is_subscribed() => now + BEFORE_READING,
             Sent::Accepted(_) => now + FIRST_PAUSE,
-            Sent::InDoubt(_) | Sent::EarlierInDoubt => now,
+            Sent::InDoubt(_) | Sent::EarlierInDoubt(_) => now,
         }
     }
 
@@ -394,7 +395,7 @@ impl Sent {
     fn reference_id(&self) -> Option<i64> {
         match self {
             Sent::Accepted(accepted) => accepted.reference_id,
-            Sent::InDoubt(_) | Sent::EarlierInDoubt => None,
+            Sent::InDoubt(_) | Sent::EarlierInDoubt(_) => None,
         }
     }
 
@@ -404,13 +405,19 @@ impl Sent {
     fn is_over(&self) -> bool {
         match self {
             Sent::Accepted(_) => false,
-            Sent::InDoubt(failure) => match &failure.error {
-                Error::Lost { .. } => true,
-                Error::Bare { status } => *status != StatusCode::GATEWAY_TIMEOUT,
-                _ => false,
-            },
-            Sent::EarlierInDoubt => true,
+            Sent::InDoubt(failure) => is_over(failure.error.label(), failure.error.status()),
+            Sent::EarlierInDoubt(earlier) => is_over(&earlier.failure, earlier.vendor_status),
         }
+    }
+}
+
+/// By the label of a failure and the status that came with it, as that is all that is kept of an
+/// earlier one.
+fn is_over(failure: &str, status: Option<StatusCode>) -> bool {
+    match failure {
+        "lost" => true,
+        "unavailable" => status != Some(StatusCode::GATEWAY_TIMEOUT),
+        _ => false,
     }
 }
 
