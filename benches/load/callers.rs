@@ -1,0 +1,200 @@
+//! Callers that cost little: one encoded message, sent again and again over a few connections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::join_all;
+use h2::client::SendRequest;
+use http::{HeaderMap, Request};
+use prost::Message;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use switchboard::pb::UpdateUserDataRequest;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+const METHOD: &str = "/contactcenter.v1.SmsSessionData/UpdateUserData";
+
+pub(crate) struct Callers {
+    connections: Vec<SendRequest<Bytes>>,
+    uri: String,
+    message: Bytes,
+}
+
+/// What came of a run.
+pub(crate) struct Run {
+    pub(crate) done: usize,
+    pub(crate) failed: usize,
+    took: Duration,
+    /// In milliseconds, of the calls that succeeded; sorted.
+    latencies: Vec<f64>,
+}
+
+impl Callers {
+    pub(crate) async fn connect(address: SocketAddr, connections: usize) -> Callers {
+        let connect = (0..connections).map(|_| async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut builder = h2::client::Builder::new();
+            builder.initial_connection_window_size(16 << 20);
+            let (calls, connection) = builder.handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            calls
+        });
+        Callers {
+            connections: join_all(connect).await,
+            uri: format!("http://{address}{METHOD}"),
+            message: message(),
+        }
+    }
+
+    /// So many calls in flight at any time, for so long.
+    pub(crate) async fn closed(&self, in_flight: usize, time: Duration) -> Run {
+        let begun = Instant::now();
+        let caller = |number: usize| {
+            let mut calls = self.connections[number % self.connections.len()].clone();
+            async move {
+                let (mut latencies, mut failed) = (Vec::new(), 0);
+                while begun.elapsed() < time {
+                    let start = Instant::now();
+                    match self.call(&mut calls).await {
+                        true => latencies.push(start.elapsed().as_secs_f64() * 1e3),
+                        false => failed += 1,
+                    }
+                }
+                (latencies, failed)
+            }
+        };
+        let all = join_all((0..in_flight).map(caller)).await;
+        let failed = all.iter().map(|(_, failed)| failed).sum();
+        let latencies = all.into_iter().flat_map(|(latencies, _)| latencies);
+        Run::new(latencies.collect(), failed, begun.elapsed())
+    }
+
+    /// So many calls a second, whatever became of those before; their time runs from the moment
+    /// that each was due.
+    pub(crate) async fn open(&self, rate: f64, time: Duration) -> Run {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let begun = Instant::now();
+        let number = (rate * time.as_secs_f64()) as usize;
+        for call in 0..number {
+            let due = begun + Duration::from_secs_f64(call as f64 / rate);
+            if due > Instant::now() {
+                sleep_until(due).await;
+            }
+            let mut calls = self.connections[call % self.connections.len()].clone();
+            let request = self.request();
+            let (message, tell) = (self.message.clone(), tell.clone());
+            tokio::spawn(async move {
+                let done = send(&mut calls, request, message).await;
+                let _ = tell.send((done, due.elapsed().as_secs_f64() * 1e3));
+            });
+        }
+        drop(tell);
+        let (mut latencies, mut failed) = (Vec::new(), 0);
+        while let Some((done, latency)) = told.recv().await {
+            match done {
+                true => latencies.push(latency),
+                false => failed += 1,
+            }
+        }
+        Run::new(latencies, failed, begun.elapsed())
+    }
+
+    /// So many, one after the other on each of the connections.
+    pub(crate) async fn calls(&self, number: usize) {
+        let each = number / self.connections.len();
+        let work = self.connections.iter().map(|calls| async move {
+            let mut calls = calls.clone();
+            for _ in 0..each {
+                assert!(self.call(&mut calls).await);
+            }
+        });
+        join_all(work).await;
+    }
+
+    async fn call(&self, calls: &mut SendRequest<Bytes>) -> bool {
+        send(calls, self.request(), self.message.clone()).await
+    }
+
+    fn request(&self) -> Request<()> {
+        let request = Request::post(&self.uri)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-timeout", "20S")
+            .header("user-agent", "bench");
+        request.body(()).unwrap()
+    }
+}
+
+impl Run {
+    fn new(mut latencies: Vec<f64>, failed: usize, took: Duration) -> Run {
+        latencies.sort_by(f64::total_cmp);
+        Run {
+            done: latencies.len(),
+            failed,
+            took,
+            latencies,
+        }
+    }
+
+    /// Successes per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.done as f64 / self.took.as_secs_f64()
+    }
+
+    pub(crate) fn quantile(&self, q: f64) -> f64 {
+        let last = self.latencies.len() - 1;
+        self.latencies[(q * last as f64).round() as usize]
+    }
+}
+
+/// Whether the answer was an OK.
+async fn send(calls: &mut SendRequest<Bytes>, request: Request<()>, message: Bytes) -> bool {
+    let mut ready = calls.clone().ready().await.unwrap();
+    let (answer, mut body) = ready.send_request(request, false).unwrap();
+    body.send_data(message, true).unwrap();
+    let Ok(answer) = answer.await else {
+        return false;
+    };
+    if let Some(done) = is_ok(answer.headers()) {
+        return done;
+    }
+    let mut body = answer.into_body();
+    while let Some(data) = body.data().await {
+        let Ok(data) = data else { return false };
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    let trailers = body.trailers().await.ok().flatten();
+    trailers.is_some_and(|trailers| is_ok(&trailers) == Some(true))
+}
+
+fn is_ok(headers: &HeaderMap) -> Option<bool> {
+    headers.get("grpc-status").map(|status| status == "0")
+}
+
+/// The vendor's documented sample of an update, as gRPC frames it.
+fn message() -> Bytes {
+    let value = |kind| Value { kind: Some(kind) };
+    let fields = [
+        ("UserData1", value(Kind::NumberValue(987_654_321.0))),
+        (
+            "UserData2",
+            value(Kind::StringValue("DATAUPDATE-@123".into())),
+        ),
+    ];
+    let request = UpdateUserDataRequest {
+        session_id: "0071023821aec011".into(),
+        user_data: Some(Struct {
+            fields: fields.map(|(key, value)| (key.to_owned(), value)).into(),
+        }),
+        ..Default::default()
+    };
+    let mut framed = BytesMut::new();
+    framed.put_u8(0);
+    framed.put_u32(request.encoded_len() as u32);
+    request.encode(&mut framed).unwrap();
+    framed.freeze()
+}

@@ -1,0 +1,165 @@
+//! One of the servers that are compared, as a process of its own on one core.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::vendor::Vendor;
+
+/// The core of the servers, and that of everything else.
+const THEIRS: &str = "0";
+const OURS: &str = "1";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Hyper,
+    Reqwest,
+    Gateway,
+}
+
+impl Kind {
+    /// In the order of their values.
+    pub(crate) const ALL: [Kind; 3] = [Kind::Hyper, Kind::Reqwest, Kind::Gateway];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Hyper => "tonic + hyper",
+            Kind::Reqwest => "tonic + reqwest",
+            Kind::Gateway => "switchboard",
+        }
+    }
+}
+
+/// Ended by its id when it is dropped.
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Server {
+    pub(crate) async fn start(kind: Kind, vendor: &Vendor) -> Server {
+        Self::start_under(kind, vendor, &["taskset", "-c", THEIRS]).await
+    }
+
+    /// With the words of another command before its own.
+    pub(crate) async fn start_under(kind: Kind, vendor: &Vendor, before: &[&str]) -> Server {
+        let [address, admin] = [(); 2].map(|()| free());
+        let name = format!("switchboard-load-{}-{}", std::process::id(), address.port());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut command = Command::new(before[0]);
+        command.args(&before[1..]);
+        match kind {
+            Kind::Gateway => {
+                let password = folder.join("password");
+                std::fs::write(&password, "secret").unwrap();
+                let config = folder.join("switchboard.yaml");
+                let text = format!(
+                    "server: {{ listen: \"{address}\", admin_listen: \"{admin}\", shutdown_delay: 0s }}\n\
+                     genesys:\n  base_url: http://{}\n  accounts:\n    \
+                     default: {{ username: agent1, password_file: {} }}\n",
+                    vendor.address,
+                    password.display()
+                );
+                std::fs::write(&config, text).unwrap();
+                command.arg(env!("CARGO_BIN_EXE_switchboard"));
+                command.args(["serve", "--config"]).arg(&config);
+            }
+            Kind::Hyper | Kind::Reqwest => {
+                command.arg(std::env::current_exe().unwrap());
+                command.args(["floor", kind.name()]);
+                command.args([address.to_string(), vendor.address.to_string()]);
+            }
+        }
+        // The log goes into a pipe, as it does in production.
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = process.stderr.take().unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            while log.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        });
+        let server = Server {
+            kind,
+            address,
+            process,
+            folder,
+        };
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// User and system time so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = self.read("stat");
+        // In ticks of 10 ms, counted behind the name in parentheses.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks = fields.skip(11).take(2).map(|it| it.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// Resident, in MiB: now, and at most so far.
+    pub(crate) fn memory(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    pub(crate) fn peak(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    /// Asks it to end, and waits; the vendor and the callers go on meanwhile.
+    pub(crate) async fn end(mut self) {
+        let id = self.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        while self.process.try_wait().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn status(&self, name: &str) -> f64 {
+        let status = self.read("status");
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib / 1024.0
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Moves this process to the core that the servers do not have.
+pub(crate) fn pin_self() {
+    let id = std::process::id().to_string();
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-acp", OURS, &id]).stdout(Stdio::null());
+    assert!(taskset.status().unwrap().success());
+}
+
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
