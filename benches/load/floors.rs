@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use super::server::Kind;
 
 enum Http {
-    Hyper(Client<HttpConnector, Full<Bytes>>),
+    Hyper(Box<Client<HttpConnector, Full<Bytes>>>),
     Reqwest(reqwest::Client),
 }
 
@@ -40,7 +40,9 @@ pub(crate) async fn run(arguments: &[String]) {
     let http = if *name == Kind::Hyper.name() {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Http::Hyper(Client::builder(TokioExecutor::new()).build(connector))
+        Http::Hyper(Box::new(
+            Client::builder(TokioExecutor::new()).build(connector),
+        ))
     } else {
         Http::Reqwest(reqwest::Client::builder().no_proxy().build().unwrap())
     };

@@ -93,7 +93,7 @@ impl Connections {
     pub(super) fn to(&self, base: &Url) -> Transport {
         Transport {
             connections: self.clone(),
-            base: base.as_str().trim_end_matches('/').into(),
+            base: base.clone(),
         }
     }
 }
@@ -149,7 +149,7 @@ fn with_tls(
 #[derive(Clone)]
 pub(super) struct Transport {
     connections: Connections,
-    base: std::sync::Arc<str>,
+    base: Url,
 }
 
 impl Service<Call> for Transport {
@@ -196,15 +196,7 @@ impl Transport {
         progress: &Progress,
     ) -> Result<reqwest::Request, Error> {
         let (parts, body) = request.into_parts();
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let url =
-            Url::parse(&format!("{}{target}", self.base)).map_err(|error| Error::Unbuildable {
-                cause: error.to_string(),
-            })?;
-        let mut outgoing = reqwest::Request::new(parts.method, url);
+        let mut outgoing = reqwest::Request::new(parts.method, self.below_base(&parts.uri));
         *outgoing.headers_mut() = parts.headers;
         if body.is_empty() {
             // Nothing to watch go out; taken back when the connection was never made.
@@ -216,6 +208,16 @@ impl Transport {
             }));
         }
         Ok(outgoing)
+    }
+
+    fn below_base(&self, target: &http::Uri) -> Url {
+        let mut url = self.base.clone();
+        match self.base.path().trim_end_matches('/') {
+            "" => url.set_path(target.path()),
+            prefix => url.set_path(&format!("{prefix}{}", target.path())),
+        }
+        url.set_query(target.query());
+        url
     }
 
     async fn collect(

@@ -4,10 +4,11 @@
 //! A login is one GET: its answer brings cookies and, with CSRF protection on, the name and
 //! the value of the header that writes have to carry. Both live as long as the HTTP session.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use cookie_store::{CookieStore, RawCookie};
+use cookie_store::{CookieExpiration, CookieStore, RawCookie};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -128,12 +129,16 @@ pub(super) struct Session {
     basic: HeaderValue,
     password: SecretString,
     base: Url,
-    state: Mutex<State>,
+    /// Read by every call, and changed by few answers: one after the other.
+    state: ArcSwap<State>,
+    changing: Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct State {
     jar: CookieStore,
+    /// The header of them all, when every cookie goes with every request and for good.
+    cookies: Option<HeaderValue>,
     csrf: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -152,13 +157,14 @@ impl Session {
             basic,
             password,
             base: base.clone(),
-            state: Mutex::default(),
+            state: ArcSwap::default(),
+            changing: Mutex::default(),
         })
     }
 
     /// The server gave something to know the session by.
     fn has_begun(&self) -> bool {
-        let state = self.state();
+        let state = self.state.load();
         state.csrf.is_some() || state.jar.iter_any().next().is_some()
     }
 
@@ -169,18 +175,19 @@ impl Session {
         url
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cookies(&self, state: &State, path: &str) -> Option<HeaderValue> {
+        let chosen = || cookies(&state.jar, &self.below_base(path));
+        state.cookies.clone().or_else(chosen)
     }
 }
 
 impl Token for Session {
     fn sign(&self, request: &mut Request<Bytes>) {
-        let url = self.below_base(request.uri().path());
+        let state = self.state.load();
+        let cookies = self.cookies(&state, request.uri().path());
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.basic.clone());
-        let state = self.state();
-        if let Some(cookies) = cookies(&state.jar, &url) {
+        if let Some(cookies) = cookies {
             headers.insert(header::COOKIE, cookies);
         }
         if let Some((name, value)) = &state.csrf {
@@ -195,16 +202,30 @@ impl Token for Session {
         if fresh.is_none() && set.peek().is_none() {
             return;
         }
-        let mut state = self.state();
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State::clone(&self.state.load());
         if fresh.is_some() {
             state.csrf = fresh;
         }
         let parsed = set.filter_map(|value| RawCookie::parse(value.to_str().ok()?.to_owned()).ok());
         state.jar.store_response_cookies(parsed, &self.base);
+        state.cookies = state
+            .goes_everywhere(&self.base)
+            .then(|| cookies(&state.jar, &self.base))
+            .flatten();
+        self.state.store(Arc::new(state));
     }
 
     fn secrets(&self) -> Vec<SecretString> {
         vec![self.password.clone()]
+    }
+}
+
+impl State {
+    /// Whether every cookie is for all that lies below the base, and none ends by itself.
+    fn goes_everywhere(&self, base: &Url) -> bool {
+        let mut cookies = self.jar.iter_any();
+        cookies.all(|it| it.path.matches(base) && it.expires == CookieExpiration::SessionEnd)
     }
 }
 

@@ -77,6 +77,32 @@ fn cookies_of_a_base_url_with_a_path_go_along() {
     }
 }
 
+/// The header is made once where every cookie goes everywhere, and for each request where not.
+#[test]
+fn cookies_that_end_or_belong_elsewhere_do_not_keep_the_others_back() {
+    for other in [
+        "Path=/; Max-Age=3600",
+        "Path=/api/v2/me",
+        "Path=/ui",
+        "Path=/; Max-Age=0",
+    ] {
+        let session = session();
+        let other_one = format!("other=x; {other}");
+        let mut answer = HeaderMap::new();
+        answer.append(
+            "set-cookie",
+            HeaderValue::from_static("JSESSIONID=one; Path=/"),
+        );
+        answer.append("set-cookie", HeaderValue::from_str(&other_one).unwrap());
+        session.answered(&answer);
+        let request = signed(&session);
+        let cookies = header(&request, "cookie").unwrap();
+        let goes = other.contains("3600") || other.contains("/api");
+        assert!(cookies.contains("JSESSIONID=one"), "{other}: {cookies}");
+        assert_eq!(cookies.contains("other=x"), goes, "{other}: {cookies}");
+    }
+}
+
 /// The balancer may move the session with any answer, and the token moves with it.
 #[test]
 fn later_answers_change_them_and_silent_ones_do_not() {
