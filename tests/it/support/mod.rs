@@ -1,6 +1,7 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
 pub mod calls;
+pub mod faults;
 pub mod frames;
 pub mod port;
 pub mod redis;
