@@ -4,6 +4,8 @@ pub mod calls;
 pub mod faults;
 pub mod frames;
 pub mod port;
+#[allow(dead_code, reason = "benchmarks need more of it")]
+pub mod process;
 pub mod redis;
 pub mod unsent;
 pub mod untimed;
