@@ -16,8 +16,9 @@
 
 #[path = "../tests/it/support/port.rs"]
 mod port;
+#[path = "../tests/it/support/process.rs"]
 #[allow(dead_code, reason = "the soak needs more of it")]
-mod support;
+mod process;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,7 +35,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use self::support::{Folder, Process};
+use self::process::{Folder, Process};
 
 const SESSION: &str = "0071023821aec011";
 const USER: &str = "1660270845627002401";
@@ -45,7 +46,7 @@ const CONNECTIONS: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Places at the vendor, and how long it takes for each call: this much can be carried.
-const PLACES: u64 = 32;
+const PLACES: u64 = 12;
 const VENDOR_MS: u64 = 100;
 const CAPACITY: u64 = PLACES * 1000 / VENDOR_MS;
 

@@ -131,6 +131,24 @@ impl Wire {
     }
 }
 
+impl Reply {
+    /// The same but for the session as it was seen: each confirmed repeat looks for itself, and
+    /// others write to the session meanwhile.
+    pub fn is_like(&self, other: &Reply) -> bool {
+        let known = |reply: &Reply| match reply {
+            Reply::Written {
+                reference_id,
+                confirmed,
+            } => Some((*reference_id, confirmed.is_some())),
+            _ => None,
+        };
+        match (known(self), known(other)) {
+            (None, None) => self == other,
+            (one, two) => one == two,
+        }
+    }
+}
+
 impl Ask {
     pub fn name(&self) -> &'static str {
         match self {

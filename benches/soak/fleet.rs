@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Arguments;
-use crate::support::{Folder, Process, Usage};
+use crate::process::{Folder, Process, Usage};
 
 /// How a gateway came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use switchboard::sandbox::Sandbox;
 
-/// Stories beyond these tell nothing new.
+/// Stories beyond these, of callers and of the ledger, tell nothing new; nor does their rest.
 const STORIES: usize = 20;
+const STORY: usize = 800;
 
 /// The most that a caller was told of one write, over all its calls under one request_id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ struct State {
     heard: BTreeMap<(&'static str, String), u64>,
     violations: Vec<String>,
     violated: u64,
+    /// Violations that were there before the ledger was closed.
+    told: usize,
     /// Connections that broke under a call, by the gateway's number.
     lost: BTreeMap<usize, Vec<String>>,
     unsent: u64,
@@ -91,6 +94,7 @@ impl Ledger {
     pub fn close(&self, sandbox: &Sandbox) -> Balance {
         let held = Held::of(sandbox);
         let mut state = self.lock();
+        state.told = state.violations.len();
         let (mut once, mut idempotent) = (Sum::default(), Sum::default());
         for entry in std::mem::take(&mut state.entries) {
             let times = held.times(&entry);
@@ -134,8 +138,8 @@ impl Ledger {
 impl State {
     fn violate(&mut self, story: String) {
         self.violated += 1;
-        if self.violations.len() < STORIES {
-            self.violations.push(story);
+        if self.violations.len() < self.told + STORIES {
+            self.violations.push(story.chars().take(STORY).collect());
         }
     }
 }

@@ -23,13 +23,13 @@ mod fleet;
 mod ledger;
 #[path = "../../tests/it/support/port.rs"]
 mod port;
+#[path = "../../tests/it/support/process.rs"]
+mod process;
 #[path = "../../tests/it/support/redis.rs"]
 #[allow(dead_code, reason = "tests need more of it")]
 mod redis;
 mod report;
 mod sessions;
-#[path = "../support/mod.rs"]
-mod support;
 #[path = "../../tests/it/support/unsent.rs"]
 #[allow(dead_code, reason = "tests need more of it")]
 mod unsent;
@@ -52,10 +52,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::caller::Caller;
 use self::fleet::Fleet;
 use self::ledger::Ledger;
+use self::process::Folder;
 use self::redis::RedisServer;
 use self::report::Report;
 use self::sessions::{ACCOUNTS, Sessions, account, agent};
-use self::support::Folder;
 
 const CALLERS: usize = 160;
 const WATCHERS: usize = 16;

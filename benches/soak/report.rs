@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::fleet::{Chronicle, Fate};
 use crate::ledger::{Balance, Sum};
-use crate::support::Usage;
+use crate::process::Usage;
 
 pub struct Report {
     pub calls: u64,

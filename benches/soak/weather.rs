@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use switchboard::sandbox::Sandbox;
-use switchboard::sandbox::faults::{Fault, Rule};
+use switchboard::sandbox::faults::{Code, Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationPlan, NotificationRule};
 use tokio::time::sleep;
 
@@ -33,6 +33,10 @@ pub async fn weather(sandbox: Sandbox, seed: u64) {
         if let Fault::Oversize { bytes } = &mut kind.fault {
             *bytes = TOO_LARGE;
         }
+        // So would be a read that does not find a session which is there.
+        if is_not_found(&kind.fault) {
+            *kind = kind.clone().vendor("genesys").operation("AttachUserData");
+        }
     }
     loop {
         let mut rules = of_logins(&mut rng);
@@ -52,6 +56,15 @@ pub async fn weather(sandbox: Sandbox, seed: u64) {
         sleep(CHANGE / 2).await;
         shake(&sandbox, &mut rng);
         sleep(CHANGE / 2).await;
+    }
+}
+
+fn is_not_found(fault: &Fault) -> bool {
+    let six = Code::from(6);
+    match fault {
+        Fault::Status { status, .. } => *status == 404,
+        Fault::VendorCode { code, .. } => *code == six,
+        _ => false,
     }
 }
 

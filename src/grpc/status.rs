@@ -164,6 +164,16 @@ pub fn is_outcome_unknown(status: &Status) -> bool {
     info.is_some_and(|info| info.reason == name(Reason::OutcomeUnknown))
 }
 
+/// Whether a write of unknown outcome may still be at it: no answer came in time, or one that may
+/// have been a yes. Where the connection broke, or something in front failed, it is over.
+pub fn may_go_on(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    let answered = info.and_then(|info| info.metadata.get("vendorStatus").cloned());
+    let answered = answered.and_then(|answered| answered.parse::<u16>().ok());
+    let is_open = answered.is_some_and(|code| (200..300).contains(&code) || code == 504);
+    status.code() == Code::DeadlineExceeded || is_open
+}
+
 /// The gateway itself is full.
 pub(super) fn overloaded() -> Status {
     full("the gateway has too many calls in flight")

@@ -673,6 +673,60 @@ async fn a_repeat_settles_an_unknown_outcome() {
     }
 }
 
+/// An answer that could not be read may have been a yes, and a yes takes effect when it does.
+#[tokio::test]
+async fn a_repeat_does_not_take_for_absent_what_may_still_come() {
+    let gateway = Gateway::start().await;
+    for fault in [Fault::Garbage, Fault::status(504)] {
+        let id = fault.kind();
+        push(
+            &gateway,
+            Rule::new(fault).operation("AttachUserData").times(1),
+        );
+        let mut sms = gateway.sms();
+        let first = sms.attach_user_data(named(id, Confirmation::Accepted));
+        assert_eq!(reason(&first.await.unwrap_err()), "OUTCOME_UNKNOWN");
+        // Time for more reads than would prove that a lost write is absent.
+        let wait = Duration::from_secs(4);
+        let second = attach_within(&gateway, wait, named(id, Confirmation::Confirmed)).await;
+        unknown(&second.unwrap_err());
+    }
+    assert_eq!(written(&gateway), 0);
+}
+
+/// Whoever waits for a turn in vain learns no more than before, and not that nothing is pending.
+#[tokio::test]
+async fn a_repeat_that_comes_to_no_turn_leaves_the_outcome_unknown() {
+    let gateway = Gateway::start().await;
+    push(
+        &gateway,
+        Rule::new(Fault::Reset)
+            .operation("AttachUserData")
+            .after()
+            .times(1),
+    );
+    let mut sms = gateway.sms();
+    let first = sms.attach_user_data(named("r3", Confirmation::Accepted));
+    assert_eq!(reason(&first.await.unwrap_err()), "OUTCOME_UNKNOWN");
+    push(&gateway, Rule::new(Fault::Hang).operation("GetSession"));
+    let holds_the_turn = attach_within(
+        &gateway,
+        Duration::from_secs(20),
+        named("r3", Confirmation::Confirmed),
+    );
+    let comes_too_late = async {
+        until("the first one reads", || sent(&gateway, "GetSession") > 0).await;
+        let wait = Duration::from_millis(500);
+        attach_within(&gateway, wait, named("r3", Confirmation::Confirmed)).await
+    };
+    let second = tokio::select! {
+        second = comes_too_late => second,
+        first = holds_the_turn => panic!("it was to hold the turn: {first:?}"),
+    };
+    unknown(&second.unwrap_err());
+    assert_eq!(sent(&gateway, "AttachUserData"), 1);
+}
+
 #[tokio::test]
 async fn what_is_empty_of_it_all_is_no_confirmation() {
     // Only the keys that were written count, and their kinds.

@@ -304,7 +304,7 @@ async fn no_call_is_lost_between_the_signal_and_the_end() {
 /// In front of the sandbox, with its first agent.
 fn sections(sandbox: &Sandbox, folder: &Folder) -> String {
     format!(
-        "genesys:\n  base_url: {}\n  accounts:\n    \
+        "genesys:\n  base_url: {}\n  timeout: {{ attempt: 1m }}\n  accounts:\n    \
          default: {{ username: agent1, password_file: {}/password }}\n",
         sandbox.genesys_url(),
         folder.path().display(),
@@ -323,7 +323,7 @@ fn get() -> GetSessionRequest {
 async fn a_process_under_load_ends_well_and_lets_nobody_down() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let folder = Folder::new("drain");
-    let server = "  shutdown_delay: 0s\n  default_deadline: 20s\n  drain_timeout: 20s\n";
+    let server = "  shutdown_delay: 0s\n  max_deadline: 1m\n  default_deadline: 1m\n";
     let sections = sections(&sandbox, &folder);
     let mut gateway = Process::spawn(&folder, "gateway", server, &sections);
     in_time("a gateway that listens", gateway.listening()).await;

@@ -66,7 +66,9 @@ pub(in crate::vendors::genesys) enum Sent {
     /// It may have happened.
     InDoubt(Box<Failure>),
     /// It was so at another time: a call that is repeated under its `request_id`.
-    EarlierInDoubt,
+    EarlierInDoubt {
+        is_over: bool,
+    },
 }
 
 /// How the wait for proof ended.
@@ -139,7 +141,10 @@ impl<O: Write> Confirmation<O> {
         &self,
         sent: Sent,
     ) -> Result<Confirmed, Failure> {
-        let _turn = self.turn().await?;
+        // Nothing is sent here, but the write of before may well have happened.
+        let Ok(_turn) = self.turn().await else {
+            return self.conclude(sent, Proof::None);
+        };
         let consumer = self.hub.consume(self.filter());
         let proof = self.prove(&sent, &consumer).await;
         self.conclude(sent, proof)
@@ -204,7 +209,7 @@ impl<O: Write> Confirmation<O> {
                 let cause = "the write had been in doubt".to_owned();
                 ("absent", Err(self.failure(Error::NotDone { cause })))
             }
-            (Proof::Gone(failure), Sent::InDoubt(_) | Sent::EarlierInDoubt) => {
+            (Proof::Gone(failure), Sent::InDoubt(_) | Sent::EarlierInDoubt { .. }) => {
                 ("absent", Err(*failure))
             }
             (Proof::Gone(_) | Proof::None, _) => {
@@ -274,7 +279,7 @@ impl<O: Write> Confirmation<O> {
         match sent {
             Sent::Accepted(_) if self.hub.is_subscribed() => now + BEFORE_READING,
             Sent::Accepted(_) => now + FIRST_PAUSE,
-            Sent::InDoubt(_) | Sent::EarlierInDoubt => now,
+            Sent::InDoubt(_) | Sent::EarlierInDoubt { .. } => now,
         }
     }
 
@@ -394,7 +399,7 @@ impl Sent {
     fn reference_id(&self) -> Option<i64> {
         match self {
             Sent::Accepted(accepted) => accepted.reference_id,
-            Sent::InDoubt(_) | Sent::EarlierInDoubt => None,
+            Sent::InDoubt(_) | Sent::EarlierInDoubt { .. } => None,
         }
     }
 
@@ -409,7 +414,7 @@ impl Sent {
                 Error::Bare { status } => *status != StatusCode::GATEWAY_TIMEOUT,
                 _ => false,
             },
-            Sent::EarlierInDoubt => true,
+            Sent::EarlierInDoubt { is_over } => *is_over,
         }
     }
 }

@@ -4,7 +4,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::write::Accepted;
-use crate::grpc::status::is_outcome_unknown;
+use crate::grpc::status::{is_outcome_unknown, may_go_on};
 use crate::pb::{AttachUserDataResponse, DeleteUserDataResponse, Outcome, UpdateUserDataResponse};
 use crate::vendors::genesys::notifications::confirm::{Confirmed, Sent};
 
@@ -27,7 +27,9 @@ pub(super) fn unsettled<T: WriteResponse>(kept: &Result<T, Status>) -> Option<Se
         Ok(answer) => Some(Sent::Accepted(Accepted {
             reference_id: answer.reference_id(),
         })),
-        Err(status) => is_outcome_unknown(status).then_some(Sent::EarlierInDoubt),
+        Err(status) => is_outcome_unknown(status).then(|| Sent::EarlierInDoubt {
+            is_over: !may_go_on(status),
+        }),
     }
 }
 
