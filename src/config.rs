@@ -108,5 +108,25 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// The operator's file, for the fuzzer: what loads is printed as what loads as the same.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use super::{Config, Problems, Section, layers};
+
+    pub(crate) fn file(bytes: &[u8]) {
+        let load = |text: &str| {
+            let table = layers::parse(text).ok()?;
+            let mut problems = Problems::default();
+            let config = Section::root(table, &mut problems, Config::read);
+            config.filter(|_| problems.is_empty())
+        };
+        if let Some(config) = str::from_utf8(bytes).ok().and_then(load) {
+            let printed = config.to_yaml();
+            let again = load(&printed).map(|config| config.to_yaml());
+            assert_eq!(Some(&printed), again.as_ref());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

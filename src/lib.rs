@@ -15,6 +15,8 @@ pub mod admin;
 pub mod app;
 pub mod commands;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod grpc;
 pub mod lifecycle;
 pub mod pb;

@@ -272,6 +272,25 @@ fn every_part_imports_what_it_may_and_nothing_else() {
     assert!(transport.unwrap().names("reqwest"));
 }
 
+/// Who may look at the clock on the wall, which can jump: to tell callers the time, or because the
+/// vendor named a date. Deadlines, tokens' lives and waits follow a clock that only goes forward.
+const BY_THE_WALL: [&str; 3] = [
+    "upstream::backoff",
+    "vendors::genesys::notifications::event",
+    "vendors::genesys::notifications::snapshot",
+];
+
+#[test]
+fn a_wall_clock_that_jumps_decides_nothing() {
+    let sources = sources();
+    let look = sources
+        .iter()
+        .filter(|it| it.text.contains("SystemTime::now") && !within(&it.name(), "sandbox"));
+    let mut names: Vec<String> = look.map(Source::name).collect();
+    names.sort();
+    assert_eq!(names, BY_THE_WALL);
+}
+
 fn breaches(path: &str, text: &str) -> usize {
     Source::new(Path::new(path), text).breaches().len()
 }

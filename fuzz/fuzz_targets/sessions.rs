@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| switchboard::vendors::genesys::fuzzing::answer(bytes));
+fuzz_target!(|bytes: &[u8]| switchboard::fuzzing::sessions(bytes));

@@ -147,6 +147,18 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// Reads a caller's timeout as the layer does.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(headers: &HeaderMap) {
+    let bounds = DeadlineLayer {
+        default: Duration::from_secs(10),
+        max: Duration::from_secs(30),
+    };
+    let asked = asked(headers);
+    let _ = asked.map(|asked| Instant::now() + asked);
+    assert!(bounds.allowed(asked) <= bounds.max);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -168,6 +168,14 @@ fn caller_repeats(metadata: &tonic::metadata::MetadataMap) -> bool {
         .is_some_and(|attempts| attempts >= 1)
 }
 
+/// Reads a caller's metadata as the layer and the facades do.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(headers: HeaderMap) {
+    let id = request_id(&headers);
+    assert!((1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.to_str().is_ok());
+    let _ = caller_repeats(&tonic::metadata::MetadataMap::from_headers(headers));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

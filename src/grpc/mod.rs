@@ -5,6 +5,8 @@ mod connections;
 mod deadline;
 pub mod dedupe;
 mod details;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod inbound;
 mod panic;
 mod shed;

@@ -31,7 +31,7 @@ fn read(path: &Path) -> Result<Table, String> {
     parse(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-pub(super) fn parse(text: &str) -> Result<Table, String> {
+pub(crate) fn parse(text: &str) -> Result<Table, String> {
     // `collect` and not a builder, which would take a key `server.listen` for a path.
     File::from_str(text, FileFormat::Yaml)
         .collect()

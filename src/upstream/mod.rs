@@ -15,6 +15,8 @@ pub mod backoff;
 pub mod breaker;
 pub mod client;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod judge;
 mod lease;
 mod limit;

@@ -2,6 +2,9 @@
 //! methods and vendors but nobody's data.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use switchboard::sandbox::aicc::{AICC_APP, AICC_SECRET};
@@ -13,6 +16,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::calls::{ALL, Call};
 use crate::support::{Gateway, RECORD, SESSION, USER, impatient};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn probes_follow_the_process() {
@@ -41,6 +46,47 @@ async fn probes_follow_the_process() {
     assert_eq!(leaving.status(), ServingStatus::NotServing);
     assert_eq!(get(&gateway, "/readyz").await, (503, "draining".to_owned()));
     assert_eq!(get(&gateway, "/livez").await.0, 200);
+}
+
+/// Asked by plain sockets, from outside of any runtime.
+fn ask(address: SocketAddr, path: &str) -> String {
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Whatever keeps calls from being served must not keep operators from seeing it.
+#[test]
+fn the_port_answers_while_every_worker_is_blocked() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().unwrap();
+    let gateway = runtime.block_on(runtime.spawn(Gateway::start())).unwrap();
+    // As code would that computes for ever.
+    let ends: Vec<_> = (0..2)
+        .map(|_| {
+            let ((tell, blocked), (end, ended)) = (mpsc::channel(), mpsc::channel::<()>());
+            runtime.spawn(async move {
+                tell.send(()).unwrap();
+                let _ = ended.recv();
+            });
+            blocked.recv_timeout(PATIENCE).unwrap();
+            end
+        })
+        .collect();
+    for (path, word) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "# TYPE")] {
+        let answer = ask(gateway.admin, path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains(word), "{path}: {answer}");
+    }
+    drop(ends);
+    runtime.shutdown_background();
 }
 
 #[tokio::test]

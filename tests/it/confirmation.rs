@@ -701,6 +701,39 @@ async fn a_repeat_does_not_say_of_what_was_never_answered_that_it_was_not_done()
     }
 }
 
+/// Whoever waits for a turn in vain learns no more than before, and not that nothing is pending.
+#[tokio::test]
+async fn a_repeat_that_comes_to_no_turn_leaves_the_outcome_unknown() {
+    let gateway = Gateway::start().await;
+    push(
+        &gateway,
+        Rule::new(Fault::Reset)
+            .operation("AttachUserData")
+            .after()
+            .times(1),
+    );
+    let mut sms = gateway.sms();
+    let first = sms.attach_user_data(named("r3", Confirmation::Accepted));
+    assert_eq!(reason(&first.await.unwrap_err()), "OUTCOME_UNKNOWN");
+    push(&gateway, Rule::new(Fault::Hang).operation("GetSession"));
+    let holds_the_turn = attach_within(
+        &gateway,
+        Duration::from_secs(20),
+        named("r3", Confirmation::Confirmed),
+    );
+    let comes_too_late = async {
+        until("the first one reads", || sent(&gateway, "GetSession") > 0).await;
+        let wait = Duration::from_millis(500);
+        attach_within(&gateway, wait, named("r3", Confirmation::Confirmed)).await
+    };
+    let second = tokio::select! {
+        second = comes_too_late => second,
+        first = holds_the_turn => panic!("it was to hold the turn: {first:?}"),
+    };
+    unknown(&second.unwrap_err());
+    assert_eq!(sent(&gateway, "AttachUserData"), 1);
+}
+
 #[tokio::test]
 async fn what_is_empty_of_it_all_is_no_confirmation() {
     // Only the keys that were written count, and their kinds.

@@ -16,6 +16,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 
+use crate::admin;
 use crate::support::calls::{ALL, Call};
 use crate::support::vendor::{Vendor, json};
 use crate::support::verdict::{Verdict, retry_info};
@@ -206,6 +207,9 @@ async fn a_full_gateway_refuses_calls_and_answers_probes() {
         let answer = probe.check(request).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving);
         assert_eq!(listed(&gateway).await.len(), 3);
+        for path in ["/livez", "/readyz", "/metrics", "/"] {
+            assert_eq!(admin::get(&gateway, path).await.0, 200, "{path}");
+        }
         gate.open();
     };
     let (answer, ()) = tokio::join!(hanging, others);

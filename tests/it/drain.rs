@@ -22,7 +22,11 @@ use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::support::process::{Folder, Process};
+use crate::support::unsent::is_unsent;
+use crate::support::untimed;
 use crate::support::watch::{in_time, until};
+use crate::support::watcher::request;
 use crate::support::{self, SESSION};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
@@ -294,5 +298,90 @@ async fn no_call_is_lost_between_the_signal_and_the_end() {
         served += in_time("the caller", caller).await.unwrap();
     }
     gateway.ended().await.unwrap();
+    assert_eq!(asked(), served);
+}
+
+/// In front of the sandbox, with its first agent.
+fn sections(sandbox: &Sandbox, folder: &Folder) -> String {
+    format!(
+        "genesys:\n  base_url: {}\n  timeout: {{ attempt: 1m }}\n  accounts:\n    \
+         default: {{ username: agent1, password_file: {}/password }}\n",
+        sandbox.genesys_url(),
+        folder.path().display(),
+    )
+}
+
+fn get() -> GetSessionRequest {
+    GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    }
+}
+
+/// As operators see it: a process with calls in flight, open streams, and callers who go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_under_load_ends_well_and_lets_nobody_down() {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let folder = Folder::new("drain");
+    let server = "  shutdown_delay: 0s\n  max_deadline: 1m\n  default_deadline: 1m\n";
+    let sections = sections(&sandbox, &folder);
+    let mut gateway = Process::spawn(&folder, "gateway", server, &sections);
+    in_time("a gateway that listens", gateway.listening()).await;
+
+    let mut streams = Vec::new();
+    for _ in 0..5 {
+        let sms = untimed::sms(gateway.address).await;
+        for _ in 0..20 {
+            let stream = sms.clone().watch_sessions(request("", &[])).await;
+            let mut stream = stream.unwrap().into_inner();
+            in_time("a snapshot", stream.message()).await.unwrap();
+            streams.push(stream);
+        }
+    }
+    let slow = Rule::new(Fault::Latency { ms: 2_000 }).operation("GetSession");
+    sandbox.faults().push(slow.times(500)).unwrap();
+    let mut calls = Vec::new();
+    for _ in 0..10 {
+        let sms = untimed::sms(gateway.address).await;
+        calls.extend((0..50).map(|_| {
+            let mut sms = sms.clone();
+            tokio::spawn(async move { sms.get_session(get()).await.map(drop) })
+        }));
+    }
+    let asked = || sandbox.journal().count("genesys", "GetSession");
+    until("all are at the vendor", || asked() == 500).await;
+    let mut going_on = Vec::new();
+    for _ in 0..20 {
+        let mut sms = untimed::sms(gateway.address).await;
+        going_on.push(tokio::spawn(async move {
+            let mut served = 0;
+            loop {
+                match sms.get_session(get()).await {
+                    Ok(_) => served += 1,
+                    Err(status) => return (served, status),
+                }
+            }
+        }));
+    }
+    until("they go on", || asked() >= 600).await;
+
+    gateway.terminate();
+    let mut served = 500;
+    for caller in going_on {
+        let (its, status) = in_time("the caller", caller).await.unwrap();
+        assert!(is_unsent(&status), "{status:?}");
+        served += its;
+    }
+    for call in calls {
+        in_time("the call", call).await.unwrap().unwrap();
+    }
+    for mut stream in streams {
+        let status = in_time("the end of the stream", stream.message()).await;
+        let status = status.unwrap_err();
+        assert_eq!(support::reason(&status), "GATEWAY_DRAINING");
+    }
+    // Not within the drain's bound means 1.
+    let status = in_time("the end of the process", gateway.ended()).await;
+    assert_eq!(status.code(), Some(0));
     assert_eq!(asked(), served);
 }

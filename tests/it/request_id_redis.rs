@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use switchboard::config::Config;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::pb::{
-    AttachUserDataRequest, AttachUserDataResponse, CreateAgentSettingsRequest,
-    UpdateUserDataRequest,
+    AttachUserDataRequest, AttachUserDataResponse, Confirmation, CreateAgentSettingsRequest,
+    Outcome, UpdateUserDataRequest,
 };
 use switchboard::sandbox::faults::{Code as VendorCode, Fault, Rule};
 use switchboard::sandbox::genesys::GENESYS_PASSWORD;
@@ -161,6 +161,36 @@ async fn errors_come_back_with_all_that_they_carry() {
         assert_eq!(attempts(second.metadata()), 0);
         assert_eq!(pair.attached(), n);
     }
+}
+
+/// By reading, whichever gateway is asked; what it found is then what repeats get.
+#[tokio::test]
+async fn a_confirmed_repeat_settles_an_unknown_outcome_for_both() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    pair.fail_once(Rule::new(Fault::Reset).after());
+    let first = attach_by(&pair.one, "order-1", "a").await.unwrap_err();
+    assert_eq!(reason(&first), "OUTCOME_UNKNOWN");
+    let confirmed = AttachUserDataRequest {
+        confirmation: Confirmation::Confirmed.into(),
+        ..attach("order-1", "a")
+    };
+    let mut sms = pair.two.sms();
+    let settled = in_time("an answer", sms.attach_user_data(confirmed)).await;
+    let settled = settled.unwrap().into_inner();
+    assert_eq!(settled.outcome(), Outcome::Confirmed);
+    assert_eq!(pair.attached(), 1);
+    // It is kept in the background.
+    let known = async {
+        while attach_by(&pair.one, "order-1", "a").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("the settled outcome to be kept", known).await;
+    assert_eq!(pair.attached(), 1);
+    let writes = pair.one.sandbox.genesys().writes();
+    assert_eq!(writes.len(), 1);
 }
 
 #[tokio::test]

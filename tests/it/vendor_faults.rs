@@ -25,6 +25,8 @@ use crate::support::{self, Gateway, impatient, patient, relocate, upstreams};
 enum End {
     /// It is closed in peace, as by a vendor that restarts.
     Close,
+    /// Nothing more comes, but what is sent would still be read.
+    HalfClose,
     /// It is reset, as by a vendor or a middlebox that has crashed.
     Reset,
     /// Nothing more is said, but it stays open.
@@ -85,6 +87,10 @@ async fn serve(
     }
     match end {
         End::Close => socket.shutdown().await,
+        End::HalfClose => {
+            socket.shutdown().await?;
+            socket.read(&mut [0]).await.map(drop)
+        }
         End::Reset => socket.set_zero_linger(),
         End::Silence => socket.read(&mut [0]).await.map(drop),
         End::Trickle => loop {
@@ -163,7 +169,7 @@ const HALF_A_CHUNK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\
 
 #[tokio::test]
 async fn a_connection_that_ends_at_any_stage_of_the_answer() {
-    for end in [End::Close, End::Reset, End::Silence] {
+    for end in [End::Close, End::HalfClose, End::Reset, End::Silence] {
         for answer in ["", HALF_A_HEAD, HALF_A_BODY, HALF_A_CHUNK] {
             let wire = Wire::start(answer, end).await;
             let gateway = in_front_of(&wire).await;

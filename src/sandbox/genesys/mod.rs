@@ -49,6 +49,11 @@ impl Genesys {
         self.lock().sms.insert(seed::session(agent, id));
     }
 
+    /// A session that is over and forgotten. The ledger keeps what was written to it; nobody is told.
+    pub fn remove_session(&self, id: &str) {
+        self.lock().sms.remove(id);
+    }
+
     /// The SMS sessions of an agent.
     pub fn sessions(&self, agent: &str) -> Vec<SmsSession> {
         self.lock().sms.of(agent).cloned().collect()

@@ -55,6 +55,10 @@ impl SmsSessions {
         self.by_id.insert(session.id.clone(), session);
     }
 
+    pub(super) fn remove(&mut self, id: &str) {
+        self.by_id.remove(id);
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &SmsSession)> {
         self.by_id.values().map(|session| (&session.agent, session))
     }

@@ -223,6 +223,21 @@ impl Token for Bearer {
     }
 }
 
+/// Reads an answer to a login as the login does; a token that was granted can be used, and its life
+/// is never longer than what was asked for.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(reply: &Reply) {
+    let asked = Duration::from_secs(600);
+    if let Ok(granted) = granted(reply, &Redactor::default()) {
+        let life = granted.life(asked);
+        assert!(!life.is_zero() && life <= asked, "{life:?}");
+        if let Ok(bearer) = Bearer::new("app", &granted.access_token) {
+            let request = json_request(&LOGIN, "/", &()).expect("a request");
+            bearer.sign(&mut { request });
+        }
+    }
+}
+
 #[cfg(test)]
 #[path = "auth_tests.rs"]
 mod tests;

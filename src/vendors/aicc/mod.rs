@@ -4,6 +4,8 @@
 mod agent_settings;
 mod auth;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod inferred;
 mod wire;
 

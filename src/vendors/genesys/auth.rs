@@ -246,6 +246,23 @@ fn csrf(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
     Some((name, value))
 }
 
+/// Reads an answer to a login as the login does, and signs a request with what it brought.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(account: &Account, reply: &crate::upstream::operation::Reply) {
+    let base = Url::parse("http://vendor.example/base").expect("a URL");
+    let session = Session::begin(account, &base).expect("a password that fits into a header");
+    session.answered(&reply.headers);
+    let began = session.has_begun();
+    if let Ok(reply) = Genesys::judge(&LOGIN, reply.clone()) {
+        let _ = inferred::is_login(&reply, began);
+    }
+    let mut request = empty_request(&LOGIN, "/api/v2/me").expect("a request");
+    session.sign(&mut request);
+    let redactor = Redactor::of(&request).knowing(&session.secrets());
+    let cleaned = redactor.clean(&plain_text(reply));
+    assert!(!cleaned.contains("hunter2-and-more"), "a secret is told");
+}
+
 #[cfg(test)]
 #[path = "auth_tests.rs"]
 mod tests;

@@ -1,11 +1,14 @@
-//! Entrances for the fuzzer: what reads the vendor's bytes must neither panic nor hang on any.
-//! Built for it and for the tests only, which feed its corpus through.
+//! The vendor's answers, and callers' user data, for the fuzzer.
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::Method;
+use prost::Message;
+use prost_types::Struct;
 
-use super::{Genesys, notifications, sms_session_data};
-use crate::upstream::operation::{Meta, Replay, Reply, Vendor};
+use super::config::Account;
+use super::{Genesys, auth, notifications, sms_session_data};
+use crate::upstream::fuzzing::{failure, reply};
+use crate::upstream::operation::{Meta, Replay, Vendor};
+use crate::upstream::secret::Secret;
 
 static META: Meta = Meta {
     name: "Fuzzed",
@@ -16,42 +19,32 @@ static META: Meta = Meta {
 };
 
 /// An answer of the CometD server.
-pub fn notifications(bytes: &[u8]) {
+pub(crate) fn notifications(bytes: &[u8]) {
     notifications::take_in(bytes);
 }
 
-/// An answer to a call, under each kind of HTTP status.
-pub fn answer(bytes: &[u8]) {
-    for status in [200, 302, 400, 403, 500, 503] {
-        let reply = Reply {
-            status: StatusCode::from_u16(status).unwrap_or_default(),
-            headers: HeaderMap::new(),
-            body: Bytes::copy_from_slice(bytes),
-        };
-        if let Ok(reply) = Genesys::judge(&META, reply) {
-            sms_session_data::take_in(&reply);
+/// An answer to a call, under each kind of HTTP status; a no must make a status for the caller.
+pub(crate) fn answer(bytes: &[u8]) {
+    for status in [200, 302, 400, 403, 429, 500, 503] {
+        match Genesys::judge(&META, reply(status, bytes)) {
+            Ok(reply) => sms_session_data::take_in(&reply),
+            Err(error) => drop(tonic::Status::from(failure(Genesys::NAME, error))),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::fs;
+/// An answer to a login, and the request that is signed with what it gave.
+pub(crate) fn login(bytes: &[u8]) {
+    let account = Account {
+        username: "agent".to_owned(),
+        password: Secret::fixed("hunter2-and-more"),
+    };
+    auth::take_in(&account, &reply(200, bytes));
+}
 
-    /// What the fuzzer begins with, and what it once found.
-    #[test]
-    fn the_corpus_is_survived() {
-        let mut fed = 0;
-        for (folder, feed) in [
-            ("bayeux", super::notifications as fn(&[u8])),
-            ("sessions", super::answer),
-        ] {
-            let corpus = format!("{}/fuzz/corpus/{folder}", env!("CARGO_MANIFEST_DIR"));
-            for entry in fs::read_dir(corpus).unwrap() {
-                feed(&fs::read(entry.unwrap().path()).unwrap());
-                fed += 1;
-            }
-        }
-        assert!(fed >= 5);
+/// An encoded Struct; what may be sent must be JSON of the same content.
+pub(crate) fn user_data(bytes: &[u8]) {
+    if let Ok(data) = Struct::decode(bytes) {
+        sms_session_data::take_in_data(&data);
     }
 }

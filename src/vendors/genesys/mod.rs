@@ -5,7 +5,7 @@
 mod auth;
 pub mod config;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod inferred;
 mod notifications;
 mod sms_session_data;

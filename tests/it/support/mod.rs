@@ -1,8 +1,11 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
 pub mod calls;
+pub mod faults;
 pub mod frames;
 pub mod port;
+#[allow(dead_code, reason = "benchmarks need more of it")]
+pub mod process;
 pub mod redis;
 pub mod unsent;
 pub mod untimed;

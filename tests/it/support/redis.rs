@@ -1,4 +1,5 @@
-//! A Redis of a test's own: a real server on loopback, without persistence, gone with the test.
+//! A Redis of a test's own: a real server on loopback, gone with the test. It persists nothing
+//! unless it is asked to.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub struct RedisServer {
     /// Keeps the port while the server is stopped.
     _reserved: TcpSocket,
     dir: PathBuf,
+    lasting: bool,
     process: Option<Child>,
 }
 
@@ -24,6 +26,19 @@ impl RedisServer {
     /// `None`, said aloud, on a machine without the server: a newcomer's need not have one. Where
     /// everything has to be checked (`CI` is set) that is a failure.
     pub async fn start() -> Option<RedisServer> {
+        Self::start_as(false).await
+    }
+
+    /// One that keeps what it was told over a restart, as operators are asked to have it.
+    #[allow(
+        dead_code,
+        reason = "of those who include this file, not all restart it"
+    )]
+    pub async fn start_lasting() -> Option<RedisServer> {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(lasting: bool) -> Option<RedisServer> {
         if !is_installed() {
             assert!(std::env::var_os("CI").is_none(), "{MISSING}");
             skipped();
@@ -40,6 +55,7 @@ impl RedisServer {
             port,
             _reserved: reserved,
             dir,
+            lasting,
             process: None,
         };
         server.start_again().await;
@@ -50,12 +66,14 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// At the same address, and with nothing in it.
+    /// At the same address; with nothing in it, unless it is a lasting one.
     pub async fn start_again(&mut self) {
         let port = self.port.to_string();
+        let appends = if self.lasting { "yes" } else { "no" };
         let spawned = Command::new(BINARY)
             .args(["--port", &port, "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
+            .args(["--save", "", "--appendonly", appends])
+            .args(["--appendfsync", "always"])
             .args(["--maxmemory-policy", "noeviction"])
             .current_dir(&self.dir)
             .stdin(Stdio::null())
@@ -74,7 +92,7 @@ impl RedisServer {
         answers.expect("a Redis that answers");
     }
 
-    /// Without a farewell; what it knew is lost.
+    /// Without a farewell; what it knew is lost, but for a lasting one.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();

@@ -177,5 +177,14 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in(bytes: &[u8]) {
+    if let Some(outcome) = kept::decode(bytes) {
+        let again = kept::encode(&outcome);
+        let twice = kept::decode(&again).map(|outcome| kept::encode(&outcome));
+        assert_eq!(Some(again), twice);
+    }
+}
+
 #[cfg(test)]
 mod tests;

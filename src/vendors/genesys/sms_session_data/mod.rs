@@ -147,6 +147,25 @@ pub(super) fn take_in(reply: &crate::upstream::operation::Reply) {
     let _ = write::accepted(reply);
 }
 
+/// Checks a caller's data; what is allowed must come back from JSON as it was.
+#[cfg(any(test, fuzzing))]
+pub(super) fn take_in_data(data: &Struct) {
+    for undocumented in [false, true] {
+        let mut violations = Violations::default();
+        user_data::check(Some(data), undocumented, &mut violations);
+        if violations.finish().is_err() {
+            continue;
+        }
+        let json = serde_json::value::to_raw_value(&user_data::Json(data));
+        let read = user_data::read(&json.expect("JSON of what is allowed"));
+        let read = read.expect("our own JSON");
+        assert!(
+            undocumented || read == *data,
+            "{data:?} came back as {read:?}"
+        );
+    }
+}
+
 /// `CONFIRMATION_UNSPECIFIED` is as good as `ACCEPTED`.
 fn confirmed(confirmation: i32, violations: &mut Violations) -> bool {
     let known = Wanted::try_from(confirmation);
