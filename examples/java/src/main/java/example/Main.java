@@ -121,13 +121,13 @@ public final class Main {
         within(client, 5).listSessions(ListSessionsRequest.getDefaultInstance())));
     fault("[]");
     System.out.println("throttled: " + throttled.info.getReason() + " "
-        + throttled.info.getMetadataMap() + " come again in " + throttled.wait + " s");
+        + throttled.info.getMetadataMap() + " come again in " + throttled.delay + " s");
     expect(throttled.info.getReason().equals("VENDOR_THROTTLED"), "throttled");
-    expect(throttled.info.getMetadataMap().get("vendor").equals("genesys") && throttled.wait > 0,
+    expect(throttled.info.getMetadataMap().get("vendor").equals("genesys") && throttled.delay > 0,
         "told when to come again");
   }
 
-  private record Details(ErrorInfo info, List<String> fields, long wait) {}
+  private record Details(ErrorInfo info, List<String> fields, long delay) {}
 
   private static Details details(StatusRuntimeException error)
       throws InvalidProtocolBufferException {
