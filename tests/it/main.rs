@@ -31,6 +31,7 @@ mod request_id;
 mod request_id_redis;
 mod retries;
 mod samples;
+mod service_config;
 mod support;
 mod tokens;
 mod validation;
