@@ -111,6 +111,6 @@ volumeMounts:
 {{- define "switchboard.spread" -}}
 {{- $ours := dict "matchLabels" (include "switchboard.selectorLabels" . | fromYaml) -}}
 {{- range .Values.topologySpreadConstraints }}
-{{ toYaml (list (merge (deepCopy .) (dict "labelSelector" $ours))) }}
+{{ toYaml (list (hasKey . "labelSelector" | ternary . (set (deepCopy .) "labelSelector" $ours))) }}
 {{- end }}
 {{- end -}}
