@@ -16,8 +16,23 @@ def broken(rendered):
                 found.append(f"{file}: there is no such values file")
             elif not holds(Rendered(rendered[file])):
                 found.append(f"{file}: not so: {holds.__doc__ or holds.__name__}")
+    found += unrolled(rendered)
     made = {it["kind"] for documents in rendered.values() for it in documents}
     return found + [f"no values file makes a {it}" for it in sorted(KINDS - made)]
+
+
+def unrolled(rendered):
+    """A changed configuration must change the pods, and nothing else may by way of the checksum."""
+    pairs = set()
+    for it in map(Rendered, rendered.values()):
+        config = it.configuration
+        if config:
+            annotations = it.deployment["template"]["metadata"]["annotations"]
+            pairs.add((config, annotations["checksum/config"]))
+    configs, sums = ({pair[side] for pair in pairs} for side in (0, 1))
+    if len(pairs) > 1 and len(pairs) == len(configs) == len(sums):
+        return []
+    return [f"{len(configs)} configurations have {len(sums)} checksums"]
 
 
 class Rendered:
@@ -31,6 +46,12 @@ class Rendered:
             if it["kind"] == kind and it["metadata"]["name"].endswith(suffix)
         ]
         return found[0] if len(found) == 1 else None
+
+    @property
+    def configuration(self):
+        """The gateway's file, or None."""
+        maps = [it["data"] for it in self.documents if it["kind"] == "ConfigMap"]
+        return next((it["switchboard.yaml"] for it in maps if "switchboard.yaml" in it), None)
 
     @property
     def deployment(self):
