@@ -46,7 +46,7 @@ COPY --from=builder /src/target/release/switchboard /usr/local/bin/switchboard
 USER 65532:65532
 ENV SWITCHBOARD_CONFIG=/etc/switchboard/switchboard.yaml
 EXPOSE 50051 9090
-# Kubernetes asks by its own probes. Speaks no TLS: switch it off where the gateway does.
+# Kubernetes asks by its own probes. This one asks in clear: replace it where the gateway has TLS.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
   CMD ["/usr/local/bin/switchboard", "health"]
 ENTRYPOINT ["/usr/local/bin/switchboard"]

@@ -12,6 +12,10 @@ default_ca = all
 database = index
 default_md = sha256
 default_crl_days = 30
+crl_extensions = second_version
+crlnumber = number
+[second_version]
+authorityKeyIdentifier = keyid:always
 """
 
 
@@ -43,6 +47,7 @@ class Material:
         self.made = True
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "index").touch()
+        (self.folder / "number").write_text("01\n")
         (self.folder / "authority").write_text(AUTHORITY)
         new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         self.openssl(*new, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority",

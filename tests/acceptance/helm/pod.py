@@ -1,4 +1,4 @@
-"""The gateway's container of a rendered Deployment, run as a process: its arguments, variables,
+"""The first container of a rendered Deployment or Pod, run as a process: its arguments, variables,
 mounts, user and probes as a kubelet would have them, in the root of the image."""
 
 import json
@@ -30,15 +30,15 @@ class Failed(Exception):
 class Pod:
     """`secret(name, key, path)` gives the bytes of a file that comes from the cluster."""
 
-    def __init__(self, manifests, root, secret):
+    def __init__(self, manifests, root, secret, kind="Deployment"):
         self.documents = [it for it in yaml.safe_load_all(manifests) if it]
         self.root = pathlib.Path(root)
         self.secret = secret
         self.process = None
-        deployment = self.first("Deployment")
-        self.spec = deployment["spec"]["template"]["spec"]
+        spec = self.first(kind)["spec"]
+        self.spec = spec["template"]["spec"] if "template" in spec else spec
         self.container = self.spec["containers"][0]
-        self.grace = self.spec["terminationGracePeriodSeconds"]
+        self.grace = self.spec.get("terminationGracePeriodSeconds")
 
     def first(self, kind):
         return next(it for it in self.documents if it["kind"] == kind)
@@ -69,7 +69,7 @@ class Pod:
 
     def variables(self):
         env = {}
-        for it in self.container["env"]:
+        for it in self.container.get("env", []):
             if "value" in it:
                 value = re.sub(r"\$\((\w+)\)", lambda m: env.get(m[1], m[0]), it["value"])
             elif "fieldRef" in it["valueFrom"]:

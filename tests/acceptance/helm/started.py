@@ -7,10 +7,12 @@ secret without a restart, and drains within its grace period.
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 
+from material import Material
 from pod import BINARY, Failed, Pod, ask
 
 LIST = "contactcenter.v1.SmsSessionData/ListSessions"
@@ -26,13 +28,15 @@ class Scene:
         self.scratch = pathlib.Path(scratch)
         self.password = b"an old one\n"
 
-    def pod(self, values, *more):
-        rendered = subprocess.run(
+    def rendered(self, values, *more):
+        return subprocess.run(
             [self.helm, "template", "acceptance", self.chart, "--namespace", "acceptance",
              "--kube-version", "1.31", "--values", f"{self.chart}/ci/{values}-values.yaml", *more],
             capture_output=True, text=True, check=True,
         ).stdout
-        return Pod(rendered, self.root, lambda name, key, path: self.password)
+
+    def pod(self, values, *more):
+        return Pod(self.rendered(values, *more), self.root, lambda name, key, path: self.password)
 
     def calling(self, port, *arguments):
         command = [self.grpcurl, "-plaintext", "-max-time", "20", f"127.0.0.1:{port}", *arguments]
@@ -60,12 +64,7 @@ def sandbox(scene):
             )
             if ran.returncode:
                 raise Failed(f"{line}\n{ran.stdout}{ran.stderr}")
-        # The pod of `helm test`, which asks by the name of the Service.
-        test = pod.first("Pod")["spec"]["containers"][0]["args"]
-        service = pod.first("Service")["metadata"]["name"]
-        (scene.root / "etc/hosts").write_text(f"127.0.0.1 localhost {service}\n")
-        if pod.run(*test).returncode:
-            raise Failed(f"{test}: {pod.run(*test).stderr}")
+        tested(scene, Pod(scene.rendered("sandbox"), scene.root, None, "Pod"))
         took = pod.ended(pod.terminate())
     return f"ready, {len(lines)} lines of the notes, helm test, ended after {took:.1f} of {pod.grace} s"
 
@@ -76,6 +75,36 @@ def other_ports(scene):
     with running(pod, scene.scratch / "ports.log"):
         took = pod.ended(pod.terminate())
     return f"ready by gRPC, ended after {took:.1f} of {pod.grace} s"
+
+
+def tested(scene, test):
+    """The pod of `helm test`, which asks by the name of the Service, in a root of its own."""
+    service = test.first("Service")["metadata"]["name"]
+    test.root = scene.scratch / "test"
+    shutil.copytree(scene.root, test.root, symlinks=True)
+    (test.root / "etc/hosts").write_text(f"127.0.0.1 localhost {service}\n")
+    test.mount()
+    ran = test.run(*test.container["args"])
+    shutil.rmtree(test.root)
+    if ran.returncode:
+        raise Failed(f"{test.container['args']}: {ran.stderr}")
+
+
+def with_certificates(scene):
+    """TLS, with certificates of callers."""
+    stuff = Material(scene.scratch / "callers")
+    manifests = scene.rendered("mtls-policy")
+    pod, test = (
+        Pod(manifests, scene.root, lambda name, key, path: stuff.of(path), kind)
+        for kind in ("Deployment", "Pod")
+    )
+    with running(pod, scene.scratch / "tls.log"):
+        tested(scene, test)
+        code, said = scene.call(pod.port("grpc"), "list")
+        if code == 0:
+            raise Failed(f"a caller in clear is served: {said}")
+        took = pod.ended(pod.terminate())
+    return f"ready, helm test by certificate, ended after {took:.1f} of {pod.grace} s"
 
 
 def serving(scene):
@@ -171,7 +200,7 @@ def until(what, holds):
 
 if __name__ == "__main__":
     try:
-        for act in (sandbox, other_ports, serving):
+        for act in (sandbox, other_ports, serving, with_certificates):
             print(f"{act.__doc__} {act(Scene(*sys.argv[1:]))}", flush=True)
     except Failed as failure:
         sys.exit(f"FAILED: {failure}")
