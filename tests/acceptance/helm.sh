@@ -24,9 +24,9 @@ readonly PYTHON="$CACHE/kubernetes-validate-$VALIDATE_VERSION/bin/python"
 
 # The namespaces' own user is root; a user that is root already can become the image's user.
 if [ "$(id -u)" -eq 0 ]; then
-  readonly AS_ROOT=1 USER_NAMESPACE=
+  readonly AS_ROOT=1 USER_NAMESPACE=''
 else
-  readonly AS_ROOT= USER_NAMESPACE=--map-root-user
+  readonly AS_ROOT='' USER_NAMESPACE=--map-root-user
 fi
 export AS_ROOT PYTHONDONTWRITEBYTECODE=1
 
