@@ -156,6 +156,14 @@ def calls_are_let_in_from_bots_and_go_out_to_three_places(it):
     return len(spec["ingress"]) == 2 and len(spec["egress"]) == 3
 
 
+def the_test_pod_may_call(it):
+    labels = it.one("Pod", "-health")["metadata"]["labels"]
+    return any(
+        source.get("podSelector", {"matchLabels": {"-": "-"}})["matchLabels"].items() <= labels.items()
+        for source in it.one("NetworkPolicy")["spec"]["ingress"][0]["from"]
+    )
+
+
 def certificates_come_from_secrets_and_config_maps(it):
     sources = [next(iter(source.items())) for source in it.pod["volumes"][0]["projected"]["sources"]]
     return {(kind, source["name"]) for kind, source in sources[1:]} == {
@@ -180,5 +188,6 @@ PROMISES = [
     ("service-monitor", every_pod_is_scraped_once),
     ("grpc-probes-ports", the_kubelet_asks_the_health_service),
     ("network-policy", calls_are_let_in_from_bots_and_go_out_to_three_places),
+    ("network-policy", the_test_pod_may_call),
     ("mtls-policy", certificates_come_from_secrets_and_config_maps),
 ]
