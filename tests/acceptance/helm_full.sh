@@ -65,10 +65,10 @@ install_servers() {
   (
     cd "$scratch/servers"
     export GOFLAGS=-mod=mod
-    go build -o "$SERVERS/kube-apiserver" -ldflags "-X $name.gitVersion=$kubernetes \
+    go build -trimpath -o "$SERVERS/kube-apiserver" -ldflags "-s -w -X $name.gitVersion=$kubernetes \
       -X $name.gitMajor=1 -X $name.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")" \
       k8s.io/kubernetes/cmd/kube-apiserver
-    go build -o "$SERVERS/etcd" go.etcd.io/etcd/server/v3
+    go build -trimpath -ldflags "-s -w" -o "$SERVERS/etcd" go.etcd.io/etcd/server/v3
   )
 }
 
