@@ -1,0 +1,45 @@
+{{/* What no schema can say: values that contradict each other. Renders nothing. */}}
+{{- define "switchboard.checks" -}}
+{{- $server := .Values.config.server -}}
+{{- $vendors := or .Values.config.genesys .Values.config.aicc -}}
+{{- if .Values.sandbox.enabled -}}
+{{- if or $vendors $server.tls $server.jwt .Values.config.policy -}}
+{{- fail "sandbox.enabled: the sandbox takes no configuration, so config.genesys, config.aicc, config.server.tls, config.server.jwt and config.policy must be empty" -}}
+{{- end -}}
+{{- if .Values.autoscaling.enabled -}}
+{{- fail "autoscaling.enabled: the sandbox keeps its vendors in memory and is one pod" -}}
+{{- end -}}
+{{- else -}}
+{{- if not $vendors -}}
+{{- fail "config.genesys, config.aicc: at least one vendor must be configured; sandbox.enabled=true tries the gateway without one" -}}
+{{- end -}}
+{{- if not (or $server.allow_anonymous (($server.tls).client_ca) $server.jwt) -}}
+{{- fail "config.server.allow_anonymous: nobody could call: set config.server.tls.client_ca or config.server.jwt, or let everybody call who reaches the port by config.server.allow_anonymous=true" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq (int .Values.ports.grpc) (int .Values.ports.admin) -}}
+{{- fail "ports.admin: the same as ports.grpc" -}}
+{{- end -}}
+{{- if and $server.tls (eq .Values.probes.type "grpc") -}}
+{{- fail "probes.type: kubelets cannot ask the health service over TLS: use http" -}}
+{{- end -}}
+{{- if and .Values.podDisruptionBudget.enabled (kindIs "invalid" .Values.podDisruptionBudget.minAvailable) (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable) -}}
+{{- fail "podDisruptionBudget: minAvailable or maxUnavailable must be given" -}}
+{{- end -}}
+{{- with .Values.autoscaling -}}
+{{- if .enabled -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail "autoscaling.minReplicas: more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics) -}}
+{{- fail "autoscaling: a target or an entry of autoscaling.metrics must be given" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
+{{- fail "serviceMonitor.enabled, podMonitor.enabled: every pod would be scraped twice: enable one of them" -}}
+{{- end -}}
+{{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) -}}
+{{- fail "grpcRoute.parentRefs: at least one gateway must be named" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The chart, held against real tools: lint, rendering, schemas of ten Kubernetes versions, restricted
+# pod security, wrong values, `switchboard check` of what it renders, and what it renders started for
+# real in namespaces of its own. `--full` adds what is slow to build: see tests/acceptance/helm_full.sh.
+#
+# Runs as root, or where users may make namespaces. SWITCHBOARD: the binary, target/debug/switchboard
+# by default. It is not built here. What else it needs is installed into the cache folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+readonly HELM_VERSION=v3.21.4
+readonly HELM_DOCS_VERSION=v1.14.2
+readonly GRPCURL_VERSION=v1.9.3
+readonly VALIDATE_VERSION=1.37.0
+
+readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
+readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
+readonly CHART=helm/switchboard
+readonly CHECKS=tests/acceptance/helm
+readonly HELM="$CACHE/helm-$HELM_VERSION/helm"
+readonly HELM_DOCS="$CACHE/helm-docs-$HELM_DOCS_VERSION/helm-docs"
+readonly GRPCURL="$CACHE/grpcurl-$GRPCURL_VERSION/grpcurl"
+readonly PYTHON="$CACHE/kubernetes-validate-$VALIDATE_VERSION/bin/python"
+
+# The namespaces' own user is root; a user that is root already can become the image's user.
+if [ "$(id -u)" -eq 0 ]; then
+  readonly AS_ROOT=1 USER_NAMESPACE=''
+else
+  readonly AS_ROOT='' USER_NAMESPACE=--map-root-user
+fi
+export AS_ROOT PYTHONDONTWRITEBYTECODE=1
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+fail() {
+  printf 'FAILED: %s\n' "$1" >&2
+  exit 1
+}
+
+# go_tool PATH VERSION PACKAGE
+go_tool() {
+  [ -x "$1" ] || GOBIN="$(dirname "$1")" go install "$3@$2"
+}
+
+install_tools() {
+  go_tool "$HELM" "$HELM_VERSION" helm.sh/helm/v3/cmd/helm
+  go_tool "$HELM_DOCS" "$HELM_DOCS_VERSION" github.com/norwoodj/helm-docs/cmd/helm-docs
+  go_tool "$GRPCURL" "$GRPCURL_VERSION" github.com/fullstorydev/grpcurl/cmd/grpcurl
+  if [ ! -x "$PYTHON" ]; then
+    local home=${PYTHON%/bin/python}
+    rm -rf "$home"
+    python3 -m venv "$home"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+      "kubernetes-validate==$VALIDATE_VERSION" || { rm -rf "$home"; exit 1; }
+  fi
+}
+
+# rendered HELM FOLDER: what a helm makes of every values file, in files of its own.
+rendered() {
+  local values name
+  mkdir -p "$2"
+  for values in "$CHART"/ci/*-values.yaml; do
+    name=$(basename "$values" -values.yaml)
+    "$1" template acceptance "$CHART" --namespace acceptance --kube-version 1.31 \
+      --values "$values" >"$2/$name.yaml"
+  done
+}
+
+lint() {
+  local values
+  # Bare values are refused on purpose, which lint lets pass and remarks upon.
+  "$1" lint --strict --quiet "$CHART" 2>/dev/null
+  for values in "$CHART"/ci/*-values.yaml; do
+    "$1" lint --strict --quiet "$CHART" --values "$values"
+  done
+}
+
+# Helm shows notes only after it has spoken with a cluster, so here a template that has their text.
+notes() {
+  cp -r "$CHART" "$scratch/noted"
+  {
+    printf '{{- define "noted" -}}\n'
+    cat "$CHART/templates/NOTES.txt"
+    printf '{{- end -}}\nkind: Notes\ntext: |\n  {{- include "noted" . | nindent 2 }}\n'
+  } >"$scratch/noted/templates/noted.yaml"
+  "$HELM" template acceptance "$scratch/noted" --namespace acceptance --kube-version 1.31 \
+    --values "$CHART/ci/$1-values.yaml" --show-only templates/noted.yaml
+}
+
+documented() {
+  cp -r "$CHART" "$scratch/documented"
+  "$HELM_DOCS" --chart-search-root "$scratch" --chart-to-generate "$scratch/documented" \
+    --sort-values-order file --log-level warning
+  diff -u "$CHART/README.md" "$scratch/documented/README.md" ||
+    fail "$CHART/README.md is not up to date: $HELM_DOCS --sort-values-order file -c $CHART"
+  ! grep -n '|  |$' "$CHART/README.md" || fail "these values have no comment that begins with --"
+}
+
+# private COMMAND...: with a network and mounts of its own, so that any port is free.
+private() {
+  # shellcheck disable=SC2086,SC2016
+  unshare --net --mount $USER_NAMESPACE -- sh -c 'ip link set lo up && exec "$@"' private "$@"
+}
+
+[ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
+install_tools
+lint "$HELM"
+rendered "$HELM" "$scratch/manifests"
+printf 'ok  lint and rendering: %s\n' "$("$HELM" version --template '{{.Version}}')"
+"$PYTHON" "$CHECKS/manifests.py" "$scratch/manifests"
+printf 'ok  schemas, restricted pods, promises of each values file\n'
+python3 "$CHECKS/refusals.py" "$HELM" "$CHART"
+printf 'ok  refusals\n'
+"$PYTHON" "$CHECKS/values.py" "$CHART"
+documented
+printf 'ok  the README and the schema agree with the values\n'
+bash tests/acceptance/image_root.sh "$SWITCHBOARD" "$scratch/root"
+notes sandbox >"$scratch/notes"
+private "$PYTHON" "$CHECKS/started.py" "$HELM" "$CHART" "$scratch/notes" "$scratch/root" "$GRPCURL" \
+  "$scratch"
+printf 'ok  started\n'
+private "$PYTHON" "$CHECKS/configured.py" "$scratch/manifests" "$scratch/root" "$scratch"
+printf 'ok  configurations\n'
+if [ "${1:-}" = --full ]; then
+  bash tests/acceptance/helm_full.sh "$scratch/manifests"
+fi
