@@ -129,6 +129,7 @@ fn config(sandbox: &Sandbox, arguments: &Arguments) -> Result<Config, Error> {
             drain_timeout: Duration::from_secs(2),
             ..Server::default()
         },
+        policy: None,
         log: Log::default(),
         dedupe: Dedupe::default(),
         genesys: Some(genesys::Config {

@@ -6,11 +6,14 @@
 
 mod calls;
 mod door;
+mod peer;
+mod tls;
 mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,16 +24,23 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::Meter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Service, ServiceExt};
 
 use self::calls::Calls;
 use self::door::Door;
+pub(super) use self::peer::{Certificate, Peer};
+use self::tls::{Set, certificate_error};
+pub use self::tls::{Tls, TlsError, TlsFiles};
 use self::wire::Wire;
+use super::caller;
 
 /// How often an idle connection is asked whether somebody is still there, and how long the
 /// answer may take.
@@ -79,6 +89,7 @@ pub(super) struct Leaving(pub(super) CancellationToken);
 /// Serves every connection until `closing`, and then until the last of them has ended.
 pub(super) async fn serve<S, B>(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     service: S,
     limits: ConnectionLimits,
     meter: &Meter,
@@ -101,8 +112,12 @@ pub(super) async fn serve<S, B>(
         // the kernel it would look like a gateway that hangs.
         let Some(place) = door.admit() else { continue };
         let (service, leaving) = (service.clone(), closing.child_token());
+        let tls = tls.clone();
         connections.spawn(async move {
-            connection(stream, service, limits, leaving).await;
+            match tls {
+                Some(tls) => over_tls(&tls, stream, service, limits, leaving).await,
+                None => plain(stream, service, limits, leaving).await,
+            }
             drop(place);
         });
     }
@@ -124,8 +139,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// One connection from its first byte to its last.
-async fn connection<S, B>(
+/// A connection in clear, from its first byte to its last.
+async fn plain<S, B>(
     stream: TcpStream,
     service: S,
     limits: ConnectionLimits,
@@ -136,9 +151,98 @@ async fn connection<S, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Answers are small, and each is waited for. Where it cannot be set they are only slower.
+    let address = prepare(&stream);
+    connection(stream, (address, Peer(None)), service, limits, leaving).await;
+}
+
+/// The same over TLS. It ends like an old one when its caller's certificate is withdrawn.
+async fn over_tls<S, B>(
+    tls: &Tls,
+    stream: TcpStream,
+    service: S,
+    limits: ConnectionLimits,
+    leaving: CancellationToken,
+) where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let address = prepare(&stream);
+    // Before the handshake, so that no change goes by unseen.
+    let sets = tls.sets();
+    let Some(stream) = handshake(tls, stream, &address, &leaving).await else {
+        return;
+    };
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = Certificate::of(shown);
+    let peer = (address, Peer(certificate.clone()));
+    let serving = connection(stream, peer, service, limits, leaving.clone());
+    tokio::select! {
+        biased;
+        () = serving => {}
+        () = watch_over(certificate, sets, leaving) => {}
+    }
+}
+
+/// None when there is nobody to serve.
+async fn handshake(
+    tls: &Tls,
+    stream: TcpStream,
+    address: &TcpConnectInfo,
+    leaving: &CancellationToken,
+) -> Option<TlsStream<TcpStream>> {
+    let shaken = tokio::select! {
+        () = leaving.cancelled() => return None,
+        shaken = tls.shake_hands(stream) => shaken,
+    };
+    let refused = |error: &std::io::Error| {
+        tracing::debug!(%error, "no handshake");
+        // Whoever only knocks, as scanners do, is not worth a line.
+        if let Some(why) = certificate_error(error) {
+            caller::handshake_refused(address.remote_addr(), &why);
+        }
+    };
+    shaken.inspect_err(refused).ok()
+}
+
+/// Asks a connection to end when its certificate is withdrawn. Never ends by itself.
+async fn watch_over(
+    certificate: Option<Arc<Certificate>>,
+    sets: watch::Receiver<Arc<Set>>,
+    leaving: CancellationToken,
+) {
+    if let Some(certificate) = certificate {
+        certificate.withdrawn(sets).await;
+        tracing::info!(
+            caller = certificate.identity().map(|it| &**it),
+            "a connection is asked to end: its certificate is no longer accepted"
+        );
+        leaving.cancel();
+    }
+    std::future::pending().await
+}
+
+/// Answers are small, and each is waited for. Where it cannot be set they are only slower.
+fn prepare(stream: &TcpStream) -> TcpConnectInfo {
     let _ = stream.set_nodelay(true);
-    let peer = stream.connect_info();
+    stream.connect_info()
+}
+
+/// One connection from its greeting to its last byte.
+async fn connection<T, S, B>(
+    stream: T,
+    (address, peer): (TcpConnectInfo, Peer),
+    service: S,
+    limits: ConnectionLimits,
+    leaving: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let greeted = tokio::select! {
         () = leaving.cancelled() => return,
         greeted = Wire::greeted(stream) => greeted,
@@ -152,6 +256,7 @@ async fn connection<S, B>(
     let service = service
         .map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(address.clone());
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(extension.clone());
             request

@@ -111,7 +111,7 @@ pub fn censored(secret: &Secret) -> Node {
 }
 
 /// Reports a file that cannot be opened.
-pub(super) fn readable(section: &mut Section<'_>, key: &str, path: Option<&Path>) {
+pub fn readable(section: &mut Section<'_>, key: &str, path: Option<&Path>) {
     if let Some((path, Err(why))) = path.map(|it| (it, File::open(it))) {
         section.problem(key, format!("cannot read {}: {why}", path.display()));
     }

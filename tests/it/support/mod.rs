@@ -123,6 +123,7 @@ pub fn config(sandbox: &Sandbox) -> Config {
             shutdown_delay: Duration::ZERO,
             ..Server::default()
         },
+        policy: None,
         log: Log::default(),
         dedupe: Dedupe::default(),
         genesys: Some(genesys_config(&sandbox.genesys_url())),
