@@ -55,6 +55,8 @@ async fn play(arguments: &Arguments) -> Result<bool, Error> {
     let telemetry = telemetry::init(&telemetry::Options {
         level: "warn".to_owned(),
         format: telemetry::Format::Auto,
+        // Everybody is anonymous here, and nothing is real.
+        audit: false,
     })?;
     let signals = lifecycle::signals()?;
     let sandbox = Sandbox::start(sandbox::Options {
