@@ -13,7 +13,7 @@ use crate::{
         Section,
         yaml::{self, Node},
     },
-    upstream::settings::{endpoint, readable},
+    upstream::settings::{endpoint, is_loopback, readable},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,8 +123,14 @@ impl Jwks {
         );
         let file: Option<PathBuf> = section.optional("jwks_file");
         readable(section, "jwks_file", file.as_deref());
+        let url = endpoint(section, "jwks_url", true);
         // Keys that come in clear could be anybody's.
-        let url = endpoint(section, "jwks_url", false);
+        let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
+        section.check(
+            "jwks_url",
+            url.as_ref().is_none_or(safe),
+            || "must begin with https:// beyond loopback",
+        );
         match both {
             (true, true) => section.problem("jwks_file", "required, unless `jwks_url` is set"),
             (false, false) => section.problem("jwks_url", "not beside `jwks_file`: one of them"),

@@ -1,5 +1,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+mod callers;
+
 use super::{Config, ConfigError, Log, Server};
 use crate::telemetry::Format;
 use crate::{settings::testing::Dir, upstream::secret::Secret, vendors::genesys};
@@ -235,19 +237,10 @@ fn rules() {
             "dedupe.redis_url_file: cannot read /no/such/url: No such file or directory (os error 2)",
         ),
         (
-            "log:",
-            "policy: []\nlog:",
-            "policy: not supported by this release",
-        ),
-        (
-            "  max_in_flight",
-            "  jwt: { issuer: a }\n  max_in_flight",
-            "server.jwt: not supported by this release",
-        ),
-        (
             "  max_in_flight",
             "  open_methods: [a]\n  max_in_flight",
-            "server.open_methods: not supported by this release",
+            "server.open_methods[0]: \"a\" matches no method; they are written as \
+             package.Service/Method",
         ),
         (
             "min_calls: 20",

@@ -12,6 +12,7 @@
 mod admin;
 mod answers;
 mod breaker;
+mod caller_matrix;
 mod commands;
 mod confirmation;
 mod confirmation_ledger;
@@ -32,6 +33,7 @@ mod request_id_redis;
 mod retries;
 mod samples;
 mod support;
+mod tls_rotation;
 mod tokens;
 mod validation;
 mod vendor_faults;

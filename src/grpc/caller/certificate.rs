@@ -11,14 +11,15 @@ use super::is_sound;
 const OWN: [&str; 2] = ["jwt:", "dns:"];
 
 /// The first URI among the certificate's alternative names as it stands, else `dns:` and the
-/// first DNS name. A common name is no identity. The certificate has been verified before.
+/// first DNS name. A wildcard or a common name is no identity. The certificate has been verified before.
 pub(in crate::grpc) fn identity(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
     if let Some(uri) = certificate.valid_uri_names().next() {
         // Not passed over in favour of a DNS name: what its issuer meant is unclear.
         return is_identity(uri).then(|| uri.into());
     }
-    let name = certificate.valid_dns_names().next()?;
+    let mut names = certificate.valid_dns_names();
+    let name = names.find(|name| !name.starts_with('*'))?;
     Some(format!("dns:{name}").into())
 }
 
@@ -65,7 +66,7 @@ mod tests {
                 vec![dns("a.example"), dns("b.example")],
                 Some("dns:a.example"),
             ),
-            (vec![dns("*.example")], Some("dns:*.example")),
+            (vec![dns("*.corp.example")], None),
             (vec![SanType::IpAddress([127, 0, 0, 1].into())], None),
             (vec![], None),
         ] {

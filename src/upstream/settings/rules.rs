@@ -52,7 +52,8 @@ pub fn base_url(section: &mut Section<'_>, allow_plaintext: bool) -> Option<Url>
     Some(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether what is sent there stays on this machine.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

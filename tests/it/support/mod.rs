@@ -1,7 +1,11 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
+pub mod audit;
+pub mod authority;
 pub mod calls;
+pub mod dir;
 pub mod frames;
+pub mod mint;
 pub mod port;
 pub mod redis;
 pub mod unsent;

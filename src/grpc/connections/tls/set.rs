@@ -27,6 +27,12 @@ pub enum TlsError {
     Pem { path: PathBuf, what: &'static str },
     #[error("{} cannot be used: {why}", path.display())]
     Unusable { path: PathBuf, why: String },
+    #[error("{} and {} are of no use together: {why}", cert.display(), key.display())]
+    Pair {
+        cert: PathBuf,
+        key: PathBuf,
+        why: rustls::Error,
+    },
 }
 
 /// What is in force.
@@ -115,7 +121,11 @@ impl Contents {
         })?;
         let mut config = builder
             .with_single_cert(chain, key)
-            .map_err(unusable(&files.cert))?;
+            .map_err(|why| TlsError::Pair {
+                cert: files.cert.clone(),
+                key: files.key.clone(),
+                why,
+            })?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A session that is taken up again would not be asked for its certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
