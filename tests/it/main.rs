@@ -22,6 +22,7 @@ mod discovery;
 mod drain;
 mod errors;
 mod hostile_callers;
+mod injection;
 mod metadata;
 mod notifications_faults;
 mod notifications_gaps;
