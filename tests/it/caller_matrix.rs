@@ -17,8 +17,9 @@ use crate::support::authority::{Authority, Issued};
 use crate::support::calls::{ALL, Call};
 use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
+use crate::support::vendor::Vendor;
 use crate::support::watch::until;
-use crate::support::{Gateway, attempts, reason};
+use crate::support::{Gateway, attempts, reason, relocate};
 
 const BOT: &str = "spiffe://corp.example/ns/bots/sa/sms";
 const READER: &str = "dns:reader.corp.example";
@@ -491,4 +492,26 @@ async fn an_anonymous_write_has_its_line_too() {
     assert_eq!(lines[0]["account"], "default");
     assert_eq!(lines[0]["target_id"], crate::support::SESSION);
     assert!(!format!("{lines:?}").contains("billing"), "{lines:?}");
+}
+
+/// A write whose caller hangs up has its line, and a read has none.
+#[tokio::test]
+async fn a_caller_who_leaves_is_written_down() {
+    let audit = Audit::listen();
+    let vendor = Vendor::start(|_| std::future::pending()).await;
+    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    for (call, arrivals) in [(Call::GetSession, 2), (Call::Attach, 3)] {
+        let channel = gateway.channel.clone();
+        let calling = tokio::spawn(async move { call.send_over(channel, "", None).await });
+        vendor.arrived(arrivals).await;
+        calling.abort();
+    }
+    until("the line of who left", || {
+        audit.has("reason", "CALLER_LEFT")
+    })
+    .await;
+    let lines = audit.take();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    expect(&lines[0], "anonymous", Call::Attach, "CANCELLED", "write");
+    assert_eq!(lines[0]["target_id"], crate::support::SESSION);
 }

@@ -8,6 +8,7 @@ use http::HeaderMap;
 use tonic::Status;
 use tonic_types::StatusExt;
 
+use super::breaks_lines;
 use crate::telemetry::server::Code;
 
 /// Whoever has no identity.
@@ -53,16 +54,17 @@ impl Audited {
         self.told = true;
         let code = Code::of(headers).map_or("OK", Code::name);
         let reason = match code {
-            "OK" => String::new(),
+            "OK" => None,
             _ => reason(headers),
         };
-        let refused = matches!(reason.as_str(), "CALLER_UNAUTHENTICATED" | "CALLER_DENIED");
+        let reason = reason.as_deref();
+        let refused = matches!(reason, Some("CALLER_UNAUTHENTICATED" | "CALLER_DENIED"));
         if self.writes || refused {
-            self.line(code, &reason, if refused { "refused" } else { "write" });
+            self.line(code, reason, if refused { "refused" } else { "write" });
         }
     }
 
-    fn line(&self, code: &str, reason: &str, what: &'static str) {
+    fn line(&self, code: &str, reason: Option<&str>, what: &'static str) {
         let about = self.record.0.get();
         tracing::info!(
             target: "switchboard::audit",
@@ -85,9 +87,9 @@ impl Drop for Audited {
             return;
         }
         if std::thread::panicking() {
-            self.line("INTERNAL", "GATEWAY_FAILED", "write");
+            self.line("INTERNAL", Some("GATEWAY_FAILED"), "write");
         } else {
-            self.line("CANCELLED", "CALLER_LEFT", "write");
+            self.line("CANCELLED", Some("CALLER_LEFT"), "write");
         }
     }
 }
@@ -103,15 +105,14 @@ pub(in crate::grpc) fn handshake_refused(peer: Option<SocketAddr>, why: &str) {
     );
 }
 
-fn reason(headers: &HeaderMap) -> String {
-    let info = Status::from_header_map(headers).and_then(|status| status.get_details_error_info());
-    info.map_or_else(String::new, |info| info.reason)
+fn reason(headers: &HeaderMap) -> Option<String> {
+    let info = Status::from_header_map(headers)?.get_details_error_info()?;
+    Some(info.reason)
 }
 
 /// One line of bounded length, whatever a caller wrote.
 fn printable(text: &str) -> String {
-    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    let plain = |c: char| if breaks(c) { '\u{fffd}' } else { c };
+    let plain = |c: char| if breaks_lines(c) { '\u{fffd}' } else { c };
     text.chars().take(LONGEST).map(plain).collect()
 }
 

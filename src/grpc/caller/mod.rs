@@ -73,5 +73,10 @@ impl Permit {
 
 /// Fit to stand in a log, a header or a key.
 fn is_sound(identity: &str) -> bool {
-    (1..=LONGEST_IDENTITY).contains(&identity.len()) && !identity.chars().any(char::is_control)
+    (1..=LONGEST_IDENTITY).contains(&identity.len()) && !identity.contains(breaks_lines)
+}
+
+/// What could end a line, or move about on a screen.
+fn breaks_lines(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }

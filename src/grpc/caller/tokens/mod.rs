@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use opentelemetry::metrics::{Counter, Meter};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::keys::Rules;
@@ -35,6 +35,10 @@ const NOT_BEFORE: Duration = Duration::from_secs(5);
 /// Longer than a fetch takes at most.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// Callers that wait for a key at one time. They hold places of the gateway, and anybody can name a
+/// key that does not exist.
+const WAITING: usize = 256;
+
 /// Where the keys are published.
 pub enum Source {
     File(PathBuf),
@@ -48,6 +52,7 @@ pub struct Tokens {
     keys: ArcSwap<Keys>,
     /// A token named a key that is not there.
     missed: Notify,
+    waiting: Semaphore,
     /// Counts how often the source was asked, or would have been too soon.
     looked: watch::Sender<u64>,
     failures: Counter<u64>,
@@ -82,6 +87,7 @@ impl Tokens {
             source,
             keys: ArcSwap::from_pointee(keys),
             missed: Notify::new(),
+            waiting: Semaphore::new(WAITING),
             looked: watch::Sender::new(0),
             failures,
         })
@@ -93,6 +99,9 @@ impl Tokens {
         if !matches!(first, Err(Refusal::UnknownKey)) {
             return first.map_err(Refusal::words);
         }
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return first.map_err(Refusal::words);
+        };
         let mut looked = self.looked.subscribe();
         self.missed.notify_one();
         // Whatever comes of it, the keys that there are then decide.
