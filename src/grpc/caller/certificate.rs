@@ -28,7 +28,7 @@ fn is_identity(uri: &str) -> bool {
         let begin = uri.get(..prefix.len());
         begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
     };
-    is_sound(uri) && uri.contains(':') && !OWN.iter().any(|prefix| own(&prefix))
+    is_sound(uri) && uri.contains(':') && !OWN.iter().any(own)
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ async fn watch_over(
         );
         leaving.cancel();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Answers are small, and each is waited for. Where it cannot be set they are only slower.

@@ -169,7 +169,7 @@ impl Tokens {
             Source::Url(document) => {
                 let json = document.get().await;
                 let json = json.map_err(|error| TokensError::Url(error.to_string()))?;
-                parse(&document.url().to_string(), &json, &self.rules)
+                parse(document.url().as_str(), &json, &self.rules)
             }
         }
     }

@@ -138,7 +138,7 @@ fn a_file_that_is_broken_is_named_and_no_word_of_the_key_is_said() {
         assert!(!words.contains("hunter2"), "{words}");
         dir.write(name, before);
     }
-    fs::remove_file(&files.crl.clone().unwrap()).unwrap();
+    fs::remove_file(files.crl.as_ref().unwrap()).unwrap();
     let gone = Set::read(&files).err().unwrap().to_string();
     assert!(
         gone.starts_with("cannot read ") && gone.contains("crl.pem"),
