@@ -19,7 +19,7 @@ use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
 use crate::support::vendor::Vendor;
 use crate::support::watch::until;
-use crate::support::{Gateway, attempts, reason, relocate};
+use crate::support::{Gateway, attempts, patient, reason, relocate};
 
 const BOT: &str = "spiffe://corp.example/ns/bots/sa/sms";
 const READER: &str = "dns:reader.corp.example";
@@ -499,7 +499,11 @@ async fn an_anonymous_write_has_its_line_too() {
 async fn a_caller_who_leaves_is_written_down() {
     let audit = Audit::listen();
     let vendor = Vendor::start(|_| std::future::pending()).await;
-    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    let gateway = Gateway::start_with(|config| {
+        relocate(config, &vendor.url);
+        patient(config);
+    })
+    .await;
     for (call, arrivals) in [(Call::GetSession, 2), (Call::Attach, 3)] {
         let channel = gateway.channel.clone();
         let calling = tokio::spawn(async move { call.send_over(channel, "", None).await });
