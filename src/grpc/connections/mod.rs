@@ -7,6 +7,7 @@
 mod calls;
 mod door;
 mod peer;
+mod secured;
 mod tls;
 mod wire;
 
@@ -26,8 +27,6 @@ use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -36,11 +35,9 @@ use tower::{Service, ServiceExt};
 
 use self::calls::Calls;
 use self::door::Door;
-pub(super) use self::peer::{Certificate, Peer};
-use self::tls::{Set, certificate_error};
+pub(super) use self::peer::Peer;
 pub use self::tls::{Tls, TlsError, TlsFiles};
 use self::wire::Wire;
-use super::caller;
 
 /// How often an idle connection is asked whether somebody is still there, and how long the
 /// answer may take.
@@ -115,7 +112,7 @@ pub(super) async fn serve<S, B>(
         let tls = tls.clone();
         connections.spawn(async move {
             match tls {
-                Some(tls) => over_tls(&tls, stream, service, limits, leaving).await,
+                Some(tls) => secured::serve(&tls, stream, service, limits, leaving).await,
                 None => plain(stream, service, limits, leaving).await,
             }
             drop(place);
@@ -153,74 +150,6 @@ async fn plain<S, B>(
 {
     let address = prepare(&stream);
     connection(stream, (address, Peer(None)), service, limits, leaving).await;
-}
-
-/// The same over TLS. It ends like an old one when its caller's certificate is withdrawn.
-async fn over_tls<S, B>(
-    tls: &Tls,
-    stream: TcpStream,
-    service: S,
-    limits: ConnectionLimits,
-    leaving: CancellationToken,
-) where
-    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let address = prepare(&stream);
-    // Before the handshake, so that no change goes by unseen.
-    let sets = tls.sets();
-    let Some(stream) = handshake(tls, stream, &address, &leaving).await else {
-        return;
-    };
-    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificate = Certificate::of(shown);
-    let peer = (address, Peer(certificate.clone()));
-    let serving = connection(stream, peer, service, limits, leaving.clone());
-    tokio::select! {
-        biased;
-        () = serving => {}
-        () = watch_over(certificate, sets, leaving) => {}
-    }
-}
-
-/// None when there is nobody to serve.
-async fn handshake(
-    tls: &Tls,
-    stream: TcpStream,
-    address: &TcpConnectInfo,
-    leaving: &CancellationToken,
-) -> Option<TlsStream<TcpStream>> {
-    let shaken = tokio::select! {
-        () = leaving.cancelled() => return None,
-        shaken = tls.shake_hands(stream) => shaken,
-    };
-    let refused = |error: &std::io::Error| {
-        tracing::debug!(%error, "no handshake");
-        // Whoever only knocks, as scanners do, is not worth a line.
-        if let Some(why) = certificate_error(error) {
-            caller::handshake_refused(address.remote_addr(), &why);
-        }
-    };
-    shaken.inspect_err(refused).ok()
-}
-
-/// Asks a connection to end when its certificate is withdrawn. Never ends by itself.
-async fn watch_over(
-    certificate: Option<Arc<Certificate>>,
-    sets: watch::Receiver<Arc<Set>>,
-    leaving: CancellationToken,
-) {
-    if let Some(certificate) = certificate {
-        certificate.withdrawn(sets).await;
-        tracing::info!(
-            caller = certificate.identity().map(|it| &**it),
-            "a connection is asked to end: its certificate is no longer accepted"
-        );
-        leaving.cancel();
-    }
-    std::future::pending::<()>().await;
 }
 
 /// Answers are small, and each is waited for. Where it cannot be set they are only slower.
