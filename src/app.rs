@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 use self::circuits::{Circuit, Circuits};
 use crate::admin::{self, AdminState};
 use crate::config::{self, Config};
+use crate::grpc::caller::Access;
+use crate::grpc::caller::tokens::{Rules, Source, Tokens, TokensError};
 use crate::grpc::dedupe::{self, Dedupe};
-use crate::grpc::{self, ConnectionLimits, Facades, Limits};
+use crate::grpc::{self, ConnectionLimits, Facades, Limits, Tls, TlsError, TlsFiles};
 use crate::lifecycle::{Ending, Grace, Lifecycle};
 use crate::pb;
 use crate::telemetry::client::{ClientMetrics, Request};
@@ -27,15 +29,23 @@ use crate::upstream::error::LoginError;
 use crate::upstream::observer::{Attempt, Observer};
 use crate::upstream::operation::Vendor;
 use crate::upstream::settings::Settings;
-use crate::upstream::transport::TransportError;
+use crate::upstream::transport::{Document, TransportError};
 use crate::vendors::{aicc, genesys};
 
 /// Why a gateway could not be set up from a configuration that is valid in itself.
 #[derive(Debug, thiserror::Error)]
-#[error("{vendor}: {source}")]
-pub struct SetUpError {
-    vendor: &'static str,
-    source: TransportError,
+pub enum SetUpError {
+    #[error("{vendor}: {source}")]
+    Vendor {
+        vendor: &'static str,
+        source: TransportError,
+    },
+    #[error("server.tls: {0}")]
+    Tls(#[from] TlsError),
+    #[error("server.jwt: {0}")]
+    Tokens(#[from] TokensError),
+    #[error("server.jwt: {0}")]
+    Jwks(TransportError),
 }
 
 /// How a gateway ended.
@@ -93,11 +103,13 @@ impl App {
             circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
         });
         let observer: Arc<dyn Observer> = counted.clone();
-        let mut facades = Facades::new(Limits {
+        let limits = Limits {
             max_in_flight: config.server.max_in_flight,
             default_deadline: config.server.default_deadline,
             max_deadline: config.server.max_deadline,
-        });
+        };
+        let tls = tls(&config.server, &metrics)?;
+        let mut facades = Facades::new(limits, access(config, &metrics)?);
         let tasks = &lifecycle.tasks;
         let remembered = dedupe::Options {
             window: config.dedupe.window,
@@ -114,7 +126,7 @@ impl App {
                 &metrics.meter(),
                 &lifecycle,
             )
-            .map_err(|source| SetUpError {
+            .map_err(|source| SetUpError::Vendor {
                 vendor: genesys::Genesys::NAME,
                 source,
             })
@@ -127,7 +139,7 @@ impl App {
                 Arc::clone(&observer),
                 tasks.clone(),
             )
-            .map_err(|source| SetUpError {
+            .map_err(|source| SetUpError::Vendor {
                 vendor: aicc::Aicc::NAME,
                 source,
             })
@@ -137,7 +149,7 @@ impl App {
             circuits: circuits(config, &counted.circuits),
             genesys: genesys.transpose()?,
             aicc: aicc.transpose()?,
-            server: grpc::Server::new(facades),
+            server: grpc::Server::new(facades, tls),
             metrics,
             grace: Grace {
                 shutdown_delay: config.server.shutdown_delay,
@@ -198,6 +210,45 @@ impl App {
             Ending::Cut => Err(RunError::Cut),
         }
     }
+}
+
+fn tls(server: &config::Server, metrics: &Metrics) -> Result<Option<Tls>, SetUpError> {
+    let Some(files) = &server.tls else {
+        return Ok(None);
+    };
+    let files = TlsFiles {
+        cert: files.cert_file.clone(),
+        key: files.key_file.clone(),
+        client_ca: files.client_ca_file.clone(),
+        crl: files.crl_file.clone(),
+        // Beside tokens, either will do.
+        demanded: server.jwt.is_none(),
+    };
+    Ok(Some(Tls::new(files, &metrics.meter())?))
+}
+
+/// What callers have to show, and what they may do then.
+fn access(config: &Config, metrics: &Metrics) -> Result<Access, SetUpError> {
+    let server = &config.server;
+    let tokens = |jwt: &config::Jwt| -> Result<_, SetUpError> {
+        let rules = Rules {
+            issuer: jwt.issuer.clone(),
+            audiences: jwt.audiences.clone(),
+        };
+        let source = match &jwt.jwks {
+            config::Jwks::File(path) => Source::File(path.clone()),
+            config::Jwks::Url(url) => {
+                Source::Url(Document::new(url.clone()).map_err(SetUpError::Jwks)?)
+            }
+        };
+        Ok(Arc::new(Tokens::new(rules, source, &metrics.meter())?))
+    };
+    Ok(Access {
+        certificates: server.demands_certificates(),
+        tokens: server.jwt.as_ref().map(tokens).transpose()?,
+        open_methods: server.open_methods.clone(),
+        policy: config.policy.clone(),
+    })
 }
 
 fn connections(server: &config::Server) -> ConnectionLimits {

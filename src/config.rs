@@ -1,5 +1,6 @@
 //! The configuration: a YAML file with the environment laid over it, checked as a whole.
 
+mod callers;
 mod dedupe;
 mod log;
 mod server;
@@ -7,21 +8,24 @@ mod server;
 use std::{fmt, path::Path};
 
 use crate::{
-    settings::{Problem, Problems, Section, layers, yaml},
+    grpc::caller::policy::Policy,
+    settings::{
+        Problem, Problems, Section, layers,
+        yaml::{self, Node},
+    },
     vendors::{aicc, genesys},
 };
 
+pub use callers::{Jwks, Jwt, Tls};
 pub use dedupe::Dedupe;
 pub use log::Log;
 pub use server::Server;
 
-/// Keys of features that are not built yet. They are refused and not ignored: nobody shall
-/// believe in a protection that is not there.
-const UNSUPPORTED: &[&str] = &["server.tls", "server.jwt", "server.open_methods", "policy"];
-
 #[derive(Clone, Debug)]
 pub struct Config {
     pub server: Server,
+    /// Without it, whoever has an identity may do everything.
+    pub policy: Option<Policy>,
     pub log: Log,
     pub dedupe: Dedupe,
     pub genesys: Option<genesys::config::Config>,
@@ -56,7 +60,6 @@ impl Config {
 
     /// `None` goes with a problem reported, but a problem may be reported without it.
     fn read(root: &mut Section<'_>) -> Option<Self> {
-        root.unsupported(UNSUPPORTED);
         let server = root.section("server", Server::read);
         let log = root.section("log", Log::read);
         let dedupe = root.section("dedupe", Dedupe::read);
@@ -67,13 +70,38 @@ impl Config {
             genesys.is_some() || aicc.is_some(),
             || "at least one vendor must be configured",
         );
+        let (genesys, aicc) = (transposed(genesys), transposed(aicc));
+        let policy = Self::policy(root, server.as_ref(), genesys.as_ref(), aicc.as_ref());
         Some(Self {
-            server,
+            server: server?,
+            policy,
             log,
             dedupe,
-            genesys: transposed(genesys)?,
-            aicc: transposed(aicc)?,
+            genesys: genesys?,
+            aicc: aicc?,
         })
+    }
+
+    /// A policy that nobody can be held against protects nothing.
+    fn policy(
+        root: &mut Section<'_>,
+        server: Option<&Server>,
+        genesys: Option<&Option<genesys::config::Config>>,
+        aicc: Option<&Option<aicc::config::Config>>,
+    ) -> Option<Policy> {
+        let genesys = genesys
+            .into_iter()
+            .flatten()
+            .flat_map(|it| it.accounts.keys());
+        let aicc = aicc.into_iter().flatten().flat_map(|it| it.accounts.keys());
+        let accounts: Vec<&str> = genesys.chain(aicc).map(String::as_str).collect();
+        let policy = callers::policy(root, &accounts);
+        root.check(
+            "policy",
+            policy.is_none() || server.is_none_or(Server::knows_callers),
+            || "nobody has an identity: set server.tls.client_ca_file or server.jwt",
+        );
+        policy
     }
 
     /// The configuration in force, with defaults filled in and secrets named by their files only.
@@ -81,8 +109,13 @@ impl Config {
     pub fn to_yaml(&self) -> String {
         let genesys = self.genesys.as_ref().map(|it| ("genesys", it.to_yaml()));
         let aicc = self.aicc.as_ref().map(|it| ("aicc", it.to_yaml()));
+        let policy = self
+            .policy
+            .as_ref()
+            .map_or(Node::Null, callers::policy_to_yaml);
         let common = [
             ("server", self.server.to_yaml()),
+            ("policy", policy),
             ("log", self.log.to_yaml()),
             ("dedupe", self.dedupe.to_yaml()),
         ];

@@ -336,6 +336,7 @@ fn a_planted_line_is_found() {
 fn what_is_allowed_is_not_taken_for_a_breach() {
     let allowed = [
         ("upstream/transport.rs", "use reqwest::Client;"),
+        ("upstream/transport/document.rs", "use reqwest::Client;"),
         ("upstream/secret.rs", "use crate::settings::Section;"),
         ("upstream/a/b.rs", "use super::super::error::Error;"),
         ("vendors/aicc/mod.rs", "use crate::{grpc::Facades, pb};"),

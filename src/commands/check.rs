@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use super::{BAD_CONFIGURATION, block_on, fail, load, say};
 use crate::app::{App, Login};
+use crate::config::Config;
+use crate::grpc::caller::policy::{Pattern, Policy};
 use crate::telemetry::Metrics;
 
 pub(super) fn run(path: &Path, online: bool) -> ExitCode {
@@ -22,6 +24,7 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
     say(&config.to_yaml().trim_end());
+    say(&table(&config));
     if !online {
         return ExitCode::SUCCESS;
     }
@@ -29,6 +32,42 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
         Ok(logins) => report(&logins),
         Err(error) => fail(1, &error),
     }
+}
+
+/// Who may call what, as YAML comments so that the output as a whole stays YAML.
+fn table(config: &Config) -> String {
+    let all = |patterns: &[Pattern]| {
+        let texts: Vec<_> = patterns.iter().map(Pattern::as_str).collect();
+        texts.join(", ")
+    };
+    let mut rows = vec![["callers", "methods", "accounts"].map(str::to_owned)];
+    if config.server.knows_callers() {
+        let open = all(&config.server.open_methods);
+        if !open.is_empty() {
+            rows.push(["anybody".to_owned(), open, "*".to_owned()]);
+        }
+        match &config.policy {
+            Some(Policy(rules)) => rows.extend(
+                rules
+                    .iter()
+                    .map(|rule| [all(&rule.callers), all(&rule.methods), all(&rule.accounts)]),
+            ),
+            None => rows.push(["whoever has an identity", "*", "*"].map(str::to_owned)),
+        }
+        rows.push(["everybody else", "none", "none"].map(str::to_owned));
+    } else {
+        rows.push(["anybody", "*", "*"].map(str::to_owned));
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
+    let lines = rows.iter().map(|[callers, methods, accounts]| {
+        format!("# {callers:first$}  {methods:second$}  {accounts}")
+    });
+    let lines: Vec<_> = lines.collect();
+    format!(
+        "# Who may call what; the first line that fits allows:\n{}",
+        lines.join("\n")
+    )
 }
 
 /// One line for each account, as YAML comments so that the output as a whole stays YAML.

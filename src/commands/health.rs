@@ -1,9 +1,12 @@
 //! `switchboard health`: for probes and scripts, without another tool.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tonic::transport::Endpoint;
+use clap::Args;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -13,8 +16,59 @@ use super::{block_on, fail, say};
 /// A probe that waits longer says nothing that a failed one does not.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-pub(super) fn run(addr: &str, service: &str) -> ExitCode {
-    match block_on(check(addr, service)) {
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Where its gRPC port is.
+    #[arg(long, default_value = "127.0.0.1:50051", value_name = "HOST:PORT")]
+    addr: String,
+    /// A service's full name; the gateway as a whole when left out.
+    #[arg(long, default_value = "", value_name = "NAME")]
+    service: String,
+    /// Who signed the gateway's certificate, in PEM: asks over TLS.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The name that the gateway's certificate is for; the host of --addr when left out.
+    #[arg(long, value_name = "NAME", requires = "ca_file")]
+    server_name: Option<String>,
+    /// A client certificate in PEM, where one is demanded.
+    #[arg(long, value_name = "FILE", requires_all = ["ca_file", "key_file"])]
+    cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn endpoint(&self) -> Result<Endpoint, String> {
+        let addr = &self.addr;
+        let scheme = if self.ca_file.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let named = |error: tonic::transport::Error| format!("{addr}: {error}");
+        let endpoint = Endpoint::from_shared(format!("{scheme}://{addr}")).map_err(named)?;
+        let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
+        let Some(ca_file) = &self.ca_file else {
+            return Ok(endpoint);
+        };
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca_file)?));
+        if let Some(name) = &self.server_name {
+            tls = tls.domain_name(name);
+        }
+        if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        endpoint.tls_config(tls).map_err(|error| cause(&error))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match block_on(check(arguments)) {
         Ok(Ok(ServingStatus::Serving)) => {
             say(&"SERVING");
             ExitCode::SUCCESS
@@ -25,17 +79,15 @@ pub(super) fn run(addr: &str, service: &str) -> ExitCode {
     }
 }
 
-async fn check(addr: &str, service: &str) -> Result<ServingStatus, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{addr}"))
-        .map_err(|error| format!("{addr}: {error}"))?
-        .connect_timeout(PATIENCE)
-        .timeout(PATIENCE);
-    let channel = endpoint
+async fn check(arguments: &Arguments) -> Result<ServingStatus, String> {
+    let Arguments { addr, service, .. } = arguments;
+    let channel = arguments
+        .endpoint()?
         .connect()
         .await
         .map_err(|error| format!("cannot connect to {addr}: {}", cause(&error)))?;
     let request = HealthCheckRequest {
-        service: service.to_owned(),
+        service: service.clone(),
     };
     let answer = HealthClient::new(channel)
         .check(request)

@@ -42,14 +42,7 @@ pub enum Command {
         online: bool,
     },
     /// Asks a running gateway whether it serves. Exits with 0 when it does, else with 1.
-    Health {
-        /// Where its gRPC port is.
-        #[arg(long, default_value = "127.0.0.1:50051", value_name = "HOST:PORT")]
-        addr: String,
-        /// A service's full name; the gateway as a whole when left out.
-        #[arg(long, default_value = "", value_name = "NAME")]
-        service: String,
-    },
+    Health(health::Arguments),
 }
 
 /// Runs one command to its end.
@@ -61,7 +54,7 @@ pub fn run(command: &Command) -> ExitCode {
         Command::Serve { config } => serve::run(config),
         Command::Sandbox(arguments) => sandbox::run(arguments),
         Command::Check { config, online } => check::run(config, *online),
-        Command::Health { addr, service } => health::run(addr, service),
+        Command::Health(arguments) => health::run(arguments),
     }
 }
 

@@ -55,6 +55,8 @@ async fn play(arguments: &Arguments) -> Result<bool, Error> {
     let telemetry = telemetry::init(&telemetry::Options {
         level: "warn".to_owned(),
         format: telemetry::Format::Auto,
+        // Everybody is anonymous here, and nothing is real.
+        audit: false,
     })?;
     let signals = lifecycle::signals()?;
     let sandbox = Sandbox::start(sandbox::Options {
@@ -129,6 +131,7 @@ fn config(sandbox: &Sandbox, arguments: &Arguments) -> Result<Config, Error> {
             drain_timeout: Duration::from_secs(2),
             ..Server::default()
         },
+        policy: None,
         log: Log::default(),
         dedupe: Dedupe::default(),
         genesys: Some(genesys::Config {

@@ -36,6 +36,12 @@ async fn serve(config: &Config, app: App) -> Result<(), RunError> {
     // First, so that a signal during the start is not lost.
     let signals = lifecycle::signals()?;
     let listeners = Listeners::bind(config.server.listen, config.server.admin_listen).await?;
+    if config.server.takes_tokens_in_clear() {
+        tracing::warn!(
+            listen = %config.server.listen,
+            "callers' tokens come in clear: set server.tls, unless something in front encrypts"
+        );
+    }
     tracing::info!(
         listen = %config.server.listen,
         admin_listen = %config.server.admin_listen,

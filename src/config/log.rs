@@ -44,6 +44,7 @@ impl Log {
         Options {
             level: self.level.to_string(),
             format: self.format,
+            audit: true,
         }
     }
 

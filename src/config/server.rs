@@ -5,7 +5,9 @@ use std::{
     time::Duration,
 };
 
+use super::callers::{self, Jwt, Tls};
 use crate::{
+    grpc::caller::policy::Pattern,
     settings::{
         Section,
         yaml::{self, Node},
@@ -21,6 +23,10 @@ pub struct Server {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub allow_anonymous: bool,
+    /// Without it the gateway speaks in clear.
+    pub tls: Option<Tls>,
+    pub jwt: Option<Jwt>,
+    pub open_methods: Vec<Pattern>,
     pub max_in_flight: usize,
     pub max_connections: usize,
     pub max_connection_age: Duration,
@@ -36,6 +42,9 @@ impl Default for Server {
             listen: (Ipv4Addr::UNSPECIFIED, 50051).into(),
             admin_listen: (Ipv4Addr::UNSPECIFIED, 9090).into(),
             allow_anonymous: false,
+            tls: None,
+            jwt: None,
+            open_methods: vec![Pattern::new("grpc.health.v1.Health/*")],
             max_in_flight: 4096,
             max_connections: 4096,
             max_connection_age: Duration::from_secs(30 * 60),
@@ -48,13 +57,40 @@ impl Default for Server {
 }
 
 impl Server {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
+    /// Whether callers can say who they are, and so have to.
+    pub fn knows_callers(&self) -> bool {
+        self.jwt.is_some() || self.demands_certificates()
+    }
+
+    /// Demands, or takes where there may be a token instead.
+    pub fn demands_certificates(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|tls| tls.client_ca_file.is_some())
+    }
+
+    /// Whether everybody on the way could read callers' tokens.
+    pub fn takes_tokens_in_clear(&self) -> bool {
+        self.jwt.is_some() && self.tls.is_none() && !self.is_on_loopback()
+    }
+
+    fn is_on_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// `None` goes with a problem reported.
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let default = Self::default();
+        let tls = section.optional_section("tls", Tls::read);
+        let jwt = section.optional_section("jwt", Jwt::read);
+        let wrong = matches!(tls, Some(None)) || matches!(jwt, Some(None));
         let max_deadline = positive(section, "max_deadline", default.max_deadline);
         let server = Self {
             listen: section.or("listen", default.listen),
             admin_listen: section.or("admin_listen", default.admin_listen),
             allow_anonymous: section.or("allow_anonymous", default.allow_anonymous),
+            tls: tls.flatten(),
+            jwt: jwt.flatten(),
+            open_methods: callers::open_methods(section),
             max_in_flight: section.within("max_in_flight", default.max_in_flight, 1..=MOST_CALLS),
             max_connections: section.within(
                 "max_connections",
@@ -72,11 +108,12 @@ impl Server {
             shutdown_delay: section.or("shutdown_delay", default.shutdown_delay),
             drain_timeout: section.or("drain_timeout", default.drain_timeout),
         };
-        server.check(section);
-        server
+        server.check(section, wrong);
+        (!wrong).then_some(server)
     }
 
-    fn check(&self, section: &mut Section<'_>) {
+    /// Of sources of identities that are `wrong` nothing is known.
+    fn check(&self, section: &mut Section<'_>, wrong: bool) {
         let deadlines = self.default_deadline <= self.max_deadline;
         section.check_pair(
             "default_deadline",
@@ -88,11 +125,12 @@ impl Server {
         section.check_pair("admin_listen", "listen", !clash, || {
             format!("the same address as `listen`, {}", self.listen)
         });
-        let safe = self.allow_anonymous || self.listen.ip().to_canonical().is_loopback();
+        let safe = self.allow_anonymous || self.is_on_loopback() || self.knows_callers() || wrong;
         section.check_pair("listen", "allow_anonymous", safe, || {
             format!(
                 "{} is beyond loopback, where anybody could call: \
-                 set server.allow_anonymous: true to allow that, or listen on 127.0.0.1:{}",
+                 set server.tls.client_ca_file or server.jwt, or \
+                 server.allow_anonymous: true to allow that, or listen on 127.0.0.1:{}",
                 self.listen,
                 self.listen.port()
             )
@@ -104,6 +142,9 @@ impl Server {
             ("listen", self.listen.into()),
             ("admin_listen", self.admin_listen.into()),
             ("allow_anonymous", self.allow_anonymous.into()),
+            ("tls", self.tls.as_ref().map_or(Node::Null, Tls::to_yaml)),
+            ("jwt", self.jwt.as_ref().map_or(Node::Null, Jwt::to_yaml)),
+            ("open_methods", callers::listed(&self.open_methods)),
             ("max_in_flight", self.max_in_flight.into()),
             ("max_connections", self.max_connections.into()),
             ("max_connection_age", self.max_connection_age.into()),

@@ -1,5 +1,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+mod callers;
+
 use super::{Config, ConfigError, Log, Server};
 use crate::telemetry::Format;
 use crate::{settings::testing::Dir, upstream::secret::Secret, vendors::genesys};
@@ -137,8 +139,8 @@ aicc:
         .filter_map(|it| Some(it.split_once(": ")?.0))
         .collect();
     let expected = [
-        "server.tls",
-        "policy",
+        "server.tls.key_file",
+        "server.tls.cert_file",
         "server.listen",
         "server.max_in_flight",
         "server.default_deadline",
@@ -156,6 +158,7 @@ aicc:
         "aicc.base_url",
         "aicc.token_lifetime",
         "aicc.accounts.default.app_key",
+        "policy",
         "surprise",
     ];
     assert_eq!(paths, expected, "{reported:#?}");
@@ -234,19 +237,10 @@ fn rules() {
             "dedupe.redis_url_file: cannot read /no/such/url: No such file or directory (os error 2)",
         ),
         (
-            "log:",
-            "policy: []\nlog:",
-            "policy: not supported by this release",
-        ),
-        (
-            "  max_in_flight",
-            "  jwt: { issuer: a }\n  max_in_flight",
-            "server.jwt: not supported by this release",
-        ),
-        (
             "  max_in_flight",
             "  open_methods: [a]\n  max_in_flight",
-            "server.open_methods: not supported by this release",
+            "server.open_methods[0]: \"a\" matches no method; they are written as \
+             package.Service/Method",
         ),
         (
             "min_calls: 20",
@@ -340,7 +334,8 @@ fn beyond_loopback_only_with_the_operators_word() {
     let dir = Dir::new();
     let sample = sample(&dir);
     let message = "server.listen: 0.0.0.0:50051 is beyond loopback, where anybody could call: \
-         set server.allow_anonymous: true to allow that, or listen on 127.0.0.1:50051";
+         set server.tls.client_ca_file or server.jwt, or \
+         server.allow_anonymous: true to allow that, or listen on 127.0.0.1:50051";
     let closed = sample.replace("allow_anonymous: true", "allow_anonymous: false");
     assert_eq!(problems(&dir, &closed), [message]);
     let (_, vendors) = sample.split_once("log:").unwrap();
@@ -475,6 +470,9 @@ fn is_printed_in_the_documented_order() {
   listen: "0.0.0.0:50051"
   admin_listen: "0.0.0.0:9090"
   allow_anonymous: true
+  tls: null
+  jwt: null
+  open_methods: ["grpc.health.v1.Health/*"]
   max_in_flight: 4096
   max_connections: 4096
   max_connection_age: 30m
@@ -482,6 +480,7 @@ fn is_printed_in_the_documented_order() {
   default_deadline: 10s
   shutdown_delay: 5s
   drain_timeout: 20s
+policy: null
 log:
   level: info
   format: auto

@@ -1,6 +1,7 @@
 //! What every call brings and takes home: its request id, its deadline, and how many requests
 //! it cost at the vendor.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
+use super::caller::Permit;
 use super::connections::Leaving;
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
@@ -94,27 +96,62 @@ pub(super) struct Deadline {
     pub(super) asked: Option<Instant>,
 }
 
-/// Splits a request into what a vendor call needs and the message.
+/// A message that says for which account it is, and what it is about.
+pub trait Addressed {
+    fn account(&self) -> &str;
+
+    /// The id of what is read or written, for the audit log; empty where there is none.
+    fn target(&self) -> &str;
+}
+
+/// Tells where in messages their account is, and the id of what they are about:
+/// `addressed!(GetSessionRequest: session_id, ListSessionsRequest)`.
+macro_rules! addressed {
+    ($($message:ty $(: $target:ident)?),* $(,)?) => {$(
+        impl $crate::grpc::inbound::Addressed for $message {
+            fn account(&self) -> &str {
+                &self.account
+            }
+
+            fn target(&self) -> &str {
+                [$(&*self.$target,)? ""][0]
+            }
+        }
+    )*};
+}
+pub(crate) use addressed;
+
+/// Splits a request into what a vendor call needs and the message, if the caller may use the
+/// account that it names: before anything is said about the message, as who may not use an
+/// account is not to learn whether there is one.
 ///
 /// The layers of the server stack put the parts there; a call that came around them could
-/// wait for ever, so it is not served.
-pub fn open<T>(request: tonic::Request<T>) -> Result<(Opened, T), tonic::Status> {
+/// wait for ever, or be anybody's, so it is not served.
+pub fn open<T: Addressed>(request: tonic::Request<T>) -> Result<(Opened, T), tonic::Status> {
     let extensions = request.extensions();
-    let (Some(&Deadline { bounded, asked }), Some(progress), Some(leaving)) = (
+    let (Some(&Deadline { bounded, asked }), Some(progress), Some(leaving), Some(permit)) = (
         extensions.get(),
         extensions.get::<Progress>(),
         extensions.get::<Leaving>(),
+        extensions.get::<Permit>(),
     ) else {
         return Err(super::status::defect(
             "the call did not pass the server stack",
         ));
     };
+    let message = request.get_ref();
+    let account = account_name(message.account());
+    permit.record().tell(account, message.target());
+    if !permit.allows(account) {
+        return Err(super::status::denied("use this account"));
+    }
     let opened = Opened {
         deadline: bounded,
         asked,
         leaving: leaving.0.clone(),
         caller_repeats: caller_repeats(request.metadata()),
         progress: progress.clone(),
+        caller: permit.caller().cloned(),
     };
     Ok((opened, request.into_inner()))
 }
@@ -127,9 +164,15 @@ pub struct Opened {
     leaving: CancellationToken,
     caller_repeats: bool,
     progress: Progress,
+    caller: Option<Arc<str>>,
 }
 
 impl Opened {
+    /// Who calls; empty for everybody who is anonymous.
+    pub fn caller(&self) -> &str {
+        self.caller.as_deref().unwrap_or_default()
+    }
+
     /// The deadline that the caller set itself, if any: all that bounds a stream.
     pub fn asked_deadline(&self) -> Option<Instant> {
         self.asked

@@ -1,13 +1,16 @@
 //! Our face: the server stack, and what every facade needs to serve a call.
 
 mod bare;
+pub mod caller;
 mod connections;
 mod deadline;
 pub mod dedupe;
 mod details;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod inbound;
+pub mod methods;
 mod panic;
 mod shed;
 pub mod status;
@@ -21,10 +24,9 @@ use std::time::Duration;
 
 use http::Request;
 use opentelemetry::metrics::Meter;
-use prost::Message;
-use prost_types::FileDescriptorSet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::{LayerExt, Routes, RoutesBuilder};
@@ -33,7 +35,8 @@ use tonic_health::server::HealthReporter;
 use tower::{Layer, Service, ServiceBuilder};
 
 use self::bare::BareErrorLayer;
-pub use self::connections::ConnectionLimits;
+use self::caller::{Access, CallerLayer};
+pub use self::connections::{ConnectionLimits, Tls, TlsError, TlsFiles};
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
@@ -54,15 +57,20 @@ pub struct Facades {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
     shed: ShedLayer,
+    access: Arc<Access>,
+    caller: CallerLayer,
     deadline: DeadlineLayer,
 }
 
 impl Facades {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, access: Access) -> Self {
+        let access = Arc::new(access);
         Facades {
             routes: Routes::builder(),
             names: Vec::new(),
             shed: ShedLayer::new(limits.max_in_flight),
+            caller: CallerLayer::new(Arc::clone(&access), methods::all()),
+            access,
             deadline: DeadlineLayer {
                 default: limits.default_deadline,
                 max: limits.max_deadline,
@@ -85,6 +93,9 @@ impl Facades {
         let layers = ServiceBuilder::new()
             // First, so that a refused call costs next to nothing.
             .layer(self.shed.clone())
+            // Before anything is done for a caller. What the message names is looked at by
+            // `inbound::open`.
+            .layer(self.caller.clone())
             // Last, so that its time begins when the call does.
             .layer(self.deadline)
             .into_inner();
@@ -96,13 +107,16 @@ impl Facades {
 /// The gateway's gRPC server, ready to listen.
 pub struct Server {
     facades: Facades,
+    tls: Option<Arc<Tls>>,
     health: HealthReporter,
 }
 
 impl Server {
-    pub fn new(facades: Facades) -> Self {
+    /// Serves in clear without `tls`.
+    pub fn new(facades: Facades, tls: Option<Tls>) -> Self {
         Server {
             facades,
+            tls: tls.map(Arc::new),
             health: HealthReporter::new(),
         }
     }
@@ -124,28 +138,27 @@ impl Server {
         meter: &Meter,
         closing: CancellationToken,
     ) {
-        let methods = Arc::new(methods(&self.facades.names));
-        let standard = EndOnDrainLayer::new(closing.clone());
+        let methods = Arc::new(paths(&self.facades.names));
+        let _kept = self.keep_up_to_date();
+        let standard = ServiceBuilder::new()
+            .layer(EndOnDrainLayer::new(closing.clone()))
+            .layer(self.facades.caller.clone())
+            .into_inner();
         let health = tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
         );
+        let names = &self.facades.names;
+        let v1 = reflection(names).build_v1().expect(VALID);
+        let v1alpha = reflection(names).build_v1alpha().expect(VALID);
         let routes = &mut self.facades.routes;
         routes.add_service(standard.named_layer(health));
-        routes.add_service(
-            standard.named_layer(reflection(&self.facades.names).build_v1().expect(VALID)),
-        );
-        routes.add_service(
-            standard.named_layer(
-                reflection(&self.facades.names)
-                    .build_v1alpha()
-                    .expect(VALID),
-            ),
-        );
+        routes.add_service(standard.named_layer(v1));
+        routes.add_service(standard.named_layer(v1alpha));
 
         let layers = ServiceBuilder::new()
             // Outermost, so that it sees what every other layer answered; takes the trace
             // context in.
-            .layer(ServerTelemetryLayer::new(meter, names(&methods)))
+            .layer(ServerTelemetryLayer::new(meter, served(&methods)))
             // Ids and counters are on every response, so above whatever may answer.
             .layer(InboundLayer)
             // Completes what the library or a panic answers without details.
@@ -155,7 +168,18 @@ impl Server {
             .layer(panic::layer())
             .into_inner();
         let stack = layers.layer(self.facades.routes.routes().prepare());
-        connections::serve(listener, stack, limits, meter, closing).await;
+        connections::serve(listener, self.tls, stack, limits, meter, closing).await;
+    }
+
+    /// Tasks that look at files and keys again while the server runs: not in its own, as a slow
+    /// disk must not keep it from accepting.
+    fn keep_up_to_date(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
+        let tls = self.tls.clone();
+        let tokens = self.facades.access.tokens.clone();
+        [
+            tls.map(|tls| AbortOnDropHandle::new(tokio::spawn(async move { tls.keep().await }))),
+            tokens.map(|it| AbortOnDropHandle::new(tokio::spawn(async move { it.keep().await }))),
+        ]
     }
 }
 
@@ -200,30 +224,13 @@ fn reflection<'a>(names: &[&'static str]) -> tonic_reflection::server::Builder<'
 }
 
 /// The path of every method that is served: telemetry knows no others.
-fn methods(mounted: &[&'static str]) -> HashSet<String> {
-    let sets = [
-        pb::DESCRIPTORS,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let mut paths = HashSet::new();
-    for file in sets
-        .into_iter()
-        .flat_map(|set| FileDescriptorSet::decode(set).expect(VALID).file)
-    {
-        for service in &file.service {
-            let name = format!("{}.{}", file.package(), service.name());
-            if name.starts_with("grpc.") || mounted.contains(&name.as_str()) {
-                let methods = service.method.iter();
-                paths.extend(methods.map(|method| format!("/{name}/{}", method.name())));
-            }
-        }
-    }
-    paths
+fn paths(mounted: &[&'static str]) -> HashSet<String> {
+    let methods = methods::all().into_iter();
+    let served = methods.filter(|method| method.is_served(mounted));
+    served.map(|method| format!("/{}", method.name)).collect()
 }
 
 /// The same as telemetry names them: without the first slash.
-fn names(paths: &HashSet<String>) -> Vec<String> {
+fn served(paths: &HashSet<String>) -> Vec<String> {
     paths.iter().map(|path| path[1..].to_owned()).collect()
 }

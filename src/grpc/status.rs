@@ -186,6 +186,21 @@ pub fn unknown_outcome(status: &Status) -> Option<UnknownOutcome> {
     })
 }
 
+/// The caller showed no identity that is accepted.
+pub(super) fn unauthenticated(why: &str) -> Status {
+    Rejection::new(Code::Unauthenticated, Reason::CallerUnauthenticated, why)
+        .fact("attempts", &0)
+        .into_status()
+}
+
+/// The policy does not let the caller do it. The same words whether or not there is such a thing.
+pub(super) fn denied(what: &str) -> Status {
+    let message = format!("the gateway's policy does not let this caller {what}");
+    Rejection::new(Code::PermissionDenied, Reason::CallerDenied, message)
+        .fact("attempts", &0)
+        .into_status()
+}
+
 /// The gateway itself is full.
 pub(super) fn overloaded() -> Status {
     full("the gateway has too many calls in flight")

@@ -7,7 +7,7 @@ use ::config::{Value, ValueKind};
 use super::{
     Leaf, Problems,
     hint::hint,
-    layers::{Table, from_environment},
+    layers::{self, Table, from_environment},
     leaf::expected,
 };
 
@@ -140,17 +140,23 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Refuses keys (by their path from here) of features that are not built, so that nobody
-    /// believes them to be in force. `null` and a plain `{enabled: false}` ask for nothing.
-    pub fn unsupported(&mut self, paths: &[&str]) {
-        for path in paths {
-            let Some(value) = remove(&mut self.table, path) else {
-                continue;
-            };
-            if !asks_for_nothing(&value) {
-                self.problem(path, "not supported by this release");
-            }
-        }
+    /// A list of mappings that may be absent as a whole. A variable holds it as JSON.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        let Some(items) = list_items(&value) else {
+            self.problem_with(&value, key, "expected a list of mappings");
+            return None;
+        };
+        let items = items.into_iter().enumerate();
+        Some(
+            items
+                .map(|(i, item)| self.descend(&format!("{key}[{i}]"), item, &mut read))
+                .collect(),
+        )
     }
 
     /// Reports a problem with a key unless the condition holds, or the key has one already: of a
@@ -232,23 +238,17 @@ impl<'a> Section<'a> {
     }
 }
 
-fn remove(table: &mut Table, path: &str) -> Option<Value> {
-    let Some((first, rest)) = path.split_once('.') else {
-        return table.remove(path);
-    };
-    match &mut table.get_mut(first)?.kind {
-        ValueKind::Table(inner) => remove(inner, rest),
-        _ => None,
-    }
-}
-
-fn asks_for_nothing(value: &Value) -> bool {
+fn list_items(value: &Value) -> Option<Vec<Value>> {
     match &value.kind {
-        ValueKind::Nil => true,
-        ValueKind::Table(table) => {
-            let enabled = table.get("enabled").map(bool::read);
-            table.len() == 1 && enabled == Some(Ok(false))
+        ValueKind::Array(items) => Some(items.clone()),
+        // JSON is YAML, too.
+        ValueKind::String(text) if from_environment(value) => {
+            let mut table = layers::parse(&format!("list: {text}")).ok()?;
+            match table.remove("list")?.kind {
+                ValueKind::Array(items) => Some(items),
+                _ => None,
+            }
         }
-        _ => false,
+        _ => None,
     }
 }

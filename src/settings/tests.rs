@@ -324,19 +324,34 @@ fn one_of_a_few_words() {
 }
 
 #[test]
-fn what_is_not_supported_is_refused_unless_it_asks_for_nothing() {
-    let read = |text: &str| read(text, &[], |s| s.unsupported(&["policy", "a.b"])).1;
-    let refused = |path: &str| vec![format!("{path}: not supported by this release")];
-    assert_eq!(read("policy: null"), Vec::<String>::new());
-    assert_eq!(read("policy: {enabled: false}"), Vec::<String>::new());
-    assert_eq!(read("policy: {enabled: true}"), refused("policy"));
+fn a_list_of_mappings_is_read_one_by_one_also_from_a_variable() {
+    let list = |text: &str, variables: &[(&str, &str)]| {
+        read(text, variables, |s| {
+            s.list("rules", |s| s.required::<u32>("a"))
+        })
+    };
+    let (found, problems) = list("rules: [{a: 1}, {b: 2}, 3]", &[]);
+    assert_eq!(found, Some(vec![Some(1), None, None]));
     assert_eq!(
-        read("policy: {enabled: false, window: 10s}"),
-        refused("policy")
+        problems,
+        [
+            "rules[1].a: required, but missing",
+            "rules[1].b: unknown key",
+            "rules[2]: expected a mapping",
+        ]
     );
-    assert_eq!(read("policy: {}"), refused("policy"));
-    assert_eq!(read("policy: []"), refused("policy"));
-    assert_eq!(read("a: {b: 1}")[..1], refused("a.b"));
+    let variable = [("SWITCHBOARD__RULES", r#"[{"a": 7}]"#)];
+    assert_eq!(list("", &variable), (Some(vec![Some(7)]), vec![]));
+    assert_eq!(list("rules: null", &[]), (None, vec![]));
+    assert_eq!(
+        list("rules: x", &[]).1,
+        ["rules: expected a list of mappings"]
+    );
+    let broken = [("SWITCHBOARD__RULES", "[{")];
+    assert_eq!(
+        list("", &broken).1,
+        ["rules: expected a list of mappings (from SWITCHBOARD__RULES)"]
+    );
 }
 
 #[test]

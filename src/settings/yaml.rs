@@ -23,6 +23,8 @@ pub enum Node {
     Text(String),
     List(Vec<String>),
     Map(Vec<(String, Node)>),
+    /// A list of mappings.
+    Maps(Vec<Node>),
 }
 
 /// A mapping in the order given.
@@ -47,9 +49,18 @@ fn write_node(f: &mut impl Write, node: &Node, depth: usize) -> fmt::Result {
             writeln!(f, "[{}]", items.join(", "))
         }
         Node::Map(entries) if entries.is_empty() => f.write_str("{}\n"),
+        Node::Maps(items) if items.is_empty() => f.write_str("[]\n"),
+        Node::Maps(items) => items.iter().try_for_each(|item| {
+            writeln!(f, "{:1$}-", "", depth * 2)?;
+            write_node(f, item, depth + 1)
+        }),
         Node::Map(entries) => entries.iter().try_for_each(|(key, inner)| {
             write!(f, "{:1$}{2}:", "", depth * 2, quoted(key))?;
-            let block = matches!(inner, Node::Map(inner) if !inner.is_empty());
+            let block = match inner {
+                Node::Map(entries) => !entries.is_empty(),
+                Node::Maps(items) => !items.is_empty(),
+                _ => false,
+            };
             f.write_char(if block { '\n' } else { ' ' })?;
             write_node(f, inner, depth + 1)
         }),
@@ -210,8 +221,11 @@ mod tests {
                     ("none", Node::Null),
                 ]),
             ),
+            ("maps", Node::Maps(vec![map([("a", Node::from("b"))])])),
+            ("no_maps", Node::Maps(vec![])),
         ]);
-        let expected = "listen: a/b\nempty: {}\ninner:\n  list: [\"/x/*\"]\n  none: null\n";
+        let expected = "listen: a/b\nempty: {}\ninner:\n  list: [\"/x/*\"]\n  none: null\n\
+            maps:\n  -\n    a: b\nno_maps: []\n";
         assert_eq!(printed.to_string(), expected);
     }
 }

@@ -5,7 +5,7 @@
 use json_subscriber::JsonLayer;
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
-use tracing::{Event, Metadata};
+use tracing::{Event, Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::SystemTime;
@@ -14,6 +14,9 @@ use tracing_subscriber::{Layer, Registry, filter};
 
 /// Libraries, by the beginning of their names, whose debug output drowns ours.
 const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"];
+
+/// The target of the audit log's lines.
+const AUDIT: &str = "switchboard::audit";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -45,8 +48,15 @@ pub(super) fn filter(rust_log: Option<&str>, level: &str) -> Result<EnvFilter, P
 
 /// Lines carry the trace id instead of the fields of their spans, so spans are
 /// kept from the log layers: formatting them costs on every call.
-pub(super) fn events_of(filter: EnvFilter) -> impl Filter<Registry> + Send + Sync {
-    filter.and(filter::filter_fn(is_event))
+pub(super) fn events_of(filter: EnvFilter, audit: bool) -> impl Filter<Registry> + Send + Sync {
+    let audit = filter::filter_fn(move |metadata| audit && is_audit(metadata))
+        .with_max_level_hint(filter::LevelFilter::INFO);
+    filter.or(audit).and(filter::filter_fn(is_event))
+}
+
+/// Who did what is not for a log level to hide.
+fn is_audit(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == AUDIT && *metadata.level() <= Level::INFO
 }
 
 fn is_event(metadata: &Metadata<'_>) -> bool {

@@ -38,6 +38,8 @@ pub struct Options {
     /// A level, or directives as in `RUST_LOG`, which goes before this when set.
     pub level: String,
     pub format: Format,
+    /// Whether the audit log is written whatever the level is.
+    pub audit: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +71,10 @@ pub fn init(options: &Options) -> Result<Telemetry, Error> {
         .with_resource(resource())
         .build();
 
-    let subscriber = subscriber(logs.with_filter(logs::events_of(filter)), &traces);
+    let subscriber = subscriber(
+        logs.with_filter(logs::events_of(filter, options.audit)),
+        &traces,
+    );
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::AlreadySetUp)?;
     // After the one step that can be refused, so that a second call changes nothing.
     global::set_text_map_propagator(TraceContextPropagator::new());

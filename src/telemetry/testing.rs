@@ -38,7 +38,7 @@ impl Spans {
             .with_simple_exporter(ended.clone())
             .build();
         let logs = logs::layer(Format::Json, false, lines.clone())
-            .with_filter(logs::events_of(EnvFilter::new(level)));
+            .with_filter(logs::events_of(EnvFilter::new(level), true));
         let scope = tracing::subscriber::set_default(super::subscriber(logs, &traces));
         Self {
             ended,

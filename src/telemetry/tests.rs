@@ -38,6 +38,29 @@ fn quiet_logs_do_not_cut_traces() {
 }
 
 #[test]
+fn no_level_hides_the_audit_log() {
+    for level in ["off", "error", "info,switchboard::audit=off"] {
+        let spans = Spans::capture_at(level);
+        tracing::info_span!("call").in_scope(|| {
+            tracing::info!(target: "switchboard::audit", caller = "a\nb", "write");
+            tracing::debug!(target: "switchboard::audit", "too fine");
+            tracing::info!(target: "switchboard::auditor", "another");
+        });
+        let lines = spans.lines();
+        let audit: Vec<_> = lines
+            .iter()
+            .filter(|it| it["target"] == "switchboard::audit")
+            .collect();
+        assert_eq!(audit.len(), 1, "{level}: {lines:?}");
+        assert_eq!(audit[0]["caller"], "a\nb");
+        assert_eq!(
+            audit[0]["trace_id"],
+            spans.only().span_context.trace_id().to_string()
+        );
+    }
+}
+
+#[test]
 fn spans_of_libraries_and_error_events_stay_out_of_traces() {
     let spans = Spans::capture();
     tracing::info_span!("call").in_scope(|| {
@@ -69,6 +92,7 @@ fn libraries_are_quiet_at_debug_unless_rust_log_asks() {
 fn the_first_init_wins_and_the_second_says_so() {
     let options = Options {
         level: "off".to_owned(),
+        audit: true,
         format: Format::Auto,
     };
     let first = init(&options).unwrap();

@@ -9,8 +9,7 @@ use crate::settings::{
     yaml::{self, Node},
 };
 
-use rules::readable;
-pub use rules::{accounts, base_url, censored, endpoint, positive, secret};
+pub use rules::{accounts, base_url, censored, endpoint, is_loopback, positive, readable, secret};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! The leaf: one request on the wire and one whole answer. The only file that names reqwest.
+//! The leaf: one request on the wire and one whole answer. Nothing outside of here names reqwest.
 //!
 //! It repeats nothing, follows no redirect, and reads no more than the cap.
 
@@ -17,6 +17,10 @@ use super::error::Error;
 use super::observer::Server;
 use super::operation::{Call, Progress, Reply};
 use super::settings::{Settings, Tls};
+
+mod document;
+
+pub use self::document::Document;
 
 /// Shorter than the keep-alive of the vendors' servers, so that they do not hang up first.
 const POOL_IDLE: Duration = Duration::from_secs(15);

@@ -16,6 +16,7 @@ use switchboard::sandbox::journal::Entry;
 use switchboard::sandbox::{Options, Sandbox, aicc};
 use tonic::transport::Endpoint;
 
+use crate::support::authority::Authority;
 use crate::support::port::Port;
 use crate::support::watch::{in_time, until};
 use crate::support::{self, SESSION, USER};
@@ -463,6 +464,139 @@ fn secrets(entry: &Entry) -> Vec<String> {
     let body = serde_json::from_slice(&entry.response_body).unwrap_or(serde_json::Value::Null);
     secrets.extend(body["AccessToken"].as_str().map(str::to_owned));
     secrets
+}
+
+/// Files of certificates, and the lines of the configuration that name them.
+fn encrypted(dir: &Dir, ours: &Authority) -> String {
+    let (server, caller) = (ours.server(), ours.dns("caller.example"));
+    let write = |name: &str, contents: &str| dir.write(name, contents);
+    write("caller.crt", &caller.cert);
+    write("caller.key", &caller.key);
+    format!(
+        "  shutdown_delay: 0s\n  tls: {{ cert_file: {}, key_file: {}, client_ca_file: {} }}\n",
+        write("tls.crt", &server.cert),
+        write("tls.key", &server.key),
+        write("ca.crt", &ours.pem()),
+    )
+}
+
+#[tokio::test]
+async fn health_asks_over_tls_and_shows_a_certificate() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    let mut gateway = Process::spawn(site.serve());
+    let file = |name: &str| dir.0.join(name).to_str().unwrap().to_owned();
+    let address = site.listen.to_string();
+    let ask = async |more: &[(&str, &str)]| {
+        let named = more.iter().flat_map(|(option, value)| [*option, *value]);
+        let arguments: Vec<_> = ["health", "--addr", &address]
+            .into_iter()
+            .chain(named)
+            .collect();
+        run(switchboard(&arguments)).await
+    };
+    let (ca, cert, key) = (file("ca.crt"), file("caller.crt"), file("caller.key"));
+    let own = [
+        ("--ca-file", &*ca),
+        ("--cert-file", &*cert),
+        ("--key-file", &*key),
+    ];
+    in_time("a gateway that serves", async {
+        while code(&ask(&own).await) != 0 {}
+    })
+    .await;
+    let named = [&own[..], &[("--server-name", "localhost")]].concat();
+    assert_eq!(code(&ask(&named).await), 0);
+    let misnamed = [&own[..], &[("--server-name", "elsewhere.example")]].concat();
+    let refused = ask(&misnamed).await;
+    assert_eq!(code(&refused), 1);
+    assert!(err(&refused).contains("certificate"), "{}", err(&refused));
+    assert_eq!(code(&ask(&[]).await), 1, "in clear");
+    assert_eq!(code(&ask(&own[..1]).await), 1, "without a certificate");
+    assert_eq!(
+        code(&ask(&own[..2]).await),
+        2,
+        "a certificate without its key"
+    );
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn check_prints_who_may_call_what() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    let table = async |arguments: Vec<(&str, &str)>| {
+        let mut command = switchboard(&["check", "--config", &site.config]);
+        command.envs(arguments);
+        let output = run(command).await;
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        let printed = out(&output);
+        let at = printed.find("# Who may call what").expect("a table");
+        printed[at..].lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let policy = r#"[{"callers": ["dns:*.example", "jwt:a"], "methods": ["*/Get*"], "accounts": ["default"]}]"#;
+    assert_eq!(
+        table(vec![("SWITCHBOARD__POLICY", policy)]).await[1..],
+        [
+            "# callers               methods                  accounts",
+            "# anybody               grpc.health.v1.Health/*  *",
+            "# dns:*.example, jwt:a  */Get*                   default",
+            "# everybody else        none                     none",
+        ]
+    );
+    let without = table(vec![]).await;
+    assert!(
+        without[3].starts_with("# whoever has an identity  *"),
+        "{without:?}"
+    );
+    let anybody = table(vec![("SWITCHBOARD__SERVER__TLS__CLIENT_CA_FILE", "")]).await;
+    assert_eq!(
+        anybody[1..],
+        ["# callers  methods  accounts", "# anybody  *        *"]
+    );
+}
+
+#[tokio::test]
+async fn files_of_tls_that_cannot_be_used_are_a_wrong_configuration() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    dir.write("tls.key", &ours.server().key);
+    for command in ["serve", "check"] {
+        let output = run(switchboard(&[command, "--config", &site.config])).await;
+        assert_eq!(code(&output), BAD_CONFIGURATION, "{command}");
+        let said = err(&output);
+        assert!(
+            said.contains("server.tls: ") && said.contains("of no use together"),
+            "{said}"
+        );
+    }
+}
+
+/// The real process, its log level off: who did what is written all the same.
+#[tokio::test]
+async fn the_audit_log_is_written_whatever_the_level_is() {
+    let site = Site::with("  shutdown_delay: 0s\nlog: { level: \"off\" }\n").await;
+    let mut gateway = Process::spawn(site.serve());
+    serving(site.listen).await;
+    attach(site.listen).await.unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+    let log = fs::read_to_string(site.stderr()).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let line = &lines[0];
+    assert_eq!(line["target"], "switchboard::audit");
+    assert_eq!(line["caller"], "anonymous");
+    assert_eq!(
+        line["method"],
+        "contactcenter.v1.SmsSessionData/AttachUserData"
+    );
+    assert_eq!(line["code"], "OK");
+    assert_eq!(line["trace_id"].as_str().unwrap().len(), 32, "{line}");
 }
 
 #[tokio::test]

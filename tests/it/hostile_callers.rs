@@ -178,6 +178,28 @@ async fn a_bomb_of_nested_values_fails_its_call_alone() {
     assert_serves(&gateway).await;
 }
 
+/// Whatever a packed message would grow to, nobody unpacks it.
+#[tokio::test]
+async fn a_packed_message_is_refused_unread() {
+    let gateway = Gateway::start().await;
+    let connection = untimed::connect(gateway.address).await.unwrap();
+    for packing in ["gzip", "deflate", "zstd", "snappy"] {
+        // Flagged as packed, and holding what no packing makes.
+        let body = Bytes::from_static(&[1, 0, 0, 0, 4, 0x1f, 0x8b, 8, 0]);
+        let request = Request::post(format!("http://{}{ATTACH}", gateway.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-encoding", packing)
+            .body(Body::new(Full::new(body)))
+            .unwrap();
+        let answer = connection.clone().oneshot(request).await.unwrap();
+        let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::Unimplemented, "{packing}: {status:?}");
+        assert_eq!(support::reason(&status), "INVALID_MESSAGE");
+    }
+    assert!(gateway.sandbox.journal().entries().is_empty());
+}
+
 #[tokio::test]
 async fn calls_begun_and_reset_by_the_thousand_end_the_connection() {
     let gateway = Gateway::start().await;

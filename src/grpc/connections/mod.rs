@@ -6,11 +6,15 @@
 
 mod calls;
 mod door;
+mod peer;
+mod secured;
+mod tls;
 mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,15 +25,18 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::Meter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Service, ServiceExt};
 
 use self::calls::Calls;
 use self::door::Door;
+pub(super) use self::peer::Peer;
+pub use self::tls::{Tls, TlsError, TlsFiles};
 use self::wire::Wire;
 
 /// How often an idle connection is asked whether somebody is still there, and how long the
@@ -79,6 +86,7 @@ pub(super) struct Leaving(pub(super) CancellationToken);
 /// Serves every connection until `closing`, and then until the last of them has ended.
 pub(super) async fn serve<S, B>(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     service: S,
     limits: ConnectionLimits,
     meter: &Meter,
@@ -101,8 +109,12 @@ pub(super) async fn serve<S, B>(
         // the kernel it would look like a gateway that hangs.
         let Some(place) = door.admit() else { continue };
         let (service, leaving) = (service.clone(), closing.child_token());
+        let tls = tls.clone();
         connections.spawn(async move {
-            connection(stream, service, limits, leaving).await;
+            match tls {
+                Some(tls) => secured::serve(&tls, stream, service, limits, leaving).await,
+                None => plain(stream, service, limits, leaving).await,
+            }
             drop(place);
         });
     }
@@ -124,8 +136,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// One connection from its first byte to its last.
-async fn connection<S, B>(
+/// A connection in clear, from its first byte to its last.
+async fn plain<S, B>(
     stream: TcpStream,
     service: S,
     limits: ConnectionLimits,
@@ -136,9 +148,30 @@ async fn connection<S, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // Answers are small, and each is waited for. Where it cannot be set they are only slower.
+    let address = prepare(&stream);
+    connection(stream, (address, Peer(None)), service, limits, leaving).await;
+}
+
+/// Answers are small, and each is waited for. Where it cannot be set they are only slower.
+fn prepare(stream: &TcpStream) -> TcpConnectInfo {
     let _ = stream.set_nodelay(true);
-    let peer = stream.connect_info();
+    stream.connect_info()
+}
+
+/// One connection from its greeting to its last byte.
+async fn connection<T, S, B>(
+    stream: T,
+    (address, peer): (TcpConnectInfo, Peer),
+    service: S,
+    limits: ConnectionLimits,
+    leaving: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let greeted = tokio::select! {
         () = leaving.cancelled() => return,
         greeted = Wire::greeted(stream) => greeted,
@@ -152,6 +185,7 @@ async fn connection<S, B>(
     let service = service
         .map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
+            request.extensions_mut().insert(address.clone());
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(extension.clone());
             request

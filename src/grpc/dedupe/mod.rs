@@ -24,6 +24,7 @@ use self::redis::Redis;
 use self::store::{Claim, Store, Turn};
 pub use self::write::Asked;
 use self::write::{Outcome, Write, lost};
+use super::inbound::Opened;
 use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
@@ -55,15 +56,21 @@ pub struct Options {
 
 /// By what a repeat of a call is known; taken before the message goes its way.
 pub struct Identity {
+    caller: String,
     request_id: String,
     fingerprint: Vec<u8>,
 }
 
 impl Identity {
-    pub fn of(request_id: &str, message: &impl Message) -> Self {
+    pub fn of(opened: &Opened, request_id: &str, message: &impl Message) -> Self {
+        Self::of_caller(opened.caller(), request_id, message)
+    }
+
+    fn of_caller(caller: &str, request_id: &str, message: &impl Message) -> Self {
         let asked = !request_id.is_empty();
         let fingerprint = asked.then(|| digest(&SHA256, &message.encode_to_vec()));
         Identity {
+            caller: caller.to_owned(),
             request_id: request_id.to_owned(),
             fingerprint: fingerprint.map_or_else(Vec::new, |print| print.as_ref().to_vec()),
         }

@@ -79,7 +79,7 @@ async fn run_settled(
         vendor: "genesys",
         meta: &META,
     };
-    let identity = Identity::of(id, &message(session));
+    let identity = Identity::of_caller("", id, &message(session));
     let settle = |kept| std::future::ready(settle(kept));
     dedupe
         .run(asked, identity, &ticket(account), work, settle)

@@ -34,7 +34,7 @@ pub(super) struct Write {
 /// What makes two calls the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// Callers have no identities yet, so all are one.
+    /// Empty for all who are anonymous.
     pub(super) caller: String,
     pub(super) vendor: &'static str,
     pub(super) account: String,
@@ -100,7 +100,7 @@ impl Asked {
 impl Write {
     pub(super) fn new(asked: Asked, identity: Identity, ticket: &Ticket) -> Self {
         let key = Key {
-            caller: String::new(),
+            caller: identity.caller,
             vendor: asked.vendor,
             account: ticket.account.clone(),
             operation: asked.meta.name,

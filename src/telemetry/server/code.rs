@@ -24,7 +24,7 @@ const NAMES: [&str; 17] = [
 
 /// Below the length of [`NAMES`], always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Code(usize);
+pub struct Code(usize);
 
 impl Code {
     pub(super) const CANCELLED: Self = Self(1);
@@ -33,14 +33,15 @@ impl Code {
 
     /// The status in headers or trailers, if they have one. One that is not
     /// understood is UNKNOWN, as it is for a client.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get("grpc-status")?;
         let number = value.to_str().ok().and_then(|text| text.parse().ok());
         let code = number.filter(|number| *number < NAMES.len()).map(Self);
         Some(code.unwrap_or(Self::UNKNOWN))
     }
 
-    pub(super) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         NAMES[self.0]
     }
 

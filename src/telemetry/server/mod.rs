@@ -10,6 +10,7 @@ mod call;
 mod code;
 
 pub use body::Observed;
+pub use code::Code;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -25,7 +26,6 @@ use tracing::{Instrument as _, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::call::Call;
-use self::code::Code;
 use super::{metrics, propagation};
 
 /// The method of a call to something that we do not have. Anybody can make up

@@ -52,7 +52,8 @@ pub fn base_url(section: &mut Section<'_>, allow_plaintext: bool) -> Option<Url>
     Some(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether what is sent there stays on this machine.
+pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -111,7 +112,7 @@ pub fn censored(secret: &Secret) -> Node {
 }
 
 /// Reports a file that cannot be opened.
-pub(super) fn readable(section: &mut Section<'_>, key: &str, path: Option<&Path>) {
+pub fn readable(section: &mut Section<'_>, key: &str, path: Option<&Path>) {
     if let Some((path, Err(why))) = path.map(|it| (it, File::open(it))) {
         section.problem(key, format!("cannot read {}: {why}", path.display()));
     }

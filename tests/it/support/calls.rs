@@ -2,9 +2,12 @@
 //! promises that hold for all of them.
 
 use tonic::Status;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::Channel;
 
 use super::{Gateway, RECORD, SESSION, USER, data};
+use switchboard::pb::agent_settings_client::AgentSettingsClient;
+use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::pb::{
     AttachUserDataRequest, CallType, CreateAgentSettingsRequest, DeleteAgentSettingsRequest,
     DeleteUserDataRequest, GetAgentSettingsRequest, GetSessionRequest, ListSessionsRequest,
@@ -68,6 +71,21 @@ impl Call {
         }
     }
 
+    /// The rpc, as the gateway names it.
+    pub fn method(self) -> &'static str {
+        match self {
+            Call::Attach => "contactcenter.v1.SmsSessionData/AttachUserData",
+            Call::Update => "contactcenter.v1.SmsSessionData/UpdateUserData",
+            Call::Delete => "contactcenter.v1.SmsSessionData/DeleteUserData",
+            Call::GetSession => "contactcenter.v1.SmsSessionData/GetSession",
+            Call::ListSessions => "contactcenter.v1.SmsSessionData/ListSessions",
+            Call::CreateSettings => "contactcenter.v1.AgentSettings/CreateAgentSettings",
+            Call::UpdateSettings => "contactcenter.v1.AgentSettings/UpdateAgentSettings",
+            Call::QuerySettings => "contactcenter.v1.AgentSettings/GetAgentSettings",
+            Call::DeleteSettings => "contactcenter.v1.AgentSettings/DeleteAgentSettings",
+        }
+    }
+
     pub fn once(self) -> bool {
         ONCE.contains(&self)
     }
@@ -86,7 +104,28 @@ impl Call {
 
     /// Returns the answer's metadata.
     pub async fn send_as(self, gateway: &Gateway, account: &str) -> Result<MetadataMap, Status> {
-        let (mut sms, mut settings) = (gateway.sms(), gateway.settings());
+        self.send_over(gateway.channel.clone(), account, None).await
+    }
+
+    /// The same over another channel, perhaps with a token.
+    pub async fn send_over(
+        self,
+        channel: Channel,
+        account: &str,
+        token: Option<&str>,
+    ) -> Result<MetadataMap, Status> {
+        let bearer = token.map(|token| format!("Bearer {token}").parse().unwrap());
+        let with_token = move |mut request: tonic::Request<()>| {
+            if let Some(bearer) = &bearer {
+                let bearer: &AsciiMetadataValue = bearer;
+                request
+                    .metadata_mut()
+                    .insert("authorization", bearer.clone());
+            }
+            Ok(request)
+        };
+        let mut sms = SmsSessionDataClient::with_interceptor(channel.clone(), with_token.clone());
+        let mut settings = AgentSettingsClient::with_interceptor(channel, with_token);
         let account = account.to_owned();
         match self {
             Call::Attach => metadata(sms.attach_user_data(attach(account)).await),

@@ -1,8 +1,12 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
+pub mod audit;
+pub mod authority;
 pub mod calls;
+pub mod dir;
 pub mod faults;
 pub mod frames;
+pub mod mint;
 pub mod port;
 #[allow(dead_code, reason = "benchmarks need more of it")]
 pub mod process;
@@ -126,6 +130,7 @@ pub fn config(sandbox: &Sandbox) -> Config {
             shutdown_delay: Duration::ZERO,
             ..Server::default()
         },
+        policy: None,
         log: Log::default(),
         dedupe: Dedupe::default(),
         genesys: Some(genesys_config(&sandbox.genesys_url())),

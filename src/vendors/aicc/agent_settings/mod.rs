@@ -15,7 +15,7 @@ use self::update::Update;
 use super::Aicc;
 use super::wire::Written;
 use crate::grpc::dedupe::{self, Dedupe, Identity};
-use crate::grpc::inbound::{account_name, open};
+use crate::grpc::inbound::{account_name, addressed, open};
 use crate::grpc::validate::Violations;
 use crate::pb::agent_settings_server::AgentSettings;
 use crate::pb::{
@@ -29,6 +29,13 @@ use crate::upstream::error::{Error, Failure};
 const LONGEST_ID: usize = 64;
 const MOST_NUMBERS: usize = 5;
 const LONGEST_NUMBER: usize = 15;
+
+addressed!(
+    CreateAgentSettingsRequest: user_id,
+    GetAgentSettingsRequest: user_id,
+    UpdateAgentSettingsRequest: user_id,
+    DeleteAgentSettingsRequest: user_id,
+);
 
 /// The body of a query or a delete.
 #[derive(Serialize)]
@@ -128,8 +135,8 @@ impl AgentSettings for Facade {
         check_settings(request.settings.as_ref(), &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
         violations.finish()?;
+        let identity = Identity::of(&opened, &request.request_id, &request);
         let ticket = opened.ticket(&request.account);
-        let identity = Identity::of(&request.request_id, &request);
         let operation = Create(request);
         self.dedupe
             .send(&self.client, identity, operation, ticket)
@@ -153,8 +160,8 @@ impl AgentSettings for Facade {
         request: Request<UpdateAgentSettingsRequest>,
     ) -> Result<Response<UpdateAgentSettingsResponse>, Status> {
         let (opened, request) = open(request)?;
+        let identity = Identity::of(&opened, &request.request_id, &request);
         let ticket = opened.ticket(&request.account);
-        let identity = Identity::of(&request.request_id, &request);
         let mut violations = self.violations(&request.account, &request.user_id);
         violations.text("id", &request.id, LONGEST_ID);
         check_settings(request.settings.as_ref(), &mut violations);

@@ -29,7 +29,7 @@ use super::Genesys;
 use super::notifications::confirm::Confirmation;
 use super::notifications::{Hub, Notifications};
 use crate::grpc::dedupe::{self, Asked, Dedupe, Identity};
-use crate::grpc::inbound::{account_name, open};
+use crate::grpc::inbound::{account_name, addressed, open};
 use crate::grpc::status;
 use crate::grpc::validate::Violations;
 use crate::pb::sms_session_data_server::SmsSessionData;
@@ -52,6 +52,15 @@ pub(super) struct Facade {
     streams: Arc<Semaphore>,
     allow_undocumented: bool,
 }
+
+addressed!(
+    AttachUserDataRequest: session_id,
+    UpdateUserDataRequest: session_id,
+    DeleteUserDataRequest: session_id,
+    GetSessionRequest: session_id,
+    ListSessionsRequest,
+    WatchSessionsRequest,
+);
 
 /// What a write asks for beside what it writes.
 struct Wish {
@@ -188,7 +197,7 @@ impl SmsSessionData for Facade {
         violations.finish()?;
         let wish = Wish {
             confirmed,
-            identity: Identity::of(&request.request_id, &request),
+            identity: Identity::of(&opened, &request.request_id, &request),
             ticket: opened.ticket(&request.account),
         };
         self.write(AttachUserData(request), wish).await
@@ -207,7 +216,7 @@ impl SmsSessionData for Facade {
         violations.finish()?;
         let wish = Wish {
             confirmed,
-            identity: Identity::of(&request.request_id, &request),
+            identity: Identity::of(&opened, &request.request_id, &request),
             ticket: opened.ticket(&request.account),
         };
         self.write(UpdateUserData(request), wish).await
@@ -226,7 +235,7 @@ impl SmsSessionData for Facade {
         violations.finish()?;
         let wish = Wish {
             confirmed,
-            identity: Identity::of(&request.request_id, &request),
+            identity: Identity::of(&opened, &request.request_id, &request),
             ticket: opened.ticket(&request.account),
         };
         self.write(DeleteUserData(request), wish).await

@@ -1,0 +1,131 @@
+//! The audit log: a line for each write and for each refusal of a caller. It names who, what and
+//! how it ended, and never a value.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderMap;
+use tonic::Status;
+use tonic_types::StatusExt;
+
+use super::breaks_lines;
+use crate::telemetry::server::Code;
+
+/// Whoever has no identity.
+const ANONYMOUS: &str = "anonymous";
+
+/// The longest text of a caller that is written, in characters: ids that were refused for their
+/// length have any.
+const LONGEST: usize = 128;
+
+/// What a call is about; empty until its message is there.
+#[derive(Debug, Clone, Default)]
+pub(in crate::grpc) struct Record(Arc<OnceLock<About>>);
+
+#[derive(Debug)]
+struct About {
+    account: String,
+    target: String,
+}
+
+impl Record {
+    /// Said once; the account as the caller meant it, the id as it was written.
+    pub(in crate::grpc) fn tell(&self, account: &str, target: &str) {
+        let (account, target) = (printable(account), printable(target));
+        let _ = self.0.set(About { account, target });
+    }
+}
+
+/// A call that is going to have its line, whatever becomes of it.
+pub(super) struct Audited {
+    pub(super) method: Arc<str>,
+    pub(super) caller: Option<Arc<str>>,
+    pub(super) peer: Option<IpAddr>,
+    pub(super) record: Record,
+    /// Reads have a line only when they are refused.
+    pub(super) writes: bool,
+    pub(super) told: bool,
+}
+
+impl Audited {
+    /// The answer's head is there. The answer of a single message that is no error comes without
+    /// a status in its head.
+    pub(super) fn answered(mut self, headers: &HeaderMap) {
+        self.told = true;
+        let code = Code::of(headers).map_or("OK", Code::name);
+        let reason = match code {
+            "OK" => None,
+            _ => reason(headers),
+        };
+        let reason = reason.as_deref();
+        let refused = matches!(reason, Some("CALLER_UNAUTHENTICATED" | "CALLER_DENIED"));
+        if self.writes || refused {
+            self.line(code, reason, if refused { "refused" } else { "write" });
+        }
+    }
+
+    fn line(&self, code: &str, reason: Option<&str>, what: &'static str) {
+        let about = self.record.0.get();
+        tracing::info!(
+            target: "switchboard::audit",
+            caller = self.caller.as_deref().unwrap_or(ANONYMOUS),
+            peer = self.peer.map(tracing::field::display),
+            method = &*self.method,
+            account = about.map(|it| &*it.account),
+            target_id = about.map(|it| &*it.target),
+            code,
+            reason,
+            "{what}"
+        );
+    }
+}
+
+impl Drop for Audited {
+    /// The caller has hung up. A write that must not be cut in half goes on all the same.
+    fn drop(&mut self) {
+        if !self.writes || self.told {
+            return;
+        }
+        if std::thread::panicking() {
+            self.line("INTERNAL", Some("GATEWAY_FAILED"), "write");
+        } else {
+            self.line("CANCELLED", Some("CALLER_LEFT"), "write");
+        }
+    }
+}
+
+/// A certificate that was not accepted: there is no call yet, and no code.
+pub(in crate::grpc) fn handshake_refused(peer: Option<SocketAddr>, why: &str) {
+    tracing::info!(
+        target: "switchboard::audit",
+        caller = ANONYMOUS,
+        peer = peer.map(|peer| tracing::field::display(peer.ip())),
+        reason = printable(why),
+        "handshake refused"
+    );
+}
+
+fn reason(headers: &HeaderMap) -> Option<String> {
+    let info = Status::from_header_map(headers)?.get_details_error_info()?;
+    Some(info.reason)
+}
+
+/// One line of bounded length, whatever a caller wrote.
+fn printable(text: &str) -> String {
+    let plain = |c: char| if breaks_lines(c) { '\u{fffd}' } else { c };
+    text.chars().take(LONGEST).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_wrote_is_one_bounded_line() {
+        assert_eq!(
+            printable("a\r\nb\u{85}\u{2028}c\u{1b}[0m"),
+            "a\u{fffd}\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}[0m"
+        );
+        assert_eq!(printable(&"é".repeat(1_000_000)).chars().count(), LONGEST);
+    }
+}

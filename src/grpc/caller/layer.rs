@@ -1,0 +1,233 @@
+//! Lets calls through that the operator allows, and says for whom.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Layer, Service};
+
+use super::audit::{Audited, Record};
+use super::{Access, Permit, policy};
+use crate::grpc::connections::Peer;
+use crate::grpc::methods::Method;
+use crate::grpc::status;
+use crate::telemetry::server::Caller;
+
+const BEARER: &[u8] = b"bearer ";
+
+/// Around every service, health and reflection too.
+#[derive(Clone)]
+pub(in crate::grpc) struct CallerLayer {
+    access: Arc<Access>,
+    /// By their paths.
+    methods: Arc<HashMap<String, Method>>,
+}
+
+#[derive(Clone)]
+pub(in crate::grpc) struct CallerService<S> {
+    inner: S,
+    layer: CallerLayer,
+}
+
+/// How a call begins.
+struct Arrival {
+    method: Arc<str>,
+    audited: Audited,
+}
+
+impl CallerLayer {
+    pub(in crate::grpc) fn new(access: Arc<Access>, methods: Vec<Method>) -> Self {
+        let by_path = |method: Method| (format!("/{}", method.name), method);
+        CallerLayer {
+            access,
+            methods: Arc::new(methods.into_iter().map(by_path).collect()),
+        }
+    }
+
+    fn arrive(&self, request: &Parts) -> Arrival {
+        let known = self.methods.get(request.uri.path());
+        // Anybody can make up names; such a call ends below, and is nobody's write.
+        let method = known.map_or_else(|| "_OTHER".into(), |known| Arc::clone(&known.name));
+        let peer = request.extensions.get::<TcpConnectInfo>();
+        let audited = Audited {
+            method: Arc::clone(&method),
+            caller: None,
+            peer: peer.and_then(TcpConnectInfo::remote_addr).map(|it| it.ip()),
+            record: Record::default(),
+            writes: known.is_some_and(|known| known.writes),
+            told: false,
+        };
+        Arrival { method, audited }
+    }
+
+    /// Who calls; `Err` when a caller has to be known, and is not.
+    async fn identify(&self, request: &Parts) -> Result<Option<Arc<str>>, Status> {
+        if !self.access.is_closed() {
+            return Ok(None);
+        }
+        if let Some(tokens) = &self.access.tokens
+            && let Some(token) = bearer(&request.headers)?
+        {
+            let identity = tokens.identity(token).await;
+            return identity.map(Some).map_err(status::unauthenticated);
+        }
+        let certificate = of_connection(request)?;
+        certificate
+            .map(Some)
+            .ok_or_else(|| status::unauthenticated(self.demand()))
+    }
+
+    fn demand(&self) -> &'static str {
+        match (self.access.certificates, self.access.tokens.is_some()) {
+            (true, true) => {
+                "a client certificate with a URI or DNS name, or `authorization: Bearer` and a \
+                 token, is demanded"
+            }
+            (true, false) => "a client certificate with a URI or DNS name is demanded",
+            (false, _) => "`authorization: Bearer` and a token are demanded",
+        }
+    }
+
+    /// Whether the caller may call the method at all.
+    async fn admit(&self, request: &Parts, arrival: &mut Arrival) -> Result<Permit, Status> {
+        let method = &arrival.method;
+        let open = policy::any(&self.access.open_methods, method);
+        // Nothing that a call to an open method brings can be wrong.
+        let caller = match open {
+            true => None,
+            false => self.identify(request).await?,
+        };
+        arrival.audited.caller.clone_from(&caller);
+        if let (Some(policy), Some(caller)) = (&self.access.policy, &caller)
+            && !policy.allows_method(caller, method)
+        {
+            return Err(status::denied("call this method"));
+        }
+        Ok(Permit {
+            access: Arc::clone(&self.access),
+            method: Arc::clone(method),
+            caller,
+            record: arrival.audited.record.clone(),
+        })
+    }
+}
+
+/// The token, where one is sent. Two of them are none: which is meant cannot be known.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
+    let mut tokens = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .filter_map(after_scheme);
+    let token = tokens.next();
+    if tokens.next().is_some() {
+        return Err(status::unauthenticated("more than one token was sent"));
+    }
+    // What is no text is no token either, but was meant as one.
+    Ok(token.map(|token| str::from_utf8(token).unwrap_or_default().trim()))
+}
+
+fn after_scheme(value: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
+    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
+}
+
+/// Who the connection's certificate names.
+fn of_connection(request: &Parts) -> Result<Option<Arc<str>>, Status> {
+    let Some(Peer(Some(certificate))) = request.extensions.get::<Peer>() else {
+        return Ok(None);
+    };
+    if certificate.is_withdrawn() {
+        return Err(status::unauthenticated(
+            "the client certificate is no longer accepted",
+        ));
+    }
+    Ok(certificate.identity().cloned())
+}
+
+impl<S> Layer<S> for CallerLayer {
+    type Service = CallerService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CallerService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<S> Service<Request<Body>> for CallerService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready goes along, since a token may have to be waited for.
+        let next = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, next);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            // Apart from the body, which no two threads may look at.
+            let (mut head, body) = request.into_parts();
+            let mut arrival = layer.arrive(&head);
+            let mut response = match layer.admit(&head, &mut arrival).await {
+                Ok(permit) => {
+                    head.extensions.insert(permit);
+                    inner.call(Request::from_parts(head, body)).await?
+                }
+                Err(refusal) => refusal.into_http(),
+            };
+            if let Some(caller) = &arrival.audited.caller {
+                let caller = Caller(Arc::clone(caller));
+                response.extensions_mut().insert(caller);
+            }
+            arrival.audited.answered(response.headers());
+            Ok(response)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(values: &[&[u8]]) -> Result<Option<String>, ()> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        let found = bearer(&headers).map_err(drop)?;
+        Ok(found.map(str::to_owned))
+    }
+
+    #[test]
+    fn one_token_is_taken_and_no_other_scheme() {
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(token(&[b"Bearer a.b.c"]), some("a.b.c"));
+        assert_eq!(token(&[b"bEARER  a.b.c "]), some("a.b.c"));
+        assert_eq!(token(&[b"Basic YTpi", b"Bearer a"]), some("a"));
+        assert_eq!(token(&[]), Ok(None));
+        assert_eq!(token(&[b"Basic YTpi"]), Ok(None));
+        assert_eq!(token(&[b"Bearer"]), Ok(None));
+        assert_eq!(token(&[b"Bearera.b.c"]), Ok(None));
+        assert_eq!(token(&[b"Bearer a", b"Bearer a"]), Err(()));
+        // Refused later, and not passed over in favour of a certificate.
+        assert_eq!(token(&[b"Bearer "]), some(""));
+        assert_eq!(token(&[b"Bearer \xff"]), some(""));
+    }
+}

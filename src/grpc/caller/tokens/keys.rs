@@ -1,0 +1,196 @@
+//! A set of keys, and what a token has to be to pass it.
+//!
+//! The algorithm is the key's and never the token's, so that no token can choose how it is
+//! verified.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::errors::{Error, ErrorKind};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::verified::Verified;
+use crate::grpc::caller::is_sound;
+
+/// How far clocks may be apart, in seconds.
+const LEEWAY: u64 = 30;
+
+/// What every token has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    pub issuer: String,
+    /// One of them is enough.
+    pub audiences: Vec<String>,
+}
+
+/// The keys as published at one time, with the tokens that they have verified: so no token
+/// outlives the key that signed it.
+pub(super) struct Keys {
+    keys: Vec<Key>,
+    /// Of the text that they were read from.
+    print: Vec<u8>,
+    verified: Verified,
+}
+
+struct Key {
+    id: Option<String>,
+    key: DecodingKey,
+    validation: Validation,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    #[error("it is no JSON object with a list `keys`")]
+    NotASet,
+    #[error("no key in it is for signatures by RS256, ES256 or EdDSA (Ed25519)")]
+    NoneUsable,
+}
+
+/// Why a token does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Perhaps its key has been published since.
+    UnknownKey,
+    Because(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    /// Seconds since 1970, perhaps with a fraction.
+    exp: f64,
+}
+
+impl Refusal {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Refusal::UnknownKey => "the token's key is none of those that its issuer publishes",
+            Refusal::Because(words) => words,
+        }
+    }
+}
+
+impl Keys {
+    pub(super) fn none() -> Self {
+        Keys {
+            keys: Vec::new(),
+            print: Vec::new(),
+            verified: Verified::default(),
+        }
+    }
+
+    /// A key that cannot be used is passed over: sets hold keys of other purposes too.
+    pub(super) fn parse(json: &[u8], rules: &Rules) -> Result<Self, KeysError> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Value>,
+        }
+        let set: Set = serde_json::from_slice(json).map_err(|_| KeysError::NotASet)?;
+        let jwks = set.keys.into_iter();
+        let jwks = jwks.filter_map(|value| serde_json::from_value::<Jwk>(value).ok());
+        let keys: Vec<Key> = jwks.filter_map(|jwk| Key::of(&jwk, rules)).collect();
+        if keys.is_empty() {
+            return Err(KeysError::NoneUsable);
+        }
+        Ok(Keys {
+            keys,
+            print: digest(&SHA256, json).as_ref().to_vec(),
+            verified: Verified::default(),
+        })
+    }
+
+    pub(super) fn is_same(&self, other: &Keys) -> bool {
+        self.print == other.print
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// `jwt:` and the subject of a token that is good now.
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<str>, Refusal> {
+        if let Some(identity) = self.verified.get(token) {
+            return Ok(identity);
+        }
+        let header = decode_header(token).map_err(|_| Refusal::Because(NOT_A_TOKEN))?;
+        let key = self.key(header.kid.as_deref())?;
+        let claims = decode::<Claims>(token, &key.key, &key.validation)
+            .map_err(|error| Refusal::Because(words(&error)))?
+            .claims;
+        if !is_sound(&claims.sub) {
+            return Err(Refusal::Because("the token's subject is empty or too long"));
+        }
+        let identity: Arc<str> = format!("jwt:{}", claims.sub).into();
+        let until = claims.exp as u64 + LEEWAY;
+        self.verified.put(token, Arc::clone(&identity), until);
+        Ok(identity)
+    }
+
+    /// A token without a key's id can mean only the one that there is.
+    fn key(&self, id: Option<&str>) -> Result<&Key, Refusal> {
+        match id {
+            Some(id) => self.keys.iter().find(|key| key.id.as_deref() == Some(id)),
+            None => self.keys.first().filter(|_| self.keys.len() == 1),
+        }
+        .ok_or(Refusal::UnknownKey)
+    }
+}
+
+impl Key {
+    fn of(jwk: &Jwk, rules: &Rules) -> Option<Key> {
+        if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
+            return None;
+        }
+        let mut validation = Validation::new(algorithm(jwk)?);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&rules.issuer]);
+        validation.set_audience(&rules.audiences);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        Some(Key {
+            id: jwk.common.key_id.clone(),
+            key: DecodingKey::from_jwk(jwk).ok()?,
+            validation,
+        })
+    }
+}
+
+/// By the key's kind. A secret key (`oct`) has none: who can verify by it can also sign.
+fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    let (algorithm, named) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        _ => return None,
+    };
+    let fits = jwk.common.key_algorithm.is_none_or(|it| it == named);
+    fits.then_some(algorithm)
+}
+
+const NOT_A_TOKEN: &str = "the token is not a JWT that is signed by RS256, ES256 or EdDSA";
+
+fn words(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+            "the token is signed by another algorithm than its key is for"
+        }
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidAudience => "the token is meant for another audience",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks one of exp, iss, aud and sub",
+        _ => NOT_A_TOKEN,
+    }
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

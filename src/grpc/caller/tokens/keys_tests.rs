@@ -1,0 +1,214 @@
+use serde_json::{Value, json};
+
+use self::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
+use super::*;
+
+#[allow(unreachable_pub, reason = "it is a file of the other tests, too")]
+#[path = "../../../../tests/it/support/mint.rs"]
+mod mint;
+
+fn rules() -> Rules {
+    Rules {
+        issuer: ISSUER.to_owned(),
+        audiences: vec!["other".to_owned(), "switchboard".to_owned()],
+    }
+}
+
+fn keys(jwk: &[Value]) -> Keys {
+    Keys::parse(jwks(jwk).as_bytes(), &rules()).unwrap()
+}
+
+fn refused(keys: &Keys, token: &str) -> &'static str {
+    keys.verify(token).unwrap_err().words()
+}
+
+#[test]
+fn a_good_token_passes_by_each_algorithm_and_again() {
+    for signer in [Signer::rs256(), Signer::es256(), Signer::eddsa()] {
+        let keys = keys(&[signer.jwk("a")]);
+        let token = signer.token("a", &claims("system:serviceaccount:crm:bot"));
+        for _ in 0..2 {
+            let identity = keys.verify(&token).unwrap();
+            assert_eq!(
+                &*identity,
+                "jwt:system:serviceaccount:crm:bot",
+                "{}",
+                signer.algorithm()
+            );
+        }
+        let single = signer.token("a", &but("s", "aud", json!("switchboard")));
+        assert_eq!(&*keys.verify(&single).unwrap(), "jwt:s");
+    }
+}
+
+#[test]
+fn what_a_token_says_of_itself_has_to_be_right() {
+    let signer = Signer::es256();
+    let keys = keys(&[signer.jwk("a")]);
+    let lacks = "the token lacks one of exp, iss, aud and sub";
+    for (name, value, words) in [
+        (
+            "iss",
+            json!("https://other.example"),
+            "the token is of another issuer",
+        ),
+        ("iss", Value::Null, lacks),
+        (
+            "aud",
+            json!(["somebody"]),
+            "the token is meant for another audience",
+        ),
+        ("aud", json!([]), "the token is meant for another audience"),
+        ("aud", Value::Null, lacks),
+        ("exp", json!(from_now(-31)), "the token has expired"),
+        ("exp", Value::Null, NOT_A_TOKEN),
+        ("exp", json!("tomorrow"), NOT_A_TOKEN),
+        ("nbf", json!(from_now(40)), "the token is not valid yet"),
+        ("sub", Value::Null, NOT_A_TOKEN),
+        ("sub", json!(""), "the token's subject is empty or too long"),
+        (
+            "sub",
+            json!("a\u{2028}b"),
+            "the token's subject is empty or too long",
+        ),
+        (
+            "sub",
+            json!("x".repeat(1025)),
+            "the token's subject is empty or too long",
+        ),
+    ] {
+        let token = signer.token("a", &but("s", name, value.clone()));
+        assert_eq!(refused(&keys, &token), words, "{name} {value}");
+    }
+    // Clocks may be half a minute apart.
+    for (name, seconds) in [("exp", -20), ("nbf", 20)] {
+        let token = signer.token("a", &but("s", name, json!(from_now(seconds))));
+        assert!(keys.verify(&token).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn no_token_chooses_how_it_is_verified() {
+    for signer in [Signer::rs256(), Signer::es256(), Signer::eddsa()] {
+        let jwk = signer.jwk("a");
+        let keys = keys(std::slice::from_ref(&jwk));
+        let claims = claims("s");
+        let secrets = [
+            signer.public_bytes(),
+            jwk.to_string().into_bytes(),
+            Vec::new(),
+        ];
+        for secret in secrets {
+            let header = json!({"alg": "HS256", "kid": "a"});
+            let token = signed(&header, &claims, |message| hs256(&secret, message));
+            assert!(keys.verify(&token).is_err(), "{}", signer.algorithm());
+        }
+        for alg in ["none", "None", "", "RS384", "PS256", "ES384", "HS512"] {
+            let header = json!({"alg": alg, "kid": "a"});
+            let unsigned = signed(&header, &claims, |_| Vec::new());
+            assert!(keys.verify(&unsigned).is_err(), "{alg}");
+            let token = signed(&header, &claims, |message| signer.sign(message));
+            assert!(
+                keys.verify(&token).is_err(),
+                "{alg} by {}",
+                signer.algorithm()
+            );
+        }
+        // A key that the token brings along is not looked at.
+        let thief = Signer::es256();
+        let header = json!({"alg": "ES256", "kid": "a", "jwk": thief.jwk("a"),
+                            "jku": "http://127.0.0.1/", "x5u": "http://127.0.0.1/"});
+        let token = signed(&header, &claims, |message| thief.sign(message));
+        assert!(keys.verify(&token).is_err());
+    }
+}
+
+#[test]
+fn a_signature_is_of_this_key_and_these_claims() {
+    let (signer, other) = (Signer::es256(), Signer::es256());
+    let keys = keys(&[signer.jwk("a")]);
+    let forged = other.token("a", &claims("s"));
+    assert_eq!(refused(&keys, &forged), "the token's signature is wrong");
+    let (good, admin) = (
+        signer.token("a", &claims("s")),
+        signer.token("a", &claims("admin")),
+    );
+    assert!(keys.verify(&good).is_ok());
+    let parts = |token: &str| token.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (good, admin) = (parts(&good), parts(&admin));
+    let mixed = format!("{}.{}.{}", good[0], admin[1], good[2]);
+    assert_eq!(refused(&keys, &mixed), "the token's signature is wrong");
+    for garbage in [
+        "",
+        ".",
+        "..",
+        "a.b.c",
+        "Bearer",
+        &"x".repeat(20_000),
+        "\u{fffd}",
+    ] {
+        assert_eq!(refused(&keys, garbage), NOT_A_TOKEN, "{garbage:?}");
+    }
+}
+
+#[test]
+fn the_key_is_the_one_that_is_named() {
+    let (a, b) = (Signer::es256(), Signer::rs256());
+    let both = keys(&[a.jwk("a"), b.jwk("b")]);
+    assert!(both.verify(&a.token("a", &claims("s"))).is_ok());
+    assert!(both.verify(&b.token("b", &claims("s"))).is_ok());
+    assert!(both.verify(&a.token("b", &claims("s"))).is_err());
+    let unknown = both.verify(&a.token("c", &claims("s")));
+    assert_eq!(unknown, Err(Refusal::UnknownKey));
+    let nameless = signed(&json!({"alg": "ES256"}), &claims("s"), |it| a.sign(it));
+    assert_eq!(both.verify(&nameless), Err(Refusal::UnknownKey));
+    assert!(
+        keys(&[a.jwk("a")]).verify(&nameless).is_ok(),
+        "it is the only one"
+    );
+    assert_eq!(Keys::none().verify(&nameless), Err(Refusal::UnknownKey));
+}
+
+#[test]
+fn keys_for_something_else_are_passed_over() {
+    let signer = Signer::es256();
+    let jwk = |name: &str, value: Value| {
+        let mut jwk = signer.jwk("a");
+        jwk[name] = value;
+        jwk
+    };
+    let useless = [
+        jwk("use", json!("enc")),
+        jwk("alg", json!("ES384")),
+        jwk("crv", json!("P-384")),
+        jwk("kty", json!("XYZ")),
+        json!({"kty": "oct", "k": "c2VjcmV0", "kid": "a"}),
+        json!({}),
+        json!(7),
+    ];
+    for one in &useless {
+        let parsed = Keys::parse(jwks(std::slice::from_ref(one)).as_bytes(), &rules());
+        assert!(matches!(parsed, Err(KeysError::NoneUsable)), "{one}");
+    }
+    let mut all = useless.to_vec();
+    all.push(signer.jwk("good"));
+    assert_eq!(keys(&all).len(), 1);
+    for text in ["", "{}", "[]", "{\"keys\": 1}", "not json"] {
+        let parsed = Keys::parse(text.as_bytes(), &rules());
+        assert!(matches!(parsed, Err(KeysError::NotASet)), "{text}");
+    }
+}
+
+#[test]
+fn a_cached_token_expires_all_the_same() {
+    let signer = Signer::es256();
+    let keys = keys(&[signer.jwk("a")]);
+    // Good for the leeway only, and so until a time that the cache knows.
+    let token = signer.token("a", &but("s", "exp", json!(from_now(-29))));
+    assert!(keys.verify(&token).is_ok());
+    let begun = from_now(0);
+    while keys.verify(&token).is_ok() {
+        assert!(from_now(0) - begun < 10, "it never expires");
+    }
+    assert_eq!(refused(&keys, &token), "the token has expired");
+}

@@ -1,0 +1,131 @@
+//! TLS on callers' connections: the handshake, and the set of files that is in force
+//! ([ADR 14](../../../docs/adr/0014-tls-that-changes.md)).
+
+mod set;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::metrics::{Counter, Meter};
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub(super) use self::set::Set;
+pub use self::set::TlsError;
+
+/// A caller sends its first message at once, and its last as soon as it has our certificate.
+const HELLO_TIME: Duration = Duration::from_secs(5);
+const REST_TIME: Duration = Duration::from_secs(5);
+
+/// Handshakes whose cryptography is under way at one time; others wait for their turn, but only
+/// those whose caller has said something.
+const AT_ONCE: usize = 256;
+const TURN_TIME: Duration = Duration::from_secs(10);
+
+/// How often the files are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What the operator names. Each file may change at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Who signs callers' certificates; without it callers show none.
+    pub client_ca: Option<PathBuf>,
+    /// Of every authority between a caller's certificate and `client_ca`.
+    pub crl: Option<PathBuf>,
+    /// Whether a caller without a certificate is refused, or may have a token instead.
+    pub demanded: bool,
+}
+
+/// The server's side of TLS.
+pub struct Tls {
+    files: TlsFiles,
+    set: watch::Sender<Arc<Set>>,
+    /// What was complained of last, so that it is said once.
+    complaint: Mutex<Option<String>>,
+    turns: Semaphore,
+    failures: Counter<u64>,
+}
+
+impl Tls {
+    /// Files that cannot be used are no reason to go on with, at the start.
+    pub fn new(files: TlsFiles, meter: &Meter) -> Result<Self, TlsError> {
+        let set = Set::read(&files)?;
+        let failures = meter
+            .u64_counter("switchboard_tls_reload_failures")
+            .with_description("Times that the files of server.tls could not be used.")
+            .build();
+        failures.add(0, &[]);
+        Ok(Tls {
+            files,
+            set: watch::Sender::new(Arc::new(set)),
+            complaint: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            failures,
+        })
+    }
+
+    /// The set in force, now and whenever it changes.
+    pub(super) fn sets(&self) -> watch::Receiver<Arc<Set>> {
+        self.set.subscribe()
+    }
+
+    /// Looks at the files again and again, for as long as it is polled.
+    pub(in crate::grpc) async fn keep(&self) {
+        loop {
+            sleep(LOOK_AGAIN).await;
+            self.look();
+        }
+    }
+
+    /// A set that cannot be used leaves the one from before in force: it is counted each time,
+    /// and said once. Certificate and key are seldom changed in one instant, so this is nothing
+    /// out of the ordinary.
+    fn look(&self) {
+        let mut complaint = self
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let in_force = Arc::clone(&self.set.borrow());
+        match in_force.look(&self.files) {
+            Ok(None) => *complaint = None,
+            Ok(Some(set)) => {
+                *complaint = None;
+                tracing::info!("the files of server.tls have changed: new ones are in force");
+                self.set.send_replace(Arc::new(set));
+            }
+            Err(error) => {
+                self.failures.add(1, &[]);
+                let error = error.to_string();
+                if complaint.as_ref() != Some(&error) {
+                    tracing::warn!(error, "server.tls: the files from before stay in force");
+                    *complaint = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Who says nothing, or nothing of TLS, takes nobody's turn.
+    pub(super) async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let hello = timeout(HELLO_TIME, hello).await??;
+        let turn = timeout(TURN_TIME, self.turns.acquire()).await?;
+        let _turn = turn.map_err(io::Error::other)?;
+        let config = self.set.borrow().config();
+        timeout(REST_TIME, hello.into_stream(config)).await?
+    }
+}
+
+/// What is wrong with a caller's certificate, when that is why a handshake failed.
+pub(super) fn certificate_error(error: &io::Error) -> Option<String> {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    matches!(cause, InvalidCertificate(_) | NoCertificatesPresented).then(|| cause.to_string())
+}

@@ -1,0 +1,147 @@
+use std::fs;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+
+use super::*;
+use crate::settings::testing::Dir;
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Issuer {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issue(authority: &Issuer, serial: u64, end: i32) -> (CertificateDer<'static>, String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.not_after = date_time_ymd(end, 1, 1);
+    let made = params.signed_by(&key, authority).unwrap();
+    (made.der().clone(), made.pem(), key.serialize_pem())
+}
+
+fn revoking(authority: &Issuer, serials: &[u64]) -> String {
+    let revoked = |serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(*serial),
+        revocation_time: date_time_ymd(2024, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2024, 1, 1),
+        next_update: date_time_ymd(2024, 2, 1),
+        crl_number: SerialNumber::from(1u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(authority).unwrap().pem().unwrap()
+}
+
+fn files(dir: &Dir, authority: &Issuer, crl: bool) -> TlsFiles {
+    let (_, cert, key) = issue(authority, 1, 2100);
+    TlsFiles {
+        cert: dir.write("tls.crt", cert),
+        key: dir.write("tls.key", key),
+        client_ca: Some(dir.write("ca.crt", authority.pem())),
+        crl: crl.then(|| dir.write("crl.pem", revoking(authority, &[]))),
+        demanded: true,
+    }
+}
+
+#[test]
+fn a_caller_is_admitted_by_authority_time_and_list() {
+    let (dir, ours, theirs) = (Dir::new(), authority("ours"), authority("theirs"));
+    let files = files(&dir, &ours, true);
+    let set = Set::read(&files).unwrap();
+    let (good, ..) = issue(&ours, 7, 2100);
+    assert!(set.admits(std::slice::from_ref(&good)));
+    assert!(!set.admits(&[issue(&ours, 8, 2020).0]), "expired");
+    assert!(
+        !set.admits(&[issue(&theirs, 9, 2100).0]),
+        "of another authority"
+    );
+    assert!(!set.admits(&[]));
+    dir.write("crl.pem", revoking(&ours, &[7]));
+    let set = set.look(&files).unwrap().expect("another set");
+    assert!(!set.admits(std::slice::from_ref(&good)), "revoked");
+    assert!(set.admits(&[issue(&ours, 10, 2100).0]));
+    // A list that does not speak of the authority says nothing of its certificates.
+    dir.write("crl.pem", revoking(&theirs, &[]));
+    let set = set.look(&files).unwrap().expect("another set");
+    assert!(!set.admits(&[issue(&ours, 10, 2100).0]));
+}
+
+#[test]
+fn the_same_files_are_no_new_set_and_changed_ones_are_even_when_they_look_the_same() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let files = files(&dir, &ours, false);
+    let set = Set::read(&files).unwrap();
+    assert!(set.look(&files).unwrap().is_none());
+    fs::copy(&files.cert, dir.path("copy")).unwrap();
+    fs::rename(dir.path("copy"), &files.cert).unwrap();
+    assert!(set.look(&files).unwrap().is_none(), "only its inode is new");
+    let (_, cert, key) = issue(&ours, 2, 2100);
+    dir.write("tls.crt", cert);
+    let torn = set
+        .look(&files)
+        .err()
+        .expect("the key is of the other certificate");
+    assert!(
+        torn.to_string().contains("are of no use together"),
+        "{torn}"
+    );
+    dir.write("tls.key", key);
+    assert!(set.look(&files).unwrap().is_some());
+}
+
+#[test]
+fn a_file_that_is_broken_is_named_and_no_word_of_the_key_is_said() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let files = files(&dir, &ours, true);
+    let secret = "-----BEGIN hunter2";
+    for (name, contents, part) in [
+        ("tls.crt", "", "tls.crt holds no certificate in PEM"),
+        (
+            "tls.crt",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            "tls.crt holds no certificate",
+        ),
+        ("ca.crt", "nothing", "ca.crt holds no certificate in PEM"),
+        (
+            "crl.pem",
+            "",
+            "crl.pem holds no list of revoked certificates in PEM",
+        ),
+        ("tls.key", "", "tls.key is empty"),
+        ("tls.key", secret, "tls.key holds no private key in PEM"),
+        (
+            "tls.key",
+            "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+            "tls.key",
+        ),
+    ] {
+        let before = fs::read(dir.path(name)).unwrap();
+        dir.write(name, contents);
+        let error = Set::read(&files).err().expect(name);
+        let words = format!("{error} {error:?}");
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!words.contains("hunter2"), "{words}");
+        dir.write(name, before);
+    }
+    fs::remove_file(files.crl.as_ref().unwrap()).unwrap();
+    let gone = Set::read(&files).err().unwrap().to_string();
+    assert!(
+        gone.starts_with("cannot read ") && gone.contains("crl.pem"),
+        "{gone}"
+    );
+}

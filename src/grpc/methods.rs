@@ -1,0 +1,89 @@
+//! Every method that there is, from the descriptors.
+
+use std::sync::Arc;
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use prost_types::method_options::IdempotencyLevel;
+
+use super::VALID;
+use crate::pb;
+
+/// A method of the vendors' services, of health or of reflection.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// Such as `contactcenter.v1.SmsSessionData/GetSession`.
+    pub name: Arc<str>,
+    /// Whether it changes anything.
+    pub writes: bool,
+}
+
+impl Method {
+    /// Whether it belongs to one of these services, or to all.
+    pub(super) fn is_served(&self, mounted: &[&str]) -> bool {
+        let service = self.name.split('/').next().unwrap_or_default();
+        service.starts_with("grpc.") || mounted.contains(&service)
+    }
+}
+
+/// All methods, be their vendors configured or not.
+pub fn all() -> Vec<Method> {
+    let sets = [
+        pb::DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let mut methods = Vec::new();
+    for file in sets
+        .into_iter()
+        .flat_map(|set| FileDescriptorSet::decode(set).expect(VALID).file)
+    {
+        for service in &file.service {
+            let service_name = format!("{}.{}", file.package(), service.name());
+            methods.extend(service.method.iter().map(|method| {
+                let level = method.options.clone().unwrap_or_default();
+                let reads = level.idempotency_level() == IdempotencyLevel::NoSideEffects;
+                Method {
+                    name: format!("{service_name}/{}", method.name()).into(),
+                    writes: !reads && !service_name.starts_with("grpc."),
+                }
+            }));
+        }
+    }
+    methods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_what_the_proto_does_not_call_free_of_effects() {
+        let all = all();
+        let mut writes: Vec<&str> = all
+            .iter()
+            .filter(|it| it.writes)
+            .map(|it| &*it.name)
+            .collect();
+        writes.sort_unstable();
+        assert_eq!(
+            writes,
+            [
+                "contactcenter.v1.AgentSettings/CreateAgentSettings",
+                "contactcenter.v1.AgentSettings/DeleteAgentSettings",
+                "contactcenter.v1.AgentSettings/UpdateAgentSettings",
+                "contactcenter.v1.SmsSessionData/AttachUserData",
+                "contactcenter.v1.SmsSessionData/DeleteUserData",
+                "contactcenter.v1.SmsSessionData/UpdateUserData",
+            ]
+        );
+        let health: Vec<_> = all.iter().filter(|it| it.is_served(&[])).collect();
+        assert!(
+            health
+                .iter()
+                .any(|it| &*it.name == "grpc.health.v1.Health/Check")
+        );
+        assert!(health.iter().all(|it| it.name.starts_with("grpc.")));
+    }
+}

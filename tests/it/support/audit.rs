@@ -1,0 +1,68 @@
+//! The audit log of a gateway on this thread. Tests run on one thread with all their tasks, so
+//! that none sees the lines of another.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// A line by the names of its fields; `message` is one of them.
+pub type Line = BTreeMap<String, String>;
+
+pub struct Audit {
+    lines: Arc<Mutex<Vec<Line>>>,
+    _scope: DefaultGuard,
+}
+
+impl Audit {
+    pub fn listen() -> Audit {
+        let lines = Arc::default();
+        let listening = Listening(Arc::clone(&lines));
+        let subscriber = tracing_subscriber::registry().with(listening);
+        Audit {
+            lines,
+            _scope: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// Those since the last time.
+    pub fn take(&self) -> Vec<Line> {
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+
+    pub fn has(&self, field: &str, part: &str) -> bool {
+        let lines = self.lines.lock().unwrap();
+        lines
+            .iter()
+            .any(|line| line.get(field).is_some_and(|it| it.contains(part)))
+    }
+}
+
+struct Listening(Arc<Mutex<Vec<Line>>>);
+
+impl<S: Subscriber> Layer<S> for Listening {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "switchboard::audit" {
+            let mut line = Fields::default();
+            event.record(&mut line);
+            self.0.lock().unwrap().push(line.0);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields(Line);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+}

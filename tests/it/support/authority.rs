@@ -1,0 +1,103 @@
+//! An authority that signs certificates and takes them back.
+
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, in PEM.
+#[derive(Clone)]
+pub struct Issued {
+    pub cert: String,
+    pub key: String,
+    serial: u64,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        Authority(CertifiedIssuer::self_signed(params, key).unwrap())
+    }
+
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For a server on this machine.
+    pub fn server(&self) -> Issued {
+        self.issue(
+            vec![SanType::IpAddress([127, 0, 0, 1].into()), dns("localhost")],
+            2100,
+        )
+    }
+
+    /// For the caller of this URI.
+    pub fn uri(&self, uri: &str) -> Issued {
+        self.issue(vec![SanType::URI(Ia5String::try_from(uri).unwrap())], 2100)
+    }
+
+    pub fn dns(&self, name: &str) -> Issued {
+        self.issue(vec![dns(name)], 2100)
+    }
+
+    pub fn expired(&self, name: &str) -> Issued {
+        self.issue(vec![dns(name)], 2020)
+    }
+
+    fn issue(&self, names: Vec<SanType>, end: i32) -> Issued {
+        static NEXT: AtomicU64 = AtomicU64::new(100);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.not_after = date_time_ymd(end, 1, 1);
+        Issued {
+            cert: params.signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+            serial,
+        }
+    }
+
+    /// The list that takes these back.
+    pub fn revoking(&self, issued: &[&Issued]) -> String {
+        let revoked = |issued: &&Issued| RevokedCertParams {
+            serial_number: SerialNumber::from(issued.serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: SerialNumber::from(1u64),
+            issuing_distribution_point: None,
+            revoked_certs: issued.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+
+    /// How a caller trusts servers of this authority, and what it shows itself.
+    pub fn client(&self, own: Option<&Issued>) -> ClientTlsConfig {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem()));
+        match own {
+            Some(own) => tls.identity(Identity::from_pem(&own.cert, &own.key)),
+            None => tls,
+        }
+    }
+}
+
+fn dns(name: &str) -> SanType {
+    SanType::DnsName(Ia5String::try_from(name).unwrap())
+}
