@@ -31,6 +31,7 @@ mod request_id;
 mod request_id_redis;
 mod retries;
 mod samples;
+mod status_page;
 mod support;
 mod tokens;
 mod validation;
