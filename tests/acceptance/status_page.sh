@@ -57,7 +57,7 @@ outage() {
   ask "$SMS/GetSession" "{\"session_id\": \"$SESSION\"}" -H "x-request-id: $HOSTILE" >/dev/null
   for tries in $(seq 40); do
     ask "$SMS/GetSession" "{\"session_id\": \"$SESSION\"}" >"$scratch/answer"
-    if grep -q circuit "$scratch/answer"; then return; fi
+    if grep -q CIRCUIT_OPEN "$scratch/answer"; then return; fi
   done
   fail "the circuit does not open" "$(cat "$scratch/answer")"
 }
