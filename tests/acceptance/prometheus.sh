@@ -14,7 +14,6 @@ readonly USER_ID=1660270845627002401
 # Metrics that a short run cannot bring about, and why. A line that is no longer true fails.
 without_data() {
   cat <<'LIST'
-switchboard_connections_refused_total|nobody opens server.max_connections connections here
 switchboard_dedupe_store_failures_total|the sandbox has no Redis
 switchboard_notification_overflows_total|no watcher is 256 notifications behind
 switchboard_in_flight|not exported yet
