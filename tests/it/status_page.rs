@@ -56,7 +56,7 @@ async fn an_outage_shows_at_its_vendor_and_in_the_calls_that_failed() {
     assert_eq!(status["phase"], "ready");
     let (genesys, aicc) = (vendor(&status, "genesys"), vendor(&status, "aicc"));
     assert_eq!(genesys["breaker"]["state"], "open");
-    assert_eq!(aicc["breaker"]["state"], "off");
+    assert_eq!(aicc["breaker"]["state"], "closed");
     assert_eq!(
         (counted(genesys, "failed"), counted(aicc, "failed")),
         (1, 0)

@@ -3,6 +3,7 @@
 //! The page holds no data: its script reads the JSON and puts every text in as text.
 
 mod report;
+mod vendor;
 
 use std::fmt::Write as _;
 

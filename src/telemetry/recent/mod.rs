@@ -64,7 +64,7 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub struct VendorReport {
     pub name: &'static str,
-    /// None where the breaker is switched off.
+    /// None as long as it has said nothing.
     pub breaker: Option<Told>,
     pub accounts: Vec<Account>,
     /// From the oldest to the one under way.
