@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::lifecycle::Readiness;
 use crate::telemetry::Metrics;
@@ -83,10 +85,8 @@ async fn figures_come_from_the_metrics_and_from_what_happened_lately() {
     );
 }
 
-#[test]
-fn a_callers_text_stays_the_text_that_it_is() {
-    let state = state();
-    state.recent.failed(FailedCall {
+fn failed_call() -> FailedCall {
+    FailedCall {
         at: UNIX_EPOCH + Duration::from_millis(1_500),
         method: "a.B/C".into(),
         code: "INTERNAL",
@@ -95,7 +95,13 @@ fn a_callers_text_stays_the_text_that_it_is() {
         request_id: Some("</script><img src=x onerror=alert(1)>\"".to_owned()),
         attempts: Some(1),
         trace_id: None,
-    });
+    }
+}
+
+#[test]
+fn a_callers_text_stays_the_text_that_it_is() {
+    let state = state();
+    state.recent.failed(failed_call());
     let call = &report(&state)["failed_calls"][0];
     assert_eq!(
         (&call["at_ms"], &call["duration_ms"]),
@@ -105,4 +111,36 @@ fn a_callers_text_stays_the_text_that_it_is() {
         call["request_id"],
         "</script><img src=x onerror=alert(1)>\""
     );
+}
+
+/// Every name of the JSON, at whatever depth.
+fn names(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.keys().cloned());
+            fields.values().for_each(|value| names(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| names(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let state = state();
+    state.recent.login("aicc", "default", "ok");
+    state.recent.login("aicc", "default", "refused");
+    state.recent.breaker("aicc", "closed");
+    state.recent.failed(failed_call());
+    let mut found = BTreeSet::new();
+    names(&report(&state), &mut found);
+    assert!(found.len() > 40, "{found:?}");
+    let document = include_str!("../../../docs/STATUS.md");
+    let words: Vec<_> = document
+        .split(|c: char| !c.is_alphanumeric() && c != '_')
+        .collect();
+    let missing: Vec<_> = (found.iter())
+        .filter(|name| !words.contains(&name.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
