@@ -22,6 +22,7 @@ use crate::grpc::{self, ConnectionLimits, Facades, Limits, Tls, TlsError, TlsFil
 use crate::lifecycle::{Ending, Grace, Lifecycle};
 use crate::pb;
 use crate::telemetry::client::{ClientMetrics, Request};
+use crate::telemetry::recent::{Outcome, Recent};
 use crate::telemetry::{self, Metrics};
 use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::Client;
@@ -86,6 +87,7 @@ impl Listeners {
 pub struct App {
     server: grpc::Server,
     metrics: Metrics,
+    recent: Recent,
     lifecycle: Lifecycle,
     grace: Grace,
     connections: ConnectionLimits,
@@ -98,8 +100,10 @@ impl App {
     /// Sets every configured vendor up. Nothing is sent to any of them.
     pub fn new(config: &Config, metrics: Metrics) -> Result<App, SetUpError> {
         let lifecycle = Lifecycle::default();
+        let recent = Recent::new(accounts(config));
         let counted = Arc::new(Counted {
             metrics: ClientMetrics::new(&metrics.meter()),
+            recent: recent.clone(),
             circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
         });
         let observer: Arc<dyn Observer> = counted.clone();
@@ -151,6 +155,7 @@ impl App {
             aicc: aicc.transpose()?,
             server: grpc::Server::new(facades, tls),
             metrics,
+            recent,
             grace: Grace {
                 shutdown_delay: config.server.shutdown_delay,
                 drain_timeout: config.server.drain_timeout,
@@ -180,6 +185,7 @@ impl App {
         let App {
             server,
             metrics,
+            recent,
             lifecycle,
             connections,
             circuits,
@@ -189,12 +195,13 @@ impl App {
         let state = AdminState {
             readiness: lifecycle.readiness.clone(),
             metrics: metrics.clone(),
+            recent: recent.clone(),
         };
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();
         let meter = metrics.meter();
         let closing = lifecycle.closing.clone();
-        let serving = server.serve(listeners.grpc, connections, &meter, closing);
+        let serving = server.serve(listeners.grpc, connections, &meter, recent, closing);
         health.set(true).await;
         lifecycle.readiness.ready();
         let ending = {
@@ -251,6 +258,19 @@ fn access(config: &Config, metrics: &Metrics) -> Result<Access, SetUpError> {
     })
 }
 
+/// Of the vendors that are configured.
+fn accounts(config: &Config) -> Vec<(&'static str, Vec<String>)> {
+    let genesys = config.genesys.iter().map(|genesys| {
+        let accounts = genesys.accounts.keys().cloned().collect();
+        (genesys::Genesys::NAME, accounts)
+    });
+    let aicc = config.aicc.iter().map(|aicc| {
+        let accounts = aicc.accounts.keys().cloned().collect();
+        (aicc::Aicc::NAME, accounts)
+    });
+    genesys.chain(aicc).collect()
+}
+
 fn connections(server: &config::Server) -> ConnectionLimits {
     ConnectionLimits {
         max: server.max_connections,
@@ -305,9 +325,10 @@ async fn log_in<V: Vendor>(client: &Client<V>) -> Vec<Login> {
     client.log_in().await.into_iter().map(login).collect()
 }
 
-/// What the kit tells of itself, as metrics and as health.
+/// What the kit tells of itself, as metrics, as health and for the status page.
 struct Counted {
     metrics: ClientMetrics,
+    recent: Recent,
     circuits: Circuits,
 }
 
@@ -329,6 +350,10 @@ impl Observer for Counted {
             error: attempt.error,
             duration: attempt.duration,
         });
+        if !genesys::is_held(attempt.meta) {
+            self.recent
+                .attempt(attempt.vendor, health(attempt), attempt.duration);
+        }
     }
 
     fn retry(&self, vendor: &'static str, reason: &'static str) {
@@ -337,6 +362,14 @@ impl Observer for Counted {
 
     fn breaker(&self, vendor: &'static str, state: BreakerState) {
         self.circuits.tell(vendor, state);
+        self.recent.breaker(
+            vendor,
+            match state {
+                BreakerState::Closed => "closed",
+                BreakerState::HalfOpen => "half_open",
+                BreakerState::Open => "open",
+            },
+        );
         self.metrics.record_breaker(
             vendor,
             match state {
@@ -349,6 +382,16 @@ impl Observer for Counted {
 
     fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
         self.metrics.record_refresh(vendor, account, result);
+        self.recent.login(vendor, account, result);
+    }
+}
+
+/// A no to what was asked is no sign of illness; refused credentials, a limit or no answer are.
+fn health(attempt: &Attempt<'_>) -> Outcome {
+    match attempt.error {
+        None => Outcome::Ok,
+        Some("refused") => Outcome::Refused,
+        Some(_) => Outcome::Failed,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The admin port: probes and metrics.
+//! The admin port: probes, metrics and a status page.
 //!
 //! It has a thread and a runtime of its own, so that a gateway whose workers are
 //! all busy still answers its probes and is not killed for being busy.
@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Phase, Readiness};
 use crate::telemetry::Metrics;
+use crate::telemetry::recent::Recent;
+
+mod status;
 
 /// What Prometheus calls its text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,6 +33,7 @@ const CLOSING: Duration = Duration::from_millis(500);
 pub struct AdminState {
     pub readiness: Readiness,
     pub metrics: Metrics,
+    pub recent: Recent,
 }
 
 /// Serves the admin port until `stop`. Join the thread to know that it has ended.
@@ -72,15 +76,12 @@ fn serve(
 
 fn routes(state: AdminState) -> Router {
     Router::new()
-        .route("/", get(index))
+        .route("/", get(status::page))
+        .route("/status.json", get(status::json))
         .route("/livez", get("ok"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(state)
-}
-
-async fn index() -> &'static str {
-    "switchboard\n\n/livez    the process is alive\n/readyz   it takes calls\n/metrics  for Prometheus\n"
 }
 
 async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
@@ -118,6 +119,7 @@ mod tests {
         let state = AdminState {
             readiness: lifecycle.readiness.clone(),
             metrics,
+            recent: Recent::new([("aicc", ["default".to_owned()])]),
         };
         let stop = CancellationToken::new();
         let thread = start(listener, state, stop.clone()).unwrap();

@@ -42,6 +42,7 @@ use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
 use self::streams::EndOnDrainLayer;
 use crate::pb;
+use crate::telemetry::recent::Recent;
 use crate::telemetry::server::ServerTelemetryLayer;
 
 /// What the operator allows callers.
@@ -136,6 +137,7 @@ impl Server {
         listener: TcpListener,
         limits: ConnectionLimits,
         meter: &Meter,
+        recent: Recent,
         closing: CancellationToken,
     ) {
         let methods = Arc::new(paths(&self.facades.names));
@@ -158,7 +160,7 @@ impl Server {
         let layers = ServiceBuilder::new()
             // Outermost, so that it sees what every other layer answered; takes the trace
             // context in.
-            .layer(ServerTelemetryLayer::new(meter, served(&methods)))
+            .layer(ServerTelemetryLayer::new(meter, served(&methods), recent))
             // Ids and counters are on every response, so above whatever may answer.
             .layer(InboundLayer)
             // Completes what the library or a panic answers without details.

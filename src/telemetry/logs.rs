@@ -118,6 +118,15 @@ fn current<T>(event: &Event<'_>, read: impl Fn(&SpanContext) -> T) -> Option<T> 
     if event.metadata().target() == "opentelemetry" {
         return None;
     }
+    of_current(read)
+}
+
+/// The trace of the span that is entered, if any.
+pub(super) fn current_trace_id() -> Option<String> {
+    of_current(|span| span.trace_id().to_string())
+}
+
+fn of_current<T>(read: impl Fn(&SpanContext) -> T) -> Option<T> {
     Context::map_current(|context| {
         let span = context.span();
         let span = span.span_context();

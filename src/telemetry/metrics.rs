@@ -3,6 +3,7 @@
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 /// Bucket limits of every duration, in seconds, as the semantic conventions advise.
@@ -50,12 +51,48 @@ impl Metrics {
             })
     }
 
+    /// All measurements as they are now, to pick some out of.
+    #[must_use]
+    pub fn read(&self) -> Reading {
+        Reading(self.registry.gather())
+    }
+
     pub(super) fn provider(&self) -> SdkMeterProvider {
         self.provider.clone()
     }
 
     pub(super) fn shutdown(&self) -> OTelSdkResult {
         self.provider.shutdown()
+    }
+}
+
+/// Counters and gauges at one moment, by the names and labels of `/metrics`.
+#[derive(Debug)]
+pub struct Reading(Vec<MetricFamily>);
+
+impl Reading {
+    /// The series with exactly these labels; none while nothing was measured.
+    #[must_use]
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let family = self.0.iter().find(|family| family.name() == name)?;
+        let metric = family.get_metric().iter().find(|metric| {
+            let found = metric.get_label();
+            let has = |(name, value): &(&str, &str)| {
+                found
+                    .iter()
+                    .any(|it| it.name() == *name && it.value() == *value)
+            };
+            found.len() == labels.len() && labels.iter().all(has)
+        })?;
+        number(family.get_field_type(), metric)
+    }
+}
+
+fn number(kind: MetricType, metric: &Metric) -> Option<f64> {
+    match kind {
+        MetricType::COUNTER => Some(metric.get_counter().get_value()),
+        MetricType::GAUGE => Some(metric.get_gauge().get_value()),
+        MetricType::HISTOGRAM | MetricType::SUMMARY | MetricType::UNTYPED => None,
     }
 }
 
@@ -70,4 +107,28 @@ pub(super) fn duration(
         .with_description(description)
         .with_boundaries(DURATION_BOUNDARIES.to_vec())
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::KeyValue;
+
+    #[test]
+    fn a_reading_has_what_metrics_show() {
+        let metrics = Metrics::new().unwrap();
+        let meter = metrics.meter();
+        meter.u64_counter("shed").build().add(3, &[]);
+        let gauge = meter.f64_gauge("balance").build();
+        gauge.record(1.5, &[KeyValue::new("vendor", "aicc")]);
+        duration(&meter, "took", "").record(1.0, &[]);
+
+        let reading = metrics.read();
+        assert_eq!(reading.value("shed_total", &[]), Some(3.0));
+        assert_eq!(reading.value("balance", &[("vendor", "aicc")]), Some(1.5));
+        assert_eq!(reading.value("balance", &[("vendor", "genesys")]), None);
+        assert_eq!(reading.value("balance", &[]), None);
+        assert_eq!(reading.value("took_seconds", &[]), None);
+        assert_eq!(reading.value("nothing", &[]), None);
+    }
 }

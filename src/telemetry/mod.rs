@@ -9,10 +9,11 @@ mod metrics;
 mod propagation;
 
 pub mod client;
+pub mod recent;
 pub mod server;
 
 pub use logs::Format;
-pub use metrics::{DURATION_BOUNDARIES, Metrics};
+pub use metrics::{DURATION_BOUNDARIES, Metrics, Reading};
 
 use std::io::{self, IsTerminal as _};
 

@@ -34,6 +34,7 @@ mod request_id_redis;
 mod retries;
 mod samples;
 mod service_config;
+mod status_page;
 mod support;
 mod tls_rotation;
 mod tokens;

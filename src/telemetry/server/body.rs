@@ -37,11 +37,11 @@ impl<B: Body + Unpin> Body for Observed<B> {
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    call.end(Code::of(trailers).unwrap_or(Code::UNKNOWN));
+                    call.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
                 }
             }
-            Some(Err(_)) => call.end(Code::INTERNAL),
-            None => call.end(Code::UNKNOWN),
+            Some(Err(_)) => call.end(Code::INTERNAL, None),
+            None => call.end(Code::UNKNOWN, None),
         }
         Poll::Ready(frame)
     }
@@ -60,7 +60,7 @@ impl<B: Body> Drop for Observed<B> {
         // Nobody polls a body that has said it is over. It ended without a
         // status, but the caller did get all of it: that is no cancellation.
         if self.inner.is_end_stream() {
-            self.call.end(Code::UNKNOWN);
+            self.call.end(Code::UNKNOWN, None);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One call from its first byte to its status.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::KeyValue;
@@ -9,6 +10,8 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::Code;
+use crate::telemetry::logs;
+use crate::telemetry::recent::{Details, FailedCall, Recent};
 
 /// Ends once, by [`end`](Self::end) or, as cancelled, by being dropped.
 #[derive(Debug)]
@@ -18,17 +21,24 @@ pub(super) struct Call {
     span: Option<Span>,
     started: Instant,
     duration: Histogram<f64>,
+    recent: Recent,
     request_id: Option<HeaderValue>,
     attempts: Option<HeaderValue>,
 }
 
 impl Call {
-    pub(super) fn new(method: Arc<str>, span: Span, duration: Histogram<f64>) -> Self {
+    pub(super) fn new(
+        method: Arc<str>,
+        span: Span,
+        duration: Histogram<f64>,
+        recent: Recent,
+    ) -> Self {
         Self {
             method,
             span: Some(span),
             started: Instant::now(),
             duration,
+            recent,
             request_id: None,
             attempts: None,
         }
@@ -44,18 +54,40 @@ impl Call {
         self.request_id = headers.get("x-request-id").cloned();
         self.attempts = headers.get("x-switchboard-attempts").cloned();
         if let Some(code) = Code::of(headers) {
-            self.end(code);
+            self.end(code, Some(headers));
         }
     }
 
-    pub(super) fn end(&mut self, code: Code) {
+    /// `status` are the headers or trailers that it came in, if it did.
+    pub(super) fn end(&mut self, code: Code, status: Option<&HeaderMap>) {
         let Some(span) = self.span.take() else {
             return;
         };
-        let elapsed = self.started.elapsed().as_secs_f64();
+        let took = self.started.elapsed();
+        let elapsed = took.as_secs_f64();
         self.measure(code, elapsed);
         mark(&span, code);
-        span.in_scope(|| self.log(code, elapsed));
+        span.in_scope(|| {
+            self.log(code, elapsed);
+            if !matches!(code, Code::OK | Code::CANCELLED) {
+                self.remember(code, took, status);
+            }
+        });
+    }
+
+    /// Callers that hang up are left out: it is how streams end, and they would crowd the rest
+    /// out.
+    fn remember(&self, code: Code, took: Duration, status: Option<&HeaderMap>) {
+        self.recent.failed(FailedCall {
+            at: SystemTime::now(),
+            method: Arc::clone(&self.method),
+            code: code.name(),
+            took,
+            details: status.map(Details::of).unwrap_or_default(),
+            request_id: text(self.request_id.as_ref()).map(str::to_owned),
+            attempts: text(self.attempts.as_ref()).and_then(|n| n.parse().ok()),
+            trace_id: logs::current_trace_id(),
+        });
     }
 
     fn measure(&self, code: Code, elapsed: f64) {
@@ -96,7 +128,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::CANCELLED);
+        self.end(Code::CANCELLED, None);
     }
 }
 

@@ -27,6 +27,7 @@ const NAMES: [&str; 17] = [
 pub struct Code(usize);
 
 impl Code {
+    pub(super) const OK: Self = Self(0);
     pub(super) const CANCELLED: Self = Self(1);
     pub(super) const UNKNOWN: Self = Self(2);
     pub(super) const INTERNAL: Self = Self(13);

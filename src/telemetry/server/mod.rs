@@ -26,6 +26,7 @@ use tracing::{Instrument as _, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::call::Call;
+use super::recent::Recent;
 use super::{metrics, propagation};
 
 /// The method of a call to something that we do not have. Anybody can make up
@@ -54,12 +55,13 @@ struct Shared {
     methods: HashSet<Arc<str>>,
     other: Arc<str>,
     duration: Histogram<f64>,
+    recent: Recent,
 }
 
 impl ServerTelemetryLayer {
     /// `methods` are the full names of all that is registered, such as
-    /// `grpc.health.v1.Health/Check`.
-    pub fn new<M>(meter: &Meter, methods: M) -> Self
+    /// `grpc.health.v1.Health/Check`. Calls that fail are told to `recent`.
+    pub fn new<M>(meter: &Meter, methods: M, recent: Recent) -> Self
     where
         M: IntoIterator<Item: Into<Arc<str>>>,
     {
@@ -71,6 +73,7 @@ impl ServerTelemetryLayer {
                 "rpc.server.call.duration",
                 "Duration of incoming calls.",
             ),
+            recent,
         };
         Self {
             shared: Arc::new(shared),
@@ -109,7 +112,9 @@ where
         let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {
             // A service of tonic never fails: it answers with a status.
-            let response = answer.await.inspect_err(|_| call.end(Code::INTERNAL))?;
+            let response = answer
+                .await
+                .inspect_err(|_| call.end(Code::INTERNAL, None))?;
             call.answered(response.headers());
             Ok(response.map(|body| Observed::new(body, call)))
         })
@@ -141,7 +146,12 @@ impl Shared {
             // Refused only where nobody records spans.
             let _ = span.set_parent(parent);
         }
-        Call::new(Arc::clone(method), span, self.duration.clone())
+        Call::new(
+            Arc::clone(method),
+            span,
+            self.duration.clone(),
+            self.recent.clone(),
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
+use tonic_types::StatusExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -23,6 +24,7 @@ type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
 struct Fixture {
     metrics: Metrics,
     spans: Spans,
+    recent: Recent,
 }
 
 impl Fixture {
@@ -30,6 +32,7 @@ impl Fixture {
         Self {
             metrics: Metrics::new().unwrap(),
             spans: Spans::capture(),
+            recent: nobody(),
         }
     }
 
@@ -54,7 +57,7 @@ impl Fixture {
                 }
             }
         });
-        ServerTelemetryLayer::new(&self.metrics.meter(), [METHOD]).layer(leaf)
+        ServerTelemetryLayer::new(&self.metrics.meter(), [METHOD], self.recent.clone()).layer(leaf)
     }
 
     async fn call(&self, answer: Answer) -> Response<Observed<UnsyncBoxBody<Bytes, io::Error>>> {
@@ -315,7 +318,11 @@ async fn over_the_wire_calls_and_streams_end_as_the_caller_saw_them() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tonic::transport::Server::builder()
-        .layer(ServerTelemetryLayer::new(&metrics.meter(), methods))
+        .layer(ServerTelemetryLayer::new(
+            &metrics.meter(),
+            methods,
+            nobody(),
+        ))
         .add_service(health)
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     let server = tokio::spawn(server);
@@ -349,4 +356,73 @@ async fn over_the_wire_calls_and_streams_end_as_the_caller_saw_them() {
     }
     drop(reporter);
     server.abort();
+}
+
+/// No vendors.
+fn nobody() -> Recent {
+    Recent::new::<[String; 0]>([])
+}
+
+/// Fails in its headers, as the reason does that a caller gets.
+fn refusal() -> Answer {
+    let facts = [("vendor", "aicc"), ("vendorStatus", "503")];
+    let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let details = tonic_types::ErrorDetails::with_error_info("VENDOR_UNAVAILABLE", "x", facts);
+    let status = tonic::Status::with_error_details(tonic::Code::Unavailable, "said", details);
+    let mut answer = answer(vec![]);
+    let headers = answer.headers_mut();
+    headers.extend(status.into_http::<()>().headers().clone());
+    headers.insert("x-request-id", "<b>mine</b>".parse().unwrap());
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_call_is_remembered_with_its_reason_and_trace() {
+    let fixture = Fixture::new();
+    drop(fixture.call(refusal()).await);
+
+    let calls = fixture.recent.failed_calls();
+    let [call] = &calls[..] else {
+        panic!("{calls:?}")
+    };
+    assert_eq!((&*call.method, call.code), (METHOD, "UNAVAILABLE"));
+    assert_eq!(call.details.reason.as_deref(), Some("VENDOR_UNAVAILABLE"));
+    assert_eq!(call.details.vendor_status, Some(503));
+    assert_eq!(call.request_id.as_deref(), Some("<b>mine</b>"));
+    assert_eq!(
+        (call.attempts, call.took),
+        (Some(2), Duration::from_millis(60))
+    );
+    let trace = fixture.spans.only().span_context.trace_id().to_string();
+    assert_eq!(call.trace_id, Some(trace));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_went_well_and_callers_that_left_are_not_remembered() {
+    let fixture = Fixture::new();
+    let response = fixture.call(answer(vec![data(), trailers("0")])).await;
+    response.into_body().collect().await.unwrap();
+    drop(fixture.call(answer(vec![data()])).await);
+    let codes: Vec<_> = fixture
+        .spans
+        .ended()
+        .iter()
+        .map(|span| attribute(span, "rpc.status_code"))
+        .collect();
+    assert_eq!(codes, [Some("OK".to_owned()), Some("CANCELLED".to_owned())]);
+    assert!(fixture.recent.failed_calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_fails_in_its_trailers_is_remembered_too() {
+    let fixture = Fixture::new();
+    let response = fixture.call(answer(vec![data(), trailers("14")])).await;
+    response.into_body().collect().await.unwrap();
+    let calls = fixture.recent.failed_calls();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(
+        (calls[0].code, &calls[0].details.reason),
+        ("UNAVAILABLE", &None)
+    );
+    assert_eq!(calls[0].request_id.as_deref(), Some("abc-1"));
 }

@@ -29,6 +29,12 @@ use crate::upstream::operation::{Meta, Reply, Vendor};
 use crate::upstream::stack::Kit;
 use crate::upstream::transport::TransportError;
 
+/// Whether the vendor holds such requests for as long as it has nothing to say: how long they
+/// take tells nothing of its health.
+pub fn is_held(meta: &Meta) -> bool {
+    std::ptr::eq(meta, &notifications::CONNECT)
+}
+
 /// The vendor.
 #[derive(Debug, Clone, Copy)]
 pub struct Genesys;

@@ -23,7 +23,7 @@ const TEMPLATE: &str = "/api/v2/notifications";
 
 pub(super) static HANDSHAKE: Meta = meta("Handshake");
 pub(super) static SUBSCRIBE: Meta = meta("Subscribe");
-pub(super) static CONNECT: Meta = meta("Connect");
+pub(in crate::vendors::genesys) static CONNECT: Meta = meta("Connect");
 pub(super) static DISCONNECT: Meta = meta("Disconnect");
 
 const fn meta(name: &'static str) -> Meta {

@@ -37,6 +37,7 @@ use tokio::sync::Semaphore;
 pub(super) use self::event::Event;
 pub(super) use self::feed::{Filter, Item};
 pub(super) use self::hub::{Consumer, Hub};
+pub(super) use self::link::CONNECT;
 use self::link::Wire;
 use self::meters::Meters;
 pub(super) use self::meters::OpenStream;
