@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use http::HeaderMap;
+use opentelemetry::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -261,8 +262,8 @@ struct Counted {
 }
 
 impl Observer for Counted {
-    fn inject(&self, headers: &mut HeaderMap) {
-        telemetry::client::inject(headers);
+    fn inject(&self, span: &Context, headers: &mut HeaderMap) {
+        telemetry::client::inject(span, headers);
     }
 
     fn attempt(&self, attempt: &Attempt<'_>) {
@@ -273,7 +274,7 @@ impl Observer for Counted {
             method: method(attempt),
             address: &attempt.server.address,
             port: attempt.server.port,
-            template: attempt.meta.template,
+            template: attempt.server.template(attempt.meta),
             status: attempt.status,
             error: attempt.error,
             duration: attempt.duration,

@@ -1,7 +1,9 @@
 //! What every call brings and takes home: its request id, its deadline, and how many requests
 //! it cost at the vendor.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -10,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
 use super::connections::Leaving;
+use crate::telemetry::server::{Costs, Notes};
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
 
@@ -56,6 +59,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request_id(request.headers());
         let progress = Progress::default();
+        if let Some(notes) = request.extensions().get::<Notes>() {
+            notes.set(id.clone(), progress.clone());
+        }
         request.extensions_mut().insert(progress.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -65,6 +71,25 @@ where
             headers.insert(ATTEMPTS, progress.sent().into());
             Ok(response)
         })
+    }
+}
+
+/// For the access log.
+impl Costs for Progress {
+    fn attempts(&self) -> u32 {
+        self.sent()
+    }
+
+    fn account(&self) -> Option<Arc<str>> {
+        Progress::account(self)
+    }
+
+    fn vendor_status(&self) -> Option<u16> {
+        Progress::vendor_status(self)
+    }
+
+    fn vendor_time(&self) -> Duration {
+        Progress::vendor_time(self)
     }
 }
 

@@ -44,6 +44,7 @@ impl<V> Clone for Client<V> {
 }
 
 struct Account {
+    name: Arc<str>,
     stack: Stack,
     polls: Stack,
     login: Box<dyn Fn() -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>,
@@ -76,13 +77,14 @@ impl<V: Vendor> Client<V> {
                 credentials(account),
                 Arc::clone(&kit.observer),
             );
-            let stack = stack::vendor_stack::<V, C>(kit, name, base, tokens.clone());
+            let stack = stack::vendor_stack::<V, C>(kit, base, tokens.clone());
             let polls = stack::poll_stack::<V, C>(kit, base, tokens.clone());
             let login = Box::new(move || -> BoxFuture<'static, _> {
                 let tokens = tokens.clone();
                 Box::pin(async move { tokens.login().await })
             });
             let account = Account {
+                name: name.as_str().into(),
                 stack,
                 polls,
                 login,
@@ -187,6 +189,7 @@ impl<V: Vendor> Client<V> {
         O: Operation<Vendor = V>,
     {
         let account = self.account(&ticket.account)?;
+        ticket.progress.note_account(&account.name);
         let call = Call {
             meta: const { &O::META },
             request: operation.request()?,
@@ -224,7 +227,14 @@ pub struct LoginTransport {
 impl LoginTransport {
     pub fn new(kit: &Kit, base: &Url) -> Self {
         LoginTransport {
-            stack: stack::login_stack(kit, base),
+            stack: stack::login_stack(kit, base, None),
+        }
+    }
+
+    /// For logins whose path the configuration says, as telemetry names it then.
+    pub fn at(kit: &Kit, base: &Url, path: &str) -> Self {
+        LoginTransport {
+            stack: stack::login_stack(kit, base, Some(path)),
         }
     }
 

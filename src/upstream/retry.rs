@@ -139,6 +139,7 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         }
         let error = result.as_ref().err()?;
         let wait = self.decide(call, error)?;
+        call.progress.mark_repeat(error.label());
         self.shared
             .observer
             .retry(self.shared.vendor, error.label());

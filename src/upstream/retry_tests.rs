@@ -446,7 +446,7 @@ async fn clones_share_the_budget() {
 struct Reasons(Mutex<Vec<&'static str>>);
 
 impl Observer for Reasons {
-    fn inject(&self, _: &mut HeaderMap) {}
+    fn inject(&self, _: &opentelemetry::Context, _: &mut HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, vendor: &'static str, reason: &'static str) {
         assert_eq!(vendor, "vendor");

@@ -12,12 +12,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use opentelemetry::metrics::{Counter, Meter};
+use opentelemetry::trace::FutureExt as _;
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
-use tracing::Instrument;
 
 use self::memory::Memory;
 use self::redis::Redis;
@@ -179,7 +179,7 @@ impl Parts {
             let _ = tell.send(outcome.clone());
             turn.keep(outcome).await;
         };
-        self.tasks.spawn(task.in_current_span());
+        self.tasks.spawn(task.with_current_context());
         told
     }
 }
