@@ -1,6 +1,7 @@
 //! The composition root: a checked configuration becomes a running gateway.
 
 mod circuits;
+mod readings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::circuits::{Circuit, Circuits};
+use self::readings::Readings;
 use crate::admin::{self, AdminState};
 use crate::config::{self, Config};
 use crate::grpc::dedupe::{self, Dedupe};
@@ -21,7 +23,7 @@ use crate::grpc::{self, ConnectionLimits, Facades, Limits};
 use crate::lifecycle::{Ending, Grace, Lifecycle};
 use crate::pb;
 use crate::telemetry::client::{ClientMetrics, Request};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, LogLevel, Metrics};
 use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
@@ -77,6 +79,7 @@ impl Listeners {
 pub struct App {
     server: grpc::Server,
     metrics: Metrics,
+    log_level: Option<LogLevel>,
     lifecycle: Lifecycle,
     grace: Grace,
     connections: ConnectionLimits,
@@ -133,19 +136,33 @@ impl App {
                 source,
             })
         });
+        let (genesys, aicc) = (genesys.transpose()?, aicc.transpose()?);
+        let vendors = genesys.iter().map(Readings::of);
+        let vendors = vendors.chain(aicc.iter().map(Readings::of)).collect();
+        readings::observe(&metrics.meter(), vendors);
         Ok(App {
             connections: connections(&config.server),
             circuits: circuits(config, &counted.circuits),
-            genesys: genesys.transpose()?,
-            aicc: aicc.transpose()?,
+            genesys,
+            aicc,
             server: grpc::Server::new(facades),
             metrics,
+            log_level: None,
             grace: Grace {
                 shutdown_delay: config.server.shutdown_delay,
                 drain_timeout: config.server.drain_timeout,
             },
             lifecycle,
         })
+    }
+
+    /// Lets the admin port change the level of the process's log.
+    #[must_use]
+    pub fn with_log_level(self, level: LogLevel) -> App {
+        App {
+            log_level: Some(level),
+            ..self
+        }
     }
 
     /// Logs every account of every vendor in, and says how it went.
@@ -172,12 +189,14 @@ impl App {
             lifecycle,
             connections,
             circuits,
+            log_level,
             ..
         } = self;
         let stop_admin = CancellationToken::new();
         let state = AdminState {
             readiness: lifecycle.readiness.clone(),
             metrics: metrics.clone(),
+            log_level,
         };
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();

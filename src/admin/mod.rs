@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Phase, Readiness};
-use crate::telemetry::Metrics;
+use crate::telemetry::{LogLevel, Metrics};
 
 /// What Prometheus calls its text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,6 +30,8 @@ const CLOSING: Duration = Duration::from_millis(500);
 pub struct AdminState {
     pub readiness: Readiness,
     pub metrics: Metrics,
+    /// None where the log is not the gateway's own.
+    pub log_level: Option<LogLevel>,
 }
 
 /// Serves the admin port until `stop`. Join the thread to know that it has ended.
@@ -76,11 +78,12 @@ fn routes(state: AdminState) -> Router {
         .route("/livez", get("ok"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/log", get(log).put(set_log))
         .with_state(state)
 }
 
 async fn index() -> &'static str {
-    "switchboard\n\n/livez    the process is alive\n/readyz   it takes calls\n/metrics  for Prometheus\n"
+    "switchboard\n\n/livez    the process is alive\n/readyz   it takes calls\n/metrics  for Prometheus\n/log      the level of the log; PUT a word to change it\n"
 }
 
 async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
@@ -93,6 +96,23 @@ async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text())
+}
+
+async fn log(State(state): State<AdminState>) -> (StatusCode, String) {
+    match state.log_level {
+        Some(level) => (StatusCode::OK, level.get() + "\n"),
+        None => (StatusCode::NOT_FOUND, String::new()),
+    }
+}
+
+async fn set_log(State(state): State<AdminState>, level: String) -> (StatusCode, String) {
+    let Some(current) = state.log_level else {
+        return (StatusCode::NOT_FOUND, String::new());
+    };
+    match current.set(level.trim()) {
+        Ok(()) => (StatusCode::OK, current.get() + "\n"),
+        Err(unknown) => (StatusCode::BAD_REQUEST, format!("{unknown}\n")),
+    }
 }
 
 #[cfg(test)]
@@ -118,6 +138,7 @@ mod tests {
         let state = AdminState {
             readiness: lifecycle.readiness.clone(),
             metrics,
+            log_level: None,
         };
         let stop = CancellationToken::new();
         let thread = start(listener, state, stop.clone()).unwrap();

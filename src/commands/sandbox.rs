@@ -66,7 +66,7 @@ async fn play(arguments: &Arguments) -> Result<bool, Error> {
     let listeners = Listeners::bind(config.server.listen, config.server.admin_listen).await?;
     let address = listeners.grpc.local_addr()?;
     let admin = listeners.admin.local_addr()?;
-    let app = App::new(&config, telemetry.metrics())?;
+    let app = App::new(&config, telemetry.metrics())?.with_log_level(telemetry.log_level());
 
     let (end, ended) = oneshot::channel();
     let running = app.run(listeners, Box::pin(until(signals, ended)));

@@ -122,6 +122,7 @@ impl Server {
         meter: &Meter,
         closing: CancellationToken,
     ) {
+        self.facades.shed.observe(meter);
         let methods = Arc::new(methods(&self.facades.names));
         let standard = EndOnDrainLayer::new(closing.clone());
         let health = tonic_health::pb::health_server::HealthServer::new(

@@ -19,6 +19,7 @@ use super::auth::Credentials;
 use super::error::{Error, Failure, LoginError};
 use super::operation::{Call, Meta, Operation, Progress, Replay, Reply, Vendor};
 use super::outlive::Outlive;
+use super::retry::Policy;
 use super::stack::{self, Kit, Stack};
 use super::token_cache::TokenCache;
 
@@ -30,6 +31,7 @@ pub struct Client<V> {
     accounts: Arc<BTreeMap<String, Account>>,
     /// Writes that outlive their callers; the drain waits for them.
     tasks: TaskTracker,
+    policy: Policy,
     vendor: PhantomData<fn() -> V>,
 }
 
@@ -38,6 +40,7 @@ impl<V> Clone for Client<V> {
         Client {
             accounts: Arc::clone(&self.accounts),
             tasks: self.tasks.clone(),
+            policy: self.policy.clone(),
             vendor: PhantomData,
         }
     }
@@ -48,6 +51,17 @@ struct Account {
     stack: Stack,
     polls: Stack,
     login: Box<dyn Fn() -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>,
+    token: Box<dyn Fn() -> Option<(Duration, Option<Duration>)> + Send + Sync>,
+}
+
+/// The token that an account holds, without a word of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldToken {
+    pub account: Arc<str>,
+    /// Since its login was sent.
+    pub age: Duration,
+    /// None where the vendor does not say how long it lives.
+    pub left: Option<Duration>,
 }
 
 /// What the gateway knows of a call beside its operation.
@@ -79,6 +93,7 @@ impl<V: Vendor> Client<V> {
             );
             let stack = stack::vendor_stack::<V, C>(kit, base, tokens.clone());
             let polls = stack::poll_stack::<V, C>(kit, base, tokens.clone());
+            let held = tokens.clone();
             let login = Box::new(move || -> BoxFuture<'static, _> {
                 let tokens = tokens.clone();
                 Box::pin(async move { tokens.login().await })
@@ -88,14 +103,31 @@ impl<V: Vendor> Client<V> {
                 stack,
                 polls,
                 login,
+                token: Box::new(move || held.times()),
             };
             (name.clone(), account)
         });
         Client {
             accounts: Arc::new(stacks.collect()),
             tasks,
+            policy: kit.policy.clone(),
             vendor: PhantomData,
         }
+    }
+
+    /// The tokens that are held now.
+    pub fn tokens(&self) -> Vec<HeldToken> {
+        let held = |account: &Account| {
+            let (age, left) = (account.token)()?;
+            let account = Arc::clone(&account.name);
+            Some(HeldToken { account, age, left })
+        };
+        self.accounts.values().filter_map(held).collect()
+    }
+
+    /// How many retries the vendor's budget would pay for now.
+    pub fn retry_budget(&self) -> i64 {
+        self.policy.budget_left()
     }
 
     pub fn knows(&self, account: &str) -> bool {

@@ -476,3 +476,19 @@ async fn every_repeat_is_counted_with_its_reason() {
         ["never_sent", "credential_refused", "lost"]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_tells_how_many_retries_it_would_pay_for() {
+    let settings = settings::Retry {
+        budget_percent: 20,
+        budget_floor: 10,
+        ..settings::Retry::default()
+    };
+    let policy = Policy::new("vendor", &settings, Arc::new(Blind));
+    // Ten a second, over ten seconds.
+    assert_eq!(policy.budget_left(), 100);
+    assert!(policy.shared.budget.withdraw());
+    assert_eq!(policy.budget_left(), 99);
+    (0..10).for_each(|_| policy.shared.budget.deposit());
+    assert_eq!(policy.budget_left(), 101);
+}

@@ -33,7 +33,7 @@ pub struct Kit {
     polls: Connections,
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
-    policy: Policy,
+    pub(super) policy: Policy,
     breaker: BreakerLayer,
     limit: LimitLayer,
 }

@@ -101,6 +101,12 @@ impl<C: Credentials> TokenCache<C> {
         }))
     }
 
+    /// Of the token that is held, if any: see [`Lease::times`].
+    pub(super) fn times(&self) -> Option<(Duration, Option<Duration>)> {
+        let lease = self.0.current.load();
+        lease.as_ref().map(|lease| lease.times(Instant::now()))
+    }
+
     /// A token that may be used now; logs in when there is none.
     pub(super) async fn get(&self) -> Landing<C::Token> {
         let now = Instant::now();

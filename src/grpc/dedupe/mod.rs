@@ -86,15 +86,14 @@ impl Dedupe {
         let hits = meter
             .u64_counter("switchboard_dedupe_hits")
             .with_description("Writes answered with the result of an earlier one.");
+        let hits = hits.build();
+        // A series that is there from the start can be alerted on.
+        hits.add(0, &[]);
         let store = match options.redis_url {
             Some(url) => Store::Redis(Redis::new(url, options.window, tasks.clone(), meter)),
             None => Store::Memory(Memory::new(options.window, options.max_entries)),
         };
-        Dedupe(Arc::new(Parts {
-            store,
-            tasks,
-            hits: hits.build(),
-        }))
+        Dedupe(Arc::new(Parts { store, tasks, hits }))
     }
 
     /// Sends a checked write to its vendor, once however often its `request_id` comes.

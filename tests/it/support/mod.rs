@@ -1,8 +1,10 @@
 //! A gateway in this process in front of a sandbox, and how to read its answers.
 
 pub mod calls;
+pub mod collector;
 pub mod frames;
 pub mod port;
+pub mod process;
 pub mod redis;
 pub mod unsent;
 pub mod untimed;

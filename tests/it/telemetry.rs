@@ -1,0 +1,130 @@
+//! Metrics: the page that lists them is what is exported, and the counts add up.
+
+use std::collections::BTreeSet;
+
+use switchboard::pb::{
+    AttachUserDataRequest, Confirmation, UpdateUserDataRequest, WatchSessionsRequest,
+};
+use switchboard::sandbox::faults::{Fault, Rule};
+
+use crate::support::calls::ALL;
+use crate::support::process::Process;
+use crate::support::watch::{in_time, total};
+use crate::support::{Gateway, SESSION, data, impatient};
+
+/// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
+const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
+
+/// Names of metrics in the exposition.
+fn exported(text: &str) -> BTreeSet<String> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    names
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+/// Names in the first column of the page's tables.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../../docs/METRICS.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.split('`').next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_page_lists_what_is_exported_and_nothing_else() {
+    let process = Process::start(&[]).await;
+    let mut sms = process.sms();
+    let request = AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Colour", "green")])),
+        request_id: "once".into(),
+        confirmation: Confirmation::Confirmed.into(),
+        ..Default::default()
+    };
+    sms.attach_user_data(request).await.unwrap();
+    let watch = sms.watch_sessions(WatchSessionsRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    // A repeat; a notification that is delivered; a session that has to be made again.
+    let fault = Rule::new(Fault::status(503))
+        .times(1)
+        .operation("UpdateUserData");
+    process.sandbox.faults().push(fault).unwrap();
+    let update = UpdateUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Colour", "blue")])),
+        ..Default::default()
+    };
+    sms.update_user_data(update).await.unwrap();
+    watch.message().await.unwrap().unwrap();
+    process.sandbox.genesys().drop_clients();
+    let mut settings = process.settings();
+    let query = switchboard::pb::GetAgentSettingsRequest {
+        user_id: crate::support::USER.into(),
+        ..Default::default()
+    };
+    settings.get_agent_settings(query).await.unwrap();
+
+    let mut documented = documented();
+    assert!(documented.remove(ONLY_WITH_REDIS));
+    let same = async {
+        loop {
+            let exported = exported(&process.metrics().await);
+            if exported == documented {
+                return;
+            }
+            let missing: Vec<_> = documented.difference(&exported).collect();
+            let unknown: Vec<_> = exported.difference(&documented).collect();
+            assert!(unknown.is_empty(), "not on the page: {unknown:?}");
+            println!("not yet exported: {missing:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    in_time("all metrics of the page", same).await;
+}
+
+#[tokio::test]
+async fn counts_add_up_under_faults() {
+    let gateway = Gateway::start_with(impatient).await;
+    let faults = [(Fault::status(503), 0.2), (Fault::Reset, 0.1)];
+    for (fault, probability) in faults {
+        let rule = Rule::new(fault).probability(probability);
+        gateway.sandbox.faults().push(rule).unwrap();
+    }
+    let mut made = 0;
+    for _ in 0..25 {
+        // One at a time, else a login counts as refused and calls fail without an attempt.
+        gateway.sandbox.genesys().expire_sessions();
+        gateway.sandbox.aicc().expire_tokens();
+        for call in ALL {
+            made += 1;
+            let _ = call.send(&gateway).await;
+        }
+    }
+    let text = gateway.metrics.text();
+    let sum = |name: &str, keep: &dyn Fn(&str) -> bool| -> u64 {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && keep(line));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
+            .sum()
+    };
+    let ours = |line: &str| line.contains("contactcenter.v1.");
+    let calls = sum("rpc_server_call_duration_seconds_count{", &ours);
+    assert_eq!(calls, made);
+    // Some failed, else it was no faulty run.
+    let good = |line: &str| ours(line) && line.contains("rpc_status_code=\"OK\"");
+    assert!(sum("rpc_server_call_duration_seconds_count{", &good) < made);
+
+    let login = |line: &str| line.contains("=\"Login\"") || line.contains("=\"Token\"");
+    let attempts = sum("switchboard_vendor_attempts_total{", &|line| !login(line));
+    let retries = total(&gateway.metrics, "switchboard_retries_total", &[]);
+    assert!(retries > 0);
+    // Replays after a refused credential are counted among the retries, by their reason.
+    assert_eq!(attempts, calls + retries);
+    let requests = sum("http_client_request_duration_seconds_count{", &|_| true);
+    let logins = sum("switchboard_vendor_attempts_total{", &login);
+    assert_eq!(requests, attempts + logins);
+}
