@@ -7,7 +7,7 @@ use switchboard::pb::{
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 
-use crate::support::calls::ALL;
+use crate::support::calls::{ALL, Call};
 use crate::support::process::Process;
 use crate::support::watch::{in_time, total};
 use crate::support::{Gateway, SESSION, data, impatient};
@@ -97,7 +97,9 @@ async fn counts_add_up_under_faults() {
         // One at a time, else a login counts as refused and calls fail without an attempt.
         gateway.sandbox.genesys().expire_sessions();
         gateway.sandbox.aicc().expire_tokens();
-        for call in ALL {
+        // Not the one that asks the vendor twice: a delete that was repeated and is then refused
+        // is settled by a query.
+        for call in ALL.into_iter().filter(|it| *it != Call::DeleteSettings) {
             made += 1;
             let _ = call.send(&gateway).await;
         }

@@ -81,81 +81,211 @@ fn traced<T>(id: u128, message: T) -> Request<T> {
 
 #[tokio::test]
 async fn success() {
-    let traced_process = Traced::warm().await;
-    let mut sms = traced_process.process.sms();
+    let traced_gateway = Traced::warm().await;
+    let mut sms = traced_gateway.process.sms();
     sms.get_session(traced(0xa1, get())).await.unwrap();
-    assert_eq!(traced_process.trace(0xa1).await, "");
+    assert_eq!(
+        traced_gateway.trace(0xa1).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/GetSession [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/GetSession
+    rpc.status_code=OK
+    rpc.system.name=grpc
+  CLIENT GET /api/v2/me/smssessions/{id} [unset]
+      http.request.method=GET
+      http.response.status_code=200
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=GetSession
+      switchboard.vendor=genesys
+      url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+      url.template=/api/v2/me/smssessions/{id}
+"
+    );
 }
 
 #[tokio::test]
 async fn retry_then_success() {
-    let traced_process = Traced::warm().await;
+    let traced_gateway = Traced::warm().await;
     let fault = Rule::new(Fault::status(503))
         .times(1)
         .operation("UpdateUserData");
-    traced_process.process.sandbox.faults().push(fault).unwrap();
+    traced_gateway.process.sandbox.faults().push(fault).unwrap();
     let update = UpdateUserDataRequest {
         session_id: SESSION.into(),
         user_data: Some(data(&[("Colour", "green")])),
         ..Default::default()
     };
-    let mut sms = traced_process.process.sms();
+    let mut sms = traced_gateway.process.sms();
     sms.update_user_data(traced(0xa2, update)).await.unwrap();
-    assert_eq!(traced_process.trace(0xa2).await, "");
+    assert_eq!(
+        traced_gateway.trace(0xa2).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/UpdateUserData [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/UpdateUserData
+    rpc.status_code=OK
+    rpc.system.name=grpc
+  CLIENT POST /api/v2/me/smssessions/{id} [error]
+      error.type=unavailable
+      http.request.method=POST
+      http.response.status_code=503
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=UpdateUserData
+      switchboard.vendor=genesys
+      url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+      url.template=/api/v2/me/smssessions/{id}
+  CLIENT POST /api/v2/me/smssessions/{id} [unset]
+      http.request.method=POST
+      http.request.resend_count=1
+      http.response.status_code=200
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=UpdateUserData
+      switchboard.resend_reason=unavailable
+      switchboard.vendor=genesys
+      url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+      url.template=/api/v2/me/smssessions/{id}
+"
+    );
 }
 
 #[tokio::test]
 async fn a_token_is_refreshed() {
-    let traced_process = Traced::warm().await;
-    traced_process.process.sandbox.aicc().expire_tokens();
-    let mut settings = traced_process.process.settings();
+    let traced_gateway = Traced::warm().await;
+    traced_gateway.process.sandbox.aicc().expire_tokens();
+    let mut settings = traced_gateway.process.settings();
     let answer = settings.get_agent_settings(traced(0xa3, query())).await;
     answer.unwrap();
-    assert_eq!(traced_process.trace(0xa3).await, "");
+    assert_eq!(
+        traced_gateway.trace(0xa3).await,
+        "\
+SERVER contactcenter.v1.AgentSettings/GetAgentSettings [unset]
+    rpc.method=contactcenter.v1.AgentSettings/GetAgentSettings
+    rpc.status_code=OK
+    rpc.system.name=grpc
+  CLIENT POST /apiaccess/CC-Management/v1/openapp/agentsettings/query [error]
+      error.type=credential_refused
+      http.request.method=POST
+      http.response.status_code=403
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=query
+      switchboard.vendor=aicc
+      url.full=http://127.0.0.1/apiaccess/CC-Management/v1/openapp/agentsettings/query
+      url.template=/apiaccess/CC-Management/v1/openapp/agentsettings/query
+  INTERNAL login [unset]
+      switchboard.account=default
+      switchboard.vendor=aicc
+    CLIENT POST /apigovernance/api/oauth/tokenByAkSk [unset]
+        http.request.method=POST
+        http.response.status_code=200
+        server.address=127.0.0.1
+        switchboard.operation=Token
+        switchboard.vendor=aicc
+        url.full=http://127.0.0.1/apigovernance/api/oauth/tokenByAkSk
+        url.template=/apigovernance/api/oauth/tokenByAkSk
+  CLIENT POST /apiaccess/CC-Management/v1/openapp/agentsettings/query [unset]
+      http.request.method=POST
+      http.request.resend_count=1
+      http.response.status_code=200
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=query
+      switchboard.resend_reason=credential_refused
+      switchboard.vendor=aicc
+      url.full=http://127.0.0.1/apiaccess/CC-Management/v1/openapp/agentsettings/query
+      url.template=/apiaccess/CC-Management/v1/openapp/agentsettings/query
+"
+    );
 }
 
 #[tokio::test]
 async fn a_deadline_runs_out() {
-    let traced_process = Traced::warm().await;
+    let traced_gateway = Traced::warm().await;
     let fault = Rule::new(Fault::Hang).operation("GetSession");
-    traced_process.process.sandbox.faults().push(fault).unwrap();
+    traced_gateway.process.sandbox.faults().push(fault).unwrap();
     let mut request = traced(0xa4, get());
     request
         .metadata_mut()
         .insert("grpc-timeout", "300m".parse().unwrap());
-    let mut sms = traced_process.process.sms();
+    let mut sms = traced_gateway.process.sms();
     sms.get_session(request).await.unwrap_err();
-    assert_eq!(traced_process.trace(0xa4).await, "");
+    assert_eq!(
+        traced_gateway.trace(0xa4).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/GetSession [error]
+    error.type=DEADLINE_EXCEEDED
+    rpc.method=contactcenter.v1.SmsSessionData/GetSession
+    rpc.status_code=DEADLINE_EXCEEDED
+    rpc.system.name=grpc
+    switchboard.reason=DEADLINE
+  CLIENT GET /api/v2/me/smssessions/{id} [error]
+      error.type=deadline
+      http.request.method=GET
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=GetSession
+      switchboard.vendor=genesys
+      url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+      url.template=/api/v2/me/smssessions/{id}
+"
+    );
 }
 
 #[tokio::test]
 async fn a_stream_ends_when_its_caller_has_enough() {
-    let traced_process = Traced::warm().await;
-    let mut sms = traced_process.process.sms();
+    let traced_gateway = Traced::warm().await;
+    let mut sms = traced_gateway.process.sms();
     let request = traced(0xa5, WatchSessionsRequest::default());
     let mut stream = sms.watch_sessions(request).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
     drop(stream);
-    access_line(&traced_process, "WatchSessions").await;
-    assert_eq!(traced_process.trace(0xa5).await, "");
+    access_line(&traced_gateway, "WatchSessions").await;
+    assert_eq!(
+        traced_gateway.trace(0xa5).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/WatchSessions [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/WatchSessions
+    rpc.status_code=CANCELLED
+    rpc.system.name=grpc
+"
+    );
 }
 
 #[tokio::test]
 async fn a_caller_is_gone() {
-    let traced_process = Traced::warm().await;
+    let traced_gateway = Traced::warm().await;
     let fault = Rule::new(Fault::Hang).operation("GetSession");
-    let sandbox = &traced_process.process.sandbox;
+    let sandbox = &traced_gateway.process.sandbox;
     sandbox.faults().push(fault).unwrap();
     sandbox.journal().clear();
-    let mut sms = traced_process.process.sms();
+    let mut sms = traced_gateway.process.sms();
     let call = tokio::spawn(async move { sms.get_session(traced(0xa6, get())).await });
     until("the request at the vendor", || {
         !sandbox.journal().entries().is_empty()
     })
     .await;
     call.abort();
-    access_line(&traced_process, "CANCELLED").await;
-    assert_eq!(traced_process.trace(0xa6).await, "");
+    access_line(&traced_gateway, "CANCELLED").await;
+    assert_eq!(
+        traced_gateway.trace(0xa6).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/GetSession [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/GetSession
+    rpc.status_code=CANCELLED
+    rpc.system.name=grpc
+  CLIENT GET /api/v2/me/smssessions/{id} [error]
+      error.type=cancelled
+      http.request.method=GET
+      server.address=127.0.0.1
+      switchboard.account=default
+      switchboard.operation=GetSession
+      switchboard.vendor=genesys
+      url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+      url.template=/api/v2/me/smssessions/{id}
+"
+    );
 }
 
 /// The line of a call, once it has ended.

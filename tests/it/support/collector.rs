@@ -72,8 +72,8 @@ impl Collector {
         self.0.lock().unwrap().services.clone()
     }
 
-    /// The spans of a trace, one line each below its parent, in the order in which they began:
-    /// kind, name, status, and attributes by name. Ports are left out.
+    /// The spans of a trace, each below its parent, in the order in which they began: kind, name,
+    /// status, and attributes by name in lines of their own. Ports are left out.
     pub fn trace(&self, id: &str) -> String {
         let mut spans = self.spans();
         spans.retain(|span| hex(&span.trace_id) == id);
@@ -95,14 +95,17 @@ fn below(span: &Span, spans: &[Span], depth: usize) -> String {
     let kind = kind.as_str_name().trim_start_matches("SPAN_KIND_");
     let status = span.status.as_ref().map_or(0, |status| status.code);
     let status = ["unset", "ok", "error"][usize::try_from(status).unwrap()];
-    let mut attributes: Vec<_> = span.attributes.iter().map(attribute).collect();
+    let indent = "  ".repeat(depth);
+    let attributes = span.attributes.iter();
+    let attributes = attributes.filter(|it| it.key != "server.port");
+    let mut attributes: Vec<_> = attributes
+        .map(|it| format!("\n{indent}    {}", attribute(it)))
+        .collect();
     attributes.sort();
-    attributes.retain(|it| !it.starts_with("server.port="));
     format!(
-        "{}{kind} {} [{status}] {}\n{children}",
-        "  ".repeat(depth),
+        "{indent}{kind} {} [{status}]{}\n{children}",
         span.name,
-        attributes.join(" ")
+        attributes.concat()
     )
 }
 
