@@ -166,6 +166,11 @@ impl Opened {
         self.leaving.clone()
     }
 
+    /// A stream, which is no call of a client's, is for this account of the configuration.
+    pub fn note_account(&self, account: &str) {
+        self.progress.note_account(&account.into());
+    }
+
     /// What the vendor's client wants to know; an empty account is `default`.
     pub fn ticket(self, account: &str) -> Ticket {
         Ticket {

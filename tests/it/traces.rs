@@ -341,6 +341,30 @@ async fn all_three_signals_go_to_one_collector_and_nothing_of_the_exporter_does(
 }
 
 #[tokio::test]
+async fn spans_go_over_http_too() {
+    let (collector, endpoint) = Collector::start_http().await;
+    let mut process = Process::start(&[
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            &format!("{endpoint}/v1/traces"),
+        ),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+    ])
+    .await;
+    process
+        .sms()
+        .get_session(traced(0xd1, get()))
+        .await
+        .unwrap();
+    assert!(process.end().await.success());
+    let trace = collector.trace(&format!("{:032x}", 0xd1));
+    assert!(
+        trace.starts_with("SERVER") && trace.contains("CLIENT GET"),
+        "{trace}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_not_sampled_is_not_exported_but_still_passed_on() {
     let (collector, endpoint) = Collector::start().await;
     let mut process = Process::start(&[

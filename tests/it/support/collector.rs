@@ -25,6 +25,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -53,6 +54,21 @@ impl Collector {
             .add_service(MetricsServiceServer::new(collector.clone()))
             .add_service(LogsServiceServer::new(collector.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        (collector, format!("http://{address}"))
+    }
+
+    /// The same over HTTP, for spans.
+    pub async fn start_http() -> (Collector, String) {
+        let collector = Collector::default();
+        let taken = collector.clone();
+        let take = axum::routing::post(move |body: axum::body::Bytes| async move {
+            let request = ExportTraceServiceRequest::decode(body).unwrap();
+            let _ = TraceService::export(&taken, Request::new(request)).await;
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = axum::Router::new().route("/v1/traces", take);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
         (collector, format!("http://{address}"))
     }
 
