@@ -205,3 +205,18 @@ async fn the_access_line_says_what_a_call_cost() {
     assert_eq!(line["request_id"].as_str().unwrap().len(), 36);
     assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_call() {
+    let mut process = Process::start_unread().await;
+    let get = switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    // Some three times what a pipe holds.
+    let mut sms = process.sms();
+    for _ in 0..600 {
+        sms.get_session(get.clone()).await.unwrap();
+    }
+    assert!(process.end().await.success());
+}

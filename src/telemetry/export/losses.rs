@@ -240,3 +240,72 @@ impl<P: LogProcessor> LogProcessor for Bounded<P> {
         self.inner.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use opentelemetry_sdk::error::OTelSdkError;
+    use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
+
+    use super::*;
+
+    /// Holds each export until it is told whether it succeeds; tells when it begins.
+    #[derive(Debug)]
+    struct Held {
+        begun: Mutex<Sender<usize>>,
+        results: Mutex<Receiver<bool>>,
+    }
+
+    impl SpanExporter for Held {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.begun.lock().unwrap().send(batch.len()).unwrap();
+            // At the end of the test all succeed.
+            match self.results.lock().unwrap().recv() {
+                Ok(false) => Err(OTelSdkError::InternalFailure("no".to_owned())),
+                Ok(true) | Err(_) => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_and_what_is_not_taken_is_counted() {
+        let losses = Losses::default();
+        let ((begun, begins), (result, results)) = (channel(), channel());
+        let held = Held {
+            begun: Mutex::new(begun),
+            results: Mutex::new(results),
+        };
+        let mut exporter = Counted::new(held, Signal::Traces, &losses);
+        exporter.waiting.most = 3;
+        let waiting = exporter.waiting();
+        let processor = Bounded::new(BatchSpanProcessor::builder(exporter).build(), waiting);
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(processor)
+            .build();
+        let tracer = provider.tracer("test");
+        let lost = || {
+            let lost = losses.of(Signal::Traces);
+            [&lost.queue, &lost.export].map(|count| count.load(Ordering::Relaxed))
+        };
+
+        // Three wait, two are too many.
+        (0..5).for_each(|_| drop(tracer.start("call")));
+        assert_eq!(lost(), [2, 0]);
+        let flush = std::thread::spawn({
+            let provider = provider.clone();
+            move || provider.force_flush()
+        });
+        assert_eq!(begins.recv().unwrap(), 3);
+        // While those are under way three more may wait.
+        (0..4).for_each(|_| drop(tracer.start("call")));
+        assert_eq!(lost(), [3, 0]);
+        result.send(false).unwrap();
+        let _ = flush.join().unwrap();
+        drop(result);
+        provider.shutdown().unwrap();
+        assert_eq!(lost(), [3, 3]);
+    }
+}

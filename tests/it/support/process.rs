@@ -26,6 +26,15 @@ pub struct Process {
 impl Process {
     /// Serving, with these variables in its environment and no others that it reads.
     pub async fn start(variables: &[(&str, &str)]) -> Process {
+        Self::launch(variables, true).await
+    }
+
+    /// The same, logging into a pipe that nobody reads.
+    pub async fn start_unread() -> Process {
+        Self::launch(&[], false).await
+    }
+
+    async fn launch(variables: &[(&str, &str)], kept: bool) -> Process {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("switchboard-process-{}-{number}", std::process::id());
@@ -59,9 +68,11 @@ impl Process {
         command
             .args(["serve", "--config"])
             .arg(folder.join("config.yaml"));
-        command.stderr(Stdio::from(
-            fs::File::create(folder.join("stderr")).unwrap(),
-        ));
+        let log = folder.join("stderr");
+        command.stderr(match kept {
+            true => Stdio::from(fs::File::create(log).unwrap()),
+            false => Stdio::piped(),
+        });
         let child = command.stdin(Stdio::null()).spawn().unwrap();
         let process = Process {
             sandbox,
