@@ -1,6 +1,7 @@
 //! The composition root: a checked configuration becomes a running gateway.
 
 mod circuits;
+mod readings;
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +10,12 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use http::HeaderMap;
+use opentelemetry::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::circuits::{Circuit, Circuits};
+use self::readings::Readings;
 use crate::admin::{self, AdminState};
 use crate::config::{self, Config};
 use crate::grpc::caller::Access;
@@ -23,7 +26,7 @@ use crate::lifecycle::{Ending, Grace, Lifecycle};
 use crate::pb;
 use crate::telemetry::client::{ClientMetrics, Request};
 use crate::telemetry::recent::{Outcome, Recent};
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, LogLevel, Metrics};
 use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
@@ -88,6 +91,7 @@ pub struct App {
     server: grpc::Server,
     metrics: Metrics,
     recent: Recent,
+    log_level: Option<LogLevel>,
     lifecycle: Lifecycle,
     grace: Grace,
     connections: ConnectionLimits,
@@ -148,20 +152,34 @@ impl App {
                 source,
             })
         });
+        let (genesys, aicc) = (genesys.transpose()?, aicc.transpose()?);
+        let vendors = genesys.iter().map(Readings::of);
+        let vendors = vendors.chain(aicc.iter().map(Readings::of)).collect();
+        readings::observe(&metrics.meter(), vendors);
         Ok(App {
             connections: connections(&config.server),
             circuits: circuits(config, &counted.circuits),
-            genesys: genesys.transpose()?,
-            aicc: aicc.transpose()?,
+            genesys,
+            aicc,
             server: grpc::Server::new(facades, tls),
             metrics,
             recent,
+            log_level: None,
             grace: Grace {
                 shutdown_delay: config.server.shutdown_delay,
                 drain_timeout: config.server.drain_timeout,
             },
             lifecycle,
         })
+    }
+
+    /// Lets the admin port change the level of the process's log.
+    #[must_use]
+    pub fn with_log_level(self, level: LogLevel) -> App {
+        App {
+            log_level: Some(level),
+            ..self
+        }
     }
 
     /// Logs every account of every vendor in, and says how it went.
@@ -189,6 +207,7 @@ impl App {
             lifecycle,
             connections,
             circuits,
+            log_level,
             ..
         } = self;
         let stop_admin = CancellationToken::new();
@@ -196,6 +215,7 @@ impl App {
             readiness: lifecycle.readiness.clone(),
             metrics: metrics.clone(),
             recent: recent.clone(),
+            log_level,
         };
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();
@@ -333,8 +353,8 @@ struct Counted {
 }
 
 impl Observer for Counted {
-    fn inject(&self, headers: &mut HeaderMap) {
-        telemetry::client::inject(headers);
+    fn inject(&self, span: &Context, headers: &mut HeaderMap) {
+        telemetry::client::inject(span, headers);
     }
 
     fn attempt(&self, attempt: &Attempt<'_>) {
@@ -345,7 +365,7 @@ impl Observer for Counted {
             method: method(attempt),
             address: &attempt.server.address,
             port: attempt.server.port,
-            template: attempt.meta.template,
+            template: attempt.server.template(attempt.meta),
             status: attempt.status,
             error: attempt.error,
             duration: attempt.duration,

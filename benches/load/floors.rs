@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::server::Kind;
 
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Http {
     Hyper(Box<Client<HttpConnector, Full<Bytes>>>),
     Reqwest(reqwest::Client),

@@ -17,8 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Phase, Readiness};
-use crate::telemetry::Metrics;
 use crate::telemetry::recent::Recent;
+use crate::telemetry::{LogLevel, Metrics};
 
 mod status;
 
@@ -34,6 +34,8 @@ pub struct AdminState {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub recent: Recent,
+    /// None where the log is not the gateway's own.
+    pub log_level: Option<LogLevel>,
 }
 
 /// Serves the admin port until `stop`. Join the thread to know that it has ended.
@@ -81,6 +83,7 @@ fn routes(state: AdminState) -> Router {
         .route("/livez", get("ok"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/log", get(log).put(set_log))
         .with_state(state)
 }
 
@@ -94,6 +97,23 @@ async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(state): State<AdminState>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text())
+}
+
+async fn log(State(state): State<AdminState>) -> (StatusCode, String) {
+    match state.log_level {
+        Some(level) => (StatusCode::OK, level.get() + "\n"),
+        None => (StatusCode::NOT_FOUND, String::new()),
+    }
+}
+
+async fn set_log(State(state): State<AdminState>, level: String) -> (StatusCode, String) {
+    let Some(current) = state.log_level else {
+        return (StatusCode::NOT_FOUND, String::new());
+    };
+    match current.set(level.trim()) {
+        Ok(()) => (StatusCode::OK, current.get() + "\n"),
+        Err(unknown) => (StatusCode::BAD_REQUEST, format!("{unknown}\n")),
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +140,7 @@ mod tests {
             readiness: lifecycle.readiness.clone(),
             metrics,
             recent: Recent::new([("aicc", ["default".to_owned()])]),
+            log_level: None,
         };
         let stop = CancellationToken::new();
         let thread = start(listener, state, stop.clone()).unwrap();

@@ -17,7 +17,7 @@ use crate::app::{App, Listeners};
 use crate::config::{Config, Dedupe, Log, Server};
 use crate::lifecycle;
 use crate::sandbox::{self, Sandbox, aicc as simulated_aicc, genesys as simulated_genesys, tour};
-use crate::telemetry;
+use crate::telemetry::{self, Telemetry};
 use crate::upstream::secret::Secret;
 use crate::upstream::settings::Settings;
 use crate::vendors::{aicc, genesys};
@@ -41,7 +41,20 @@ pub struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match block_on(play(arguments)) {
+    // The tour is for reading, so the log keeps quiet; RUST_LOG goes before this.
+    let options = telemetry::Options {
+        level: "warn".to_owned(),
+        format: telemetry::Format::Auto,
+        // Everybody is anonymous here, and nothing is real.
+        audit: false,
+    };
+    let telemetry = match telemetry::init(&options) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(1, &error),
+    };
+    let played = block_on(play(arguments, &telemetry));
+    telemetry.shutdown();
+    match played {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false)) => fail(1, &"not everything was as documented"),
         Ok(Err(error)) => fail(1, &error),
@@ -50,14 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 /// True when the tour went as documented.
-async fn play(arguments: &Arguments) -> Result<bool, Error> {
-    // The tour is for reading, so the log keeps quiet; RUST_LOG goes before this.
-    let telemetry = telemetry::init(&telemetry::Options {
-        level: "warn".to_owned(),
-        format: telemetry::Format::Auto,
-        // Everybody is anonymous here, and nothing is real.
-        audit: false,
-    })?;
+async fn play(arguments: &Arguments, telemetry: &Telemetry) -> Result<bool, Error> {
     let signals = lifecycle::signals()?;
     let sandbox = Sandbox::start(sandbox::Options {
         control: arguments.address(arguments.control_listen),
@@ -68,7 +74,7 @@ async fn play(arguments: &Arguments) -> Result<bool, Error> {
     let listeners = Listeners::bind(config.server.listen, config.server.admin_listen).await?;
     let address = listeners.grpc.local_addr()?;
     let admin = listeners.admin.local_addr()?;
-    let app = App::new(&config, telemetry.metrics())?;
+    let app = App::new(&config, telemetry.metrics())?.with_log_level(telemetry.log_level());
 
     let (end, ended) = oneshot::channel();
     let running = app.run(listeners, Box::pin(until(signals, ended)));

@@ -19,7 +19,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Err(error) => return fail(1, &error),
     };
     let app = match App::new(&config, telemetry.metrics()) {
-        Ok(app) => app,
+        Ok(app) => app.with_log_level(telemetry.log_level()),
         // Files that it names turned out to be unusable.
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -12,6 +13,7 @@ use tower::{Layer, Service};
 
 use super::caller::Permit;
 use super::connections::Leaving;
+use crate::telemetry::server::{Costs, Notes};
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
 
@@ -58,6 +60,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = request_id(request.headers());
         let progress = Progress::default();
+        if let Some(notes) = request.extensions().get::<Notes>() {
+            notes.set(id.clone(), progress.clone());
+        }
         request.extensions_mut().insert(progress.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -67,6 +72,25 @@ where
             headers.insert(ATTEMPTS, progress.sent().into());
             Ok(response)
         })
+    }
+}
+
+/// For the access log.
+impl Costs for Progress {
+    fn attempts(&self) -> u32 {
+        self.sent()
+    }
+
+    fn account(&self) -> Option<Arc<str>> {
+        Progress::account(self)
+    }
+
+    fn vendor_status(&self) -> Option<u16> {
+        Progress::vendor_status(self)
+    }
+
+    fn vendor_time(&self) -> Duration {
+        Progress::vendor_time(self)
     }
 }
 
@@ -182,6 +206,11 @@ impl Opened {
     /// calls do not.
     pub fn leaving(&self) -> CancellationToken {
         self.leaving.clone()
+    }
+
+    /// A stream, which is no call of a client's, is for this account of the configuration.
+    pub fn note_account(&self, account: &str) {
+        self.progress.note_account(&account.into());
     }
 
     /// What the vendor's client wants to know; an empty account is `default`.

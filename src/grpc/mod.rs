@@ -140,6 +140,7 @@ impl Server {
         recent: Recent,
         closing: CancellationToken,
     ) {
+        self.facades.shed.observe(meter);
         let methods = Arc::new(paths(&self.facades.names));
         let _kept = self.keep_up_to_date();
         let standard = ServiceBuilder::new()

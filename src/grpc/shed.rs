@@ -1,10 +1,12 @@
 //! A bound on the calls in flight in the whole process: over it they are refused at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use opentelemetry::metrics::Meter;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -13,22 +15,50 @@ use super::status;
 
 /// One limit for all services that it is laid around; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct ShedLayer {
-    places: Arc<Semaphore>,
+pub(super) struct ShedLayer(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    most: usize,
+    refused: AtomicU64,
 }
 
 impl ShedLayer {
     pub(super) fn new(max_in_flight: usize) -> Self {
-        ShedLayer {
-            places: Arc::new(Semaphore::new(max_in_flight)),
-        }
+        ShedLayer(Arc::new(Places {
+            free: Arc::new(Semaphore::new(max_in_flight)),
+            most: max_in_flight,
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Read when somebody asks for metrics; calls only count.
+    pub(super) fn observe(&self, meter: &Meter) {
+        let places = Arc::clone(&self.0);
+        meter
+            .u64_observable_gauge("switchboard_in_flight")
+            .with_description("Calls that take a place of server.max_in_flight.")
+            .with_callback(move |gauge| {
+                let taken = places.most - places.free.available_permits();
+                gauge.observe(taken as u64, &[]);
+            })
+            .build();
+        let places = Arc::clone(&self.0);
+        meter
+            .u64_observable_counter("switchboard_shed")
+            .with_description("Calls refused because server.max_in_flight were in flight.")
+            .with_callback(move |counter| {
+                counter.observe(places.refused.load(Ordering::Relaxed), &[]);
+            })
+            .build();
     }
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Shed<S> {
     inner: S,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl<S> Layer<S> for ShedLayer {
@@ -37,7 +67,7 @@ impl<S> Layer<S> for ShedLayer {
     fn layer(&self, inner: S) -> Self::Service {
         Shed {
             inner,
-            places: Arc::clone(&self.places),
+            places: Arc::clone(&self.0),
         }
     }
 }
@@ -57,7 +87,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.places.free).try_acquire_owned() else {
+            self.places.refused.fetch_add(1, Ordering::Relaxed);
             let refusal = status::overloaded().into_http();
             return Box::pin(std::future::ready(Ok(refusal)));
         };

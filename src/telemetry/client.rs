@@ -1,11 +1,12 @@
 //! What is measured on the way to the vendors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use super::propagation::inject;
 
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::{KeyValue, StringValue};
 
 /// The instruments of the vendor side. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,17 +19,17 @@ pub struct ClientMetrics {
 }
 
 /// One HTTP request as it was sent, and how it ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     pub method: &'static str,
-    pub address: &'a str,
+    pub address: &'a Arc<str>,
     pub port: u16,
     /// The path before its parameters are filled in, so that the series stay few.
-    pub template: &'static str,
+    pub template: StringValue,
     /// None when no answer came.
     pub status: Option<u16>,
     /// What failed, where it did: the status as a string, or a short fixed word.
-    pub error: Option<&'a str>,
+    pub error: Option<&'static str>,
     pub duration: Duration,
 }
 
@@ -71,9 +72,9 @@ impl ClientMetrics {
         let mut attributes = Vec::with_capacity(6);
         attributes.extend([
             KeyValue::new("http.request.method", request.method),
-            KeyValue::new("server.address", request.address.to_owned()),
+            KeyValue::new("server.address", Arc::clone(request.address)),
             KeyValue::new("server.port", i64::from(request.port)),
-            KeyValue::new("url.template", request.template),
+            KeyValue::new("url.template", request.template.clone()),
         ]);
         if let Some(status) = request.status {
             attributes.push(KeyValue::new(
@@ -82,7 +83,7 @@ impl ClientMetrics {
             ));
         }
         if let Some(error) = request.error {
-            attributes.push(KeyValue::new("error.type", error.to_owned()));
+            attributes.push(KeyValue::new("error.type", error));
         }
         self.requests
             .record(request.duration.as_secs_f64(), &attributes);
@@ -134,8 +135,13 @@ impl ClientMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+
+    use opentelemetry::propagation::TextMapPropagator as _;
+    use opentelemetry::trace::Tracer as _;
+    use opentelemetry_sdk::propagation::TraceContextPropagator;
+
     use crate::telemetry::{Metrics, testing};
-    use tracing::Instrument as _;
 
     #[test]
     fn prometheus_spells_the_names_as_promised() {
@@ -147,9 +153,9 @@ mod tests {
         client.record_refresh("aicc", "default", "ok");
         client.record_request(&Request {
             method: "PUT",
-            address: "gws.example.com",
+            address: &"gws.example.com".into(),
             port: 443,
-            template: "/api/v2/me/{id}",
+            template: "/api/v2/me/{id}".into(),
             status: Some(503),
             error: Some("503"),
             duration: Duration::from_millis(60),
@@ -170,17 +176,16 @@ mod tests {
         assert!(!text.contains("target_info") && !text.contains("otel_scope"));
     }
 
-    #[tokio::test]
-    async fn the_current_span_goes_out_as_traceparent() {
-        let spans = testing::Spans::capture_at("trace");
-        let headers = async {
-            let mut headers = http::HeaderMap::new();
-            // A span too fine to be recorded does not hide the one around it.
-            tracing::debug_span!("detail").in_scope(|| inject(&mut headers));
-            headers
-        }
-        .instrument(tracing::info_span!("attempt"))
-        .await;
+    #[test]
+    fn the_span_goes_out_as_traceparent_as_the_library_writes_it() {
+        let spans = testing::Spans::capture();
+        let tracer = opentelemetry::global::tracer("test");
+        let mut headers = http::HeaderMap::new();
+        let mut library = HashMap::new();
+        tracer.in_span("attempt", |context| {
+            inject(&context, &mut headers);
+            TraceContextPropagator::new().inject_context(&context, &mut library);
+        });
 
         let span = spans.only();
         let expected = format!(
@@ -189,13 +194,35 @@ mod tests {
             span.span_context.span_id()
         );
         assert_eq!(headers["traceparent"], expected.as_str());
+        assert_eq!(library["traceparent"], expected);
         assert!(!headers.contains_key("tracestate"));
+    }
+
+    #[test]
+    fn the_caller_s_tracestate_goes_out_and_baggage_does_not() {
+        let mut incoming = http::HeaderMap::new();
+        for (name, value) in [
+            (
+                "traceparent",
+                "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            ),
+            ("tracestate", "vendor=opaque"),
+            ("baggage", "user=secret"),
+        ] {
+            incoming.insert(name, value.parse().unwrap());
+        }
+        let context = super::super::propagation::parent(&incoming).unwrap();
+        let mut outgoing = http::HeaderMap::new();
+        inject(&context, &mut outgoing);
+        assert_eq!(outgoing["traceparent"], incoming["traceparent"]);
+        assert_eq!(outgoing["tracestate"], "vendor=opaque");
+        assert_eq!(outgoing.len(), 2);
     }
 
     #[test]
     fn without_a_span_nothing_is_written() {
         let mut headers = http::HeaderMap::new();
-        inject(&mut headers);
+        inject(&opentelemetry::Context::new(), &mut headers);
         assert!(headers.is_empty());
     }
 }

@@ -2,21 +2,31 @@
 //!
 //! stdout stays free for what a command prints as its result.
 
-use json_subscriber::JsonLayer;
-use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
-use tracing::{Event, Level, Metadata};
+use std::io::{self, Stderr};
+use std::sync::Arc;
+
+use tracing::{Level, Metadata};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::writer::EitherWriter;
 use tracing_subscriber::layer::Filter;
-use tracing_subscriber::{Layer, Registry, filter};
+use tracing_subscriber::{Layer, Registry, filter, reload};
+
+use super::json::Json;
 
 /// Libraries, by the beginning of their names, whose debug output drowns ours.
 const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"];
 
-/// The target of the audit log's lines.
+/// Lines about who was let in and who was not. They are never dropped: a call waits for them.
 const AUDIT: &str = "switchboard::audit";
+
+/// Lines that wait for whoever reads stderr; some MiB. A reader that is slower loses lines, as
+/// calls must not wait for it.
+const WAITING_LINES: usize = 16_384;
+
+/// What may be set at run time: no directives, as those name modules and may be arbitrarily long.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -25,6 +35,37 @@ pub enum Format {
     Auto,
     Text,
     Json,
+}
+
+/// The level of the log lines of this process; changeable while it runs.
+#[derive(Clone, Debug)]
+pub struct LogLevel(Arc<reload::Handle<EnvFilter, Registry>>);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a log level is one of off, error, warn, info, debug, trace")]
+pub struct UnknownLevel;
+
+impl LogLevel {
+    /// The level, or the directives of `RUST_LOG` that the process began with.
+    #[must_use]
+    pub fn get(&self) -> String {
+        // Gone only with the subscriber, when nothing is logged.
+        let shown = self.0.with_current(ToString::to_string);
+        shown.unwrap_or_else(|_| "off".to_owned())
+    }
+
+    /// Until the process ends, or the next change.
+    pub fn set(&self, level: &str) -> Result<(), UnknownLevel> {
+        if !LEVELS.contains(&level) {
+            return Err(UnknownLevel);
+        }
+        let filter = filter(None, level).map_err(|_| UnknownLevel)?;
+        if let Err(error) = self.0.reload(filter) {
+            tracing::warn!(%error, "the log level could not be changed");
+        }
+        tracing::warn!(level, "the log level was changed");
+        Ok(())
+    }
 }
 
 /// `RUST_LOG` where it is set and not empty, else the configured level.
@@ -46,9 +87,21 @@ pub(super) fn filter(rust_log: Option<&str>, level: &str) -> Result<EnvFilter, P
     Ok(filter)
 }
 
-/// Lines carry the trace id instead of the fields of their spans, so spans are
-/// kept from the log layers: formatting them costs on every call.
-pub(super) fn events_of(filter: EnvFilter, audit: bool) -> impl Filter<Registry> + Send + Sync {
+/// A filter whose level can be changed.
+pub(super) fn changeable(
+    filter: EnvFilter,
+    audit: bool,
+) -> (impl Filter<Registry> + Send + Sync, LogLevel) {
+    let (filter, handle) = reload::Layer::new(filter);
+    (events_of(filter, audit), LogLevel(Arc::new(handle)))
+}
+
+/// Lines carry the trace id instead of the fields of spans, so libraries' spans are kept from the
+/// log layers: formatting them costs on every call.
+pub(super) fn events_of(
+    filter: impl Filter<Registry> + Send + Sync + 'static,
+    audit: bool,
+) -> impl Filter<Registry> + Send + Sync {
     let audit = filter::filter_fn(move |metadata| audit && is_audit(metadata))
         .with_max_level_hint(filter::LevelFilter::INFO);
     filter.or(audit).and(filter::filter_fn(is_event))
@@ -71,65 +124,44 @@ pub(super) fn layer<W>(
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    match (format, terminal) {
-        (Format::Text, _) | (Format::Auto, true) => text(terminal, writer),
-        (Format::Json, _) | (Format::Auto, false) => Box::new(json(writer)),
-    }
-}
-
-fn text<W>(terminal: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
-where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-{
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
-    if terminal {
+    match (format, terminal) {
         // Colours stay as they are by default: on, unless NO_COLOR is set.
-        layer.boxed()
-    } else {
-        layer.with_ansi(false).boxed()
+        (Format::Text | Format::Auto, true) => layer.boxed(),
+        (Format::Text, false) => layer.with_ansi(false).boxed(),
+        (Format::Json, _) | (Format::Auto, false) => layer.event_format(Json).boxed(),
     }
 }
 
-fn json<W>(writer: W) -> JsonLayer<Registry, W>
-where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-{
-    let mut layer = JsonLayer::new(writer);
-    layer
-        .with_timer("time", SystemTime)
-        .with_level("level")
-        .with_target("target")
-        .with_flattened_event();
-    // The layer has ids of its own, but only nested and in camel case.
-    layer.add_dynamic_field("trace_id", |event, _| {
-        current(event, |span| span.trace_id().to_string())
-    });
-    layer.add_dynamic_field("span_id", |event, _| {
-        current(event, |span| span.span_id().to_string())
-    });
-    layer
-}
+/// stderr, written by a thread of its own, so that no call waits for whoever reads it.
+#[derive(Debug, Clone)]
+pub(super) struct Output(NonBlocking);
 
-/// Of the span that is entered: entering a tracing span makes its OpenTelemetry
-/// context the thread's current one.
-fn current<T>(event: &Event<'_>, read: impl Fn(&SpanContext) -> T) -> Option<T> {
-    // OpenTelemetry warns about its context stack while it holds that stack
-    // borrowed; looking into it then would panic.
-    if event.metadata().target() == "opentelemetry" {
-        return None;
+impl Output {
+    /// The guard writes what still waits when it is dropped, for a second at most.
+    pub(super) fn stderr() -> (Output, ErrorCounter, WorkerGuard) {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(WAITING_LINES)
+            .thread_name("log")
+            .finish(io::stderr());
+        let dropped = writer.error_counter();
+        (Output(writer), dropped, guard)
     }
-    of_current(read)
 }
 
-/// The trace of the span that is entered, if any.
-pub(super) fn current_trace_id() -> Option<String> {
-    of_current(|span| span.trace_id().to_string())
-}
+impl<'a> MakeWriter<'a> for Output {
+    type Writer = EitherWriter<NonBlocking, Stderr>;
 
-fn of_current<T>(read: impl Fn(&SpanContext) -> T) -> Option<T> {
-    Context::map_current(|context| {
-        let span = context.span();
-        let span = span.span_context();
-        span.is_valid().then(|| read(span))
-    })
+    fn make_writer(&'a self) -> Self::Writer {
+        EitherWriter::A(self.0.clone())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        if metadata.target() == AUDIT {
+            EitherWriter::B(io::stderr())
+        } else {
+            self.make_writer()
+        }
+    }
 }

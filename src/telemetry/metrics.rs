@@ -6,6 +6,8 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
+use super::export::Pushed;
+
 /// Bucket limits of every duration, in seconds, as the semantic conventions advise.
 pub const DURATION_BOUNDARIES: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
@@ -21,6 +23,11 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn new() -> Result<Self, OTelSdkError> {
+        Self::with(None)
+    }
+
+    /// Read by somebody else as well.
+    pub(super) fn with(pushed: Option<Pushed>) -> Result<Self, OTelSdkError> {
         let registry = Registry::new();
         // Scope labels and target_info would only repeat what the scrape knows.
         let exporter = opentelemetry_prometheus::exporter()
@@ -28,10 +35,13 @@ impl Metrics {
             .scope_info_enabled(false)
             .without_target_info()
             .build()?;
-        let provider = SdkMeterProvider::builder()
+        let mut provider = SdkMeterProvider::builder()
             .with_resource(super::resource())
-            .with_reader(exporter)
-            .build();
+            .with_reader(exporter);
+        if let Some(reader) = pushed {
+            provider = provider.with_reader(reader);
+        }
+        let provider = provider.build();
         Ok(Self { provider, registry })
     }
 

@@ -1,12 +1,13 @@
 //! Telemetry that tests can look at.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
 
-use opentelemetry::global;
+use opentelemetry::{Context, global};
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -20,11 +21,18 @@ pub(crate) struct Spans {
     _scope: DefaultGuard,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Ended(Arc<Mutex<Vec<SpanData>>>);
+type Ended = Arc<Mutex<Vec<SpanData>>>;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
+
+thread_local! {
+    static SINK: RefCell<Option<Ended>> = const { RefCell::new(None) };
+}
+
+/// Gives each span to the thread that ends it: there is one provider for all tests.
+#[derive(Debug)]
+struct PerThread;
 
 impl Spans {
     pub(crate) fn capture() -> Self {
@@ -32,14 +40,16 @@ impl Spans {
     }
 
     pub(crate) fn capture_at(level: &str) -> Self {
-        global::set_text_map_propagator(TraceContextPropagator::new());
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            let provider = SdkTracerProvider::builder().with_span_processor(PerThread);
+            global::set_tracer_provider(provider.build());
+        });
         let (ended, lines) = (Ended::default(), Lines::default());
-        let traces = SdkTracerProvider::builder()
-            .with_simple_exporter(ended.clone())
-            .build();
+        SINK.set(Some(Arc::clone(&ended)));
         let logs = logs::layer(Format::Json, false, lines.clone())
             .with_filter(logs::events_of(EnvFilter::new(level), true));
-        let scope = tracing::subscriber::set_default(super::subscriber(logs, &traces));
+        let scope = tracing::subscriber::set_default(super::subscriber(logs));
         Self {
             ended,
             lines,
@@ -47,8 +57,13 @@ impl Spans {
         }
     }
 
+    /// Writes into the lines, for another subscriber.
+    pub(crate) fn writer(&self) -> impl for<'a> MakeWriter<'a> + Send + Sync + use<> {
+        self.lines.clone()
+    }
+
     pub(crate) fn ended(&self) -> Vec<SpanData> {
-        self.ended.0.lock().unwrap().clone()
+        self.ended.lock().unwrap().clone()
     }
 
     pub(crate) fn only(&self) -> SpanData {
@@ -66,9 +81,28 @@ impl Spans {
     }
 }
 
-impl SpanExporter for Ended {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.0.lock().unwrap().extend(batch);
+impl Drop for Spans {
+    fn drop(&mut self) {
+        SINK.set(None);
+    }
+}
+
+impl SpanProcessor for PerThread {
+    fn on_start(&self, _: &mut Span, _: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        SINK.with_borrow(|sink| {
+            if let Some(sink) = sink {
+                sink.lock().unwrap().push(span);
+            }
+        });
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
     }
 }

@@ -1,11 +1,20 @@
+use opentelemetry::trace::Tracer as _;
+
 use super::testing::Spans;
 use super::*;
+
+fn in_span<T>(work: impl FnOnce() -> T) -> T {
+    global::tracer(NAME).in_span("call", |_| work())
+}
 
 #[test]
 fn a_line_says_which_span_it_belongs_to() {
     let spans = Spans::capture();
-    tracing::info_span!("call", session = "not for the log").in_scope(|| {
-        tracing::warn!(vendor = "genesys", wait_ms = 50, "sending again");
+    in_span(|| {
+        // A library's span is no part of the line.
+        tracing::info_span!("call", session = "not for the log").in_scope(|| {
+            tracing::warn!(vendor = "genesys", wait_ms = 50, "sending again");
+        });
     });
 
     let context = spans.only().span_context;
@@ -32,7 +41,7 @@ fn a_line_outside_of_spans_has_no_ids() {
 #[test]
 fn quiet_logs_do_not_cut_traces() {
     let spans = Spans::capture_at("error");
-    tracing::info_span!("call").in_scope(|| tracing::info!("unheard"));
+    in_span(|| tracing::info!("unheard"));
     assert_eq!(spans.ended().len(), 1);
     assert!(spans.lines().is_empty());
 }
@@ -41,7 +50,7 @@ fn quiet_logs_do_not_cut_traces() {
 fn no_level_hides_the_audit_log() {
     for level in ["off", "error", "info,switchboard::audit=off"] {
         let spans = Spans::capture_at(level);
-        tracing::info_span!("call").in_scope(|| {
+        in_span(|| {
             tracing::info!(target: "switchboard::audit", caller = "a\nb", "write");
             tracing::debug!(target: "switchboard::audit", "too fine");
             tracing::info!(target: "switchboard::auditor", "another");
@@ -63,13 +72,64 @@ fn no_level_hides_the_audit_log() {
 #[test]
 fn spans_of_libraries_and_error_events_stay_out_of_traces() {
     let spans = Spans::capture();
-    tracing::info_span!("call").in_scope(|| {
+    in_span(|| {
         tracing::info_span!(target: "hyper::client", "exchange")
             .in_scope(|| tracing::error!("broken"));
     });
     let span = spans.only();
     assert!(span.events.is_empty());
     assert_eq!(span.status, opentelemetry::trace::Status::Unset);
+}
+
+#[test]
+fn every_kind_of_value_is_json() {
+    let spans = Spans::capture();
+    let strange = "a\"b\\c\n\u{1}\u{2028}ä";
+    tracing::info!(
+        text = strange,
+        shown = %strange,
+        debug = ?strange,
+        none = None::<u64>,
+        negative = -5_i64,
+        most = u64::MAX,
+        part = 1.5,
+        endless = f64::INFINITY,
+        yes = true,
+        r#type = "keyword",
+        "{strange}"
+    );
+    let line = &spans.lines()[0];
+    for field in ["text", "shown", "message"] {
+        assert_eq!(line[field], strange, "{field}");
+    }
+    assert_eq!(line["debug"], format!("{strange:?}"));
+    assert_eq!(line["negative"], -5);
+    assert_eq!(line["most"], u64::MAX);
+    assert_eq!(line["part"], 1.5);
+    assert_eq!(line["yes"], true);
+    assert_eq!(line["type"], "keyword");
+    assert!(line["endless"].is_null() && line.get("none").is_none());
+}
+
+#[test]
+fn the_level_changes_at_run_time_and_takes_no_directives() {
+    let (filter, level) = logs::changeable(logs::filter(None, "info").unwrap(), true);
+    let lines = Spans::capture();
+    let writer = lines.writer();
+    let layer = logs::layer(Format::Json, false, writer).with_filter(filter);
+    let _scope = tracing::subscriber::set_default(subscriber(layer));
+    tracing::debug!("unheard");
+    level.set("debug").unwrap();
+    tracing::debug!("heard");
+    for refused in ["", "DEBUG", "h2=trace", "info,tower=off", "verbose"] {
+        assert_eq!(level.set(refused), Err(UnknownLevel), "{refused:?}");
+    }
+    assert!(level.get().contains("debug"), "{}", level.get());
+    level.set("off").unwrap();
+    tracing::error!("unheard");
+    let told = lines.lines();
+    let told: Vec<_> = told.iter().map(|line| line["message"].as_str()).collect();
+    assert_eq!(told, [Some("the log level was changed"), Some("heard")]);
 }
 
 #[test]

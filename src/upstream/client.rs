@@ -19,6 +19,7 @@ use super::auth::Credentials;
 use super::error::{Error, Failure, LoginError};
 use super::operation::{Call, Meta, Operation, Progress, Replay, Reply, Vendor};
 use super::outlive::Outlive;
+use super::retry::Policy;
 use super::stack::{self, Kit, Stack};
 use super::token_cache::TokenCache;
 
@@ -30,6 +31,7 @@ pub struct Client<V> {
     accounts: Arc<BTreeMap<String, Account>>,
     /// Writes that outlive their callers; the drain waits for them.
     tasks: TaskTracker,
+    policy: Policy,
     vendor: PhantomData<fn() -> V>,
 }
 
@@ -38,15 +40,28 @@ impl<V> Clone for Client<V> {
         Client {
             accounts: Arc::clone(&self.accounts),
             tasks: self.tasks.clone(),
+            policy: self.policy.clone(),
             vendor: PhantomData,
         }
     }
 }
 
 struct Account {
+    name: Arc<str>,
     stack: Stack,
     polls: Stack,
     login: Box<dyn Fn() -> BoxFuture<'static, Result<(), LoginError>> + Send + Sync>,
+    token: Box<dyn Fn() -> Option<(Duration, Option<Duration>)> + Send + Sync>,
+}
+
+/// The token that an account holds, without a word of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldToken {
+    pub account: Arc<str>,
+    /// Since its login was sent.
+    pub age: Duration,
+    /// None where the vendor does not say how long it lives.
+    pub left: Option<Duration>,
 }
 
 /// What the gateway knows of a call beside its operation.
@@ -76,24 +91,43 @@ impl<V: Vendor> Client<V> {
                 credentials(account),
                 Arc::clone(&kit.observer),
             );
-            let stack = stack::vendor_stack::<V, C>(kit, name, base, tokens.clone());
+            let stack = stack::vendor_stack::<V, C>(kit, base, tokens.clone());
             let polls = stack::poll_stack::<V, C>(kit, base, tokens.clone());
+            let held = tokens.clone();
             let login = Box::new(move || -> BoxFuture<'static, _> {
                 let tokens = tokens.clone();
                 Box::pin(async move { tokens.login().await })
             });
             let account = Account {
+                name: name.as_str().into(),
                 stack,
                 polls,
                 login,
+                token: Box::new(move || held.times()),
             };
             (name.clone(), account)
         });
         Client {
             accounts: Arc::new(stacks.collect()),
             tasks,
+            policy: kit.policy.clone(),
             vendor: PhantomData,
         }
+    }
+
+    /// The tokens that are held now.
+    pub fn tokens(&self) -> Vec<HeldToken> {
+        let held = |account: &Account| {
+            let (age, left) = (account.token)()?;
+            let account = Arc::clone(&account.name);
+            Some(HeldToken { account, age, left })
+        };
+        self.accounts.values().filter_map(held).collect()
+    }
+
+    /// How many retries the vendor's budget would pay for now.
+    pub fn retry_budget(&self) -> i64 {
+        self.policy.budget_left()
     }
 
     pub fn knows(&self, account: &str) -> bool {
@@ -187,6 +221,7 @@ impl<V: Vendor> Client<V> {
         O: Operation<Vendor = V>,
     {
         let account = self.account(&ticket.account)?;
+        ticket.progress.note_account(&account.name);
         let call = Call {
             meta: const { &O::META },
             request: operation.request()?,
@@ -224,7 +259,14 @@ pub struct LoginTransport {
 impl LoginTransport {
     pub fn new(kit: &Kit, base: &Url) -> Self {
         LoginTransport {
-            stack: stack::login_stack(kit, base),
+            stack: stack::login_stack(kit, base, None),
+        }
+    }
+
+    /// For logins whose path the configuration says, as telemetry names it then.
+    pub fn at(kit: &Kit, base: &Url, path: &str) -> Self {
+        LoginTransport {
+            stack: stack::login_stack(kit, base, Some(path)),
         }
     }
 

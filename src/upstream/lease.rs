@@ -19,6 +19,7 @@ pub(super) struct Lease<T> {
     token: T,
     /// Of the secret that it was got with.
     pub(super) version: secret::Version,
+    from: Instant,
     refresh_at: Option<Instant>,
     wait_at: Option<Instant>,
     ends_at: Option<Instant>,
@@ -37,6 +38,7 @@ impl<T> Lease<T> {
         Lease {
             token,
             version,
+            from,
             refresh_at: life.map(|life| from + life / 2),
             wait_at: life.map(|life| from + life - margin(life)),
             ends_at: life.map(|life| from + life),
@@ -58,6 +60,12 @@ impl<T> Lease<T> {
 
     pub(super) fn was_accepted(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How long ago its login was sent, and what is left of its life, if that is known.
+    pub(super) fn times(&self, now: Instant) -> (Duration, Option<Duration>) {
+        let left = self.ends_at.map(|end| end.saturating_duration_since(now));
+        (now.saturating_duration_since(self.from), left)
     }
 
     /// Half of its life is over: time to look for a successor.

@@ -27,6 +27,7 @@ pub mod redact;
 mod retry;
 pub mod secret;
 pub mod settings;
+pub mod span;
 pub mod stack;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,16 +1,18 @@
 //! What the kit tells about itself; the telemetry implements it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use opentelemetry::{Context, StringValue};
 
 use super::breaker::BreakerState;
 use super::operation::Meta;
 
 /// Told of everything that an operator counts. Every method must be cheap: all run on the hot path.
 pub trait Observer: Send + Sync + 'static {
-    /// Adds the trace context of the current span to a request on its way out.
-    fn inject(&self, headers: &mut HeaderMap);
+    /// Adds the trace context of a span to a request on its way out.
+    fn inject(&self, span: &Context, headers: &mut HeaderMap);
 
     /// An attempt, or a login, ended.
     fn attempt(&self, attempt: &Attempt<'_>);
@@ -40,10 +42,22 @@ pub struct Attempt<'a> {
 /// Where requests go, as telemetry names it.
 #[derive(Debug, Clone)]
 pub struct Server {
-    pub address: String,
+    pub address: Arc<str>,
     pub port: u16,
     /// Scheme, authority and path prefix; a template is appended for `url.full`.
     pub base: String,
+    /// In place of the operations' templates, where the configuration says what is asked.
+    pub path: Option<Arc<str>>,
+}
+
+impl Server {
+    /// What is asked, before its parameters are filled in.
+    pub fn template(&self, meta: &Meta) -> StringValue {
+        match &self.path {
+            Some(path) => Arc::clone(path).into(),
+            None => meta.template.into(),
+        }
+    }
 }
 
 /// Watches nothing: for tests.
@@ -51,7 +65,7 @@ pub struct Server {
 pub struct Blind;
 
 impl Observer for Blind {
-    fn inject(&self, _: &mut HeaderMap) {}
+    fn inject(&self, _: &Context, _: &mut HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}

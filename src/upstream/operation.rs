@@ -1,7 +1,7 @@
 //! What a call is made of: an operation is data and two pure functions, and does no I/O.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,6 +101,11 @@ struct Travelled {
     in_doubt: AtomicBool,
     was_in_doubt: AtomicBool,
     budget_spent: AtomicBool,
+    account: OnceLock<Arc<str>>,
+    /// Of the last answer; 0 where there was none.
+    vendor_status: AtomicU16,
+    vendor_nanos: AtomicU64,
+    repeated_for: Mutex<Option<&'static str>>,
 }
 
 impl Progress {
@@ -122,6 +127,51 @@ impl Progress {
     /// Counts the requests of another call in, which was made on behalf of this one.
     pub fn absorb(&self, other: &Progress) {
         self.0.sent.fetch_add(other.sent(), Ordering::Relaxed);
+        self.attempted(other.vendor_status(), other.vendor_time());
+    }
+
+    /// The vendor's account, once it is known to be one of the configuration's.
+    pub fn account(&self) -> Option<Arc<str>> {
+        self.0.account.get().cloned()
+    }
+
+    /// A call is made with this account, which must be one of the configuration's.
+    pub fn note_account(&self, account: &Arc<str>) {
+        self.0.account.get_or_init(|| Arc::clone(account));
+    }
+
+    /// The HTTP status of the vendor's last answer.
+    pub fn vendor_status(&self) -> Option<u16> {
+        let status = self.0.vendor_status.load(Ordering::Relaxed);
+        (status > 0).then_some(status)
+    }
+
+    /// How long all attempts took together.
+    pub fn vendor_time(&self) -> Duration {
+        Duration::from_nanos(self.0.vendor_nanos.load(Ordering::Relaxed))
+    }
+
+    /// An attempt ended, with this answer if any.
+    pub(super) fn attempted(&self, status: Option<u16>, took: Duration) {
+        let status = status.unwrap_or_default();
+        self.0.vendor_status.store(status, Ordering::Relaxed);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.0.vendor_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Why the attempt that comes next is made, if it is a repeat.
+    pub(super) fn repeated_for(&self) -> Option<&'static str> {
+        *self.repeat()
+    }
+
+    pub(super) fn mark_repeat(&self, reason: &'static str) {
+        *self.repeat() = Some(reason);
+    }
+
+    fn repeat(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
+        // Nothing is done under the lock that could leave it half written.
+        let lock = self.0.repeated_for.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn budget_spent(&self) -> bool {

@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
+use opentelemetry::Context as TraceContext;
+use opentelemetry::trace::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
 
 use super::error::Failure;
 
@@ -19,7 +20,7 @@ pub(super) struct Outlive<T: Send + 'static> {
     write: Option<BoxFuture<'static, Result<T, Failure>>>,
     operation: &'static str,
     tasks: TaskTracker,
-    span: Span,
+    span: TraceContext,
 }
 
 impl<T: Send + 'static> Outlive<T> {
@@ -32,7 +33,7 @@ impl<T: Send + 'static> Outlive<T> {
             write: Some(write),
             operation,
             tasks,
-            span: Span::current(),
+            span: TraceContext::current(),
         }
     }
 }
@@ -56,7 +57,7 @@ impl<T: Send + 'static> Drop for Outlive<T> {
         // Without a runtime the process is at its end, and nothing can go on.
         if Handle::try_current().is_ok() {
             let rest = unheard(self.operation, write);
-            self.tasks.spawn(rest.instrument(self.span.clone()));
+            self.tasks.spawn(rest.with_context(self.span.clone()));
         }
     }
 }

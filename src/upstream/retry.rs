@@ -86,6 +86,19 @@ impl Policy {
         }
     }
 
+    /// How many retries the budget would pay for now.
+    pub(super) fn budget_left(&self) -> i64 {
+        // The library tells it in its debug output only.
+        let told = format!("{:?}", self.shared.budget);
+        let number = |name: &str| -> Option<i64> {
+            let (_, value) = told.split_once(name)?;
+            let end = value.find([',', ' ', '}']).unwrap_or(value.len());
+            value[..end].parse().ok()
+        };
+        let balance = number("balance: ").unwrap_or_default();
+        balance / number("withdraw: ").unwrap_or(1).max(1)
+    }
+
     /// How long to sleep before the next attempt; `None` to let the result stand.
     fn decide(&mut self, call: &Call, error: &Error) -> Option<Duration> {
         let verdict = verdict(error.kind(), call.meta.replay);
@@ -139,6 +152,7 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         }
         let error = result.as_ref().err()?;
         let wait = self.decide(call, error)?;
+        call.progress.mark_repeat(error.label());
         self.shared
             .observer
             .retry(self.shared.vendor, error.label());

@@ -446,7 +446,7 @@ async fn clones_share_the_budget() {
 struct Reasons(Mutex<Vec<&'static str>>);
 
 impl Observer for Reasons {
-    fn inject(&self, _: &mut HeaderMap) {}
+    fn inject(&self, _: &opentelemetry::Context, _: &mut HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, vendor: &'static str, reason: &'static str) {
         assert_eq!(vendor, "vendor");
@@ -475,4 +475,20 @@ async fn every_repeat_is_counted_with_its_reason() {
         *reasons.0.lock().unwrap(),
         ["never_sent", "credential_refused", "lost"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_tells_how_many_retries_it_would_pay_for() {
+    let settings = settings::Retry {
+        budget_percent: 20,
+        budget_floor: 10,
+        ..settings::Retry::default()
+    };
+    let policy = Policy::new("vendor", &settings, Arc::new(Blind));
+    // Ten a second, over ten seconds.
+    assert_eq!(policy.budget_left(), 100);
+    assert!(policy.shared.budget.withdraw());
+    assert_eq!(policy.budget_left(), 99);
+    (0..10).for_each(|_| policy.shared.budget.deposit());
+    assert_eq!(policy.budget_left(), 101);
 }

@@ -13,13 +13,13 @@ use super::breaker::BreakerLayer;
 use super::error::Error;
 use super::judge::JudgeLayer;
 use super::limit::LimitLayer;
-use super::observer::Observer;
+use super::observer::{Observer, Server};
 use super::operation::{Call, Reply, Vendor};
 use super::retry::Policy;
 use super::settings::Settings;
 use super::timeout::{AttemptTimeoutLayer, DeadlineLayer};
 use super::token_cache::TokenCache;
-use super::trace::{AttemptSpanLayer, CallSpanLayer};
+use super::trace::AttemptSpanLayer;
 use super::transport::{self, Connections, Protocol};
 
 pub(super) type Stack = BoxCloneSyncService<Call, Reply, Error>;
@@ -33,7 +33,7 @@ pub struct Kit {
     polls: Connections,
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
-    policy: Policy,
+    pub(super) policy: Policy,
     breaker: BreakerLayer,
     limit: LimitLayer,
 }
@@ -56,30 +56,20 @@ impl Kit {
         })
     }
 
-    fn attempt_span(&self, base: &Url) -> AttemptSpanLayer {
-        AttemptSpanLayer {
-            vendor: self.vendor,
-            server: Arc::new(transport::server(base)),
-            observer: Arc::clone(&self.observer),
-        }
+    fn attempt_span(&self, server: Server) -> AttemptSpanLayer {
+        AttemptSpanLayer::new(self.vendor, server, Arc::clone(&self.observer))
     }
 }
 
 /// THE VENDOR STACK: what a call of one account goes through, outermost first.
 pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
     kit: &Kit,
-    account: &str,
     base: &Url,
     tokens: TokenCache<C>,
 ) -> Stack {
     ServiceBuilder::new()
         // Erases the type below, so that nothing else has to name it.
         .layer(BoxCloneSyncService::layer())
-        // Outermost, so that waiting, sleeping and repeating show within it.
-        .layer(CallSpanLayer {
-            vendor: kit.vendor,
-            account: account.into(),
-        })
         // Above the retries: the deadline bounds tokens, sleeps and all attempts together.
         .layer(DeadlineLayer)
         // The only place that sends again.
@@ -92,7 +82,7 @@ pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
         // Below the retries: every attempt takes the token that is current then.
         .layer(AuthLayer::new(tokens))
         // Around what goes over the wire, and nothing else.
-        .layer(kit.attempt_span(base))
+        .layer(kit.attempt_span(transport::server(base)))
         // One slow answer must not take the time of the attempts after it.
         .layer(AttemptTimeoutLayer::new(kit.attempt))
         // Below all that look at errors: a 200 can be a no.
@@ -101,11 +91,15 @@ pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
 }
 
 /// The stack for logins: no retry, no limit, no credentials; answers come back unjudged.
-pub(super) fn login_stack(kit: &Kit, base: &Url) -> Stack {
+pub(super) fn login_stack(kit: &Kit, base: &Url, path: Option<&str>) -> Stack {
+    let server = Server {
+        path: path.map(Into::into),
+        ..transport::server(base)
+    };
     ServiceBuilder::new()
         .layer(BoxCloneSyncService::layer())
         // A login is a request on the wire like any other.
-        .layer(kit.attempt_span(base))
+        .layer(kit.attempt_span(server))
         // Bounds the login, as those who wait for it are bounded by their own deadlines only.
         .layer(AttemptTimeoutLayer::new(kit.attempt))
         .service(kit.connections.to(base))
@@ -125,7 +119,7 @@ pub(super) fn poll_stack<V: Vendor, C: Credentials>(
         .layer(DeadlineLayer)
         // The account's cookies and token are the ones of its calls, so that both reach one node.
         .layer(AuthLayer::new(tokens))
-        .layer(kit.attempt_span(base))
+        .layer(kit.attempt_span(transport::server(base)))
         // Refused credentials are told apart, and vendors' words cleaned, as in any call.
         .layer(JudgeLayer::<V>::new())
         .service(kit.polls.to(base))

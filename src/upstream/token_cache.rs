@@ -14,16 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use opentelemetry::KeyValue;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::auth::Credentials;
 use super::error::LoginError;
 use super::lease::Lease;
 use super::observer::Observer;
-use super::secret;
+use super::{secret, span};
 
 /// How long a refused login is taken for an answer.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
@@ -99,6 +99,12 @@ impl<C: Credentials> TokenCache<C> {
                 failing: false,
             }),
         }))
+    }
+
+    /// Of the token that is held, if any: see [`Lease::times`].
+    pub(super) fn times(&self) -> Option<(Duration, Option<Duration>)> {
+        let lease = self.0.current.load();
+        lease.as_ref().map(|lease| lease.times(Instant::now()))
     }
 
     /// A token that may be used now; logs in when there is none.
@@ -209,25 +215,22 @@ impl<C: Credentials> TokenCache<C> {
         let (landed, flight) = watch::channel(None);
         state.flight = Some(flight.clone());
         let cache = self.clone();
-        let span = tracing::info_span!(
-            "login",
-            vendor = self.0.vendor,
-            account = self.0.account.as_str()
-        );
-        tokio::spawn(
-            async move {
-                // Taken down on every way out, so that a panic cannot keep others waiting.
-                let _ended = FlightEnded(&cache);
-                let from = Instant::now();
-                let version = cache.0.credentials.version();
-                let result = cache.0.credentials.fetch().await;
-                let landing = result
-                    .and_then(|grant| in_time(Lease::new(grant.token, grant.life, from, version)));
-                cache.settle(&landing, version);
-                landed.send_replace(Some(landing));
-            }
-            .instrument(span),
-        );
+        let attributes = [
+            KeyValue::new("switchboard.vendor", self.0.vendor),
+            KeyValue::new("switchboard.account", self.0.account.clone()),
+        ];
+        let login = async move {
+            // Taken down on every way out, so that a panic cannot keep others waiting.
+            let _ended = FlightEnded(&cache);
+            let from = Instant::now();
+            let version = cache.0.credentials.version();
+            let result = cache.0.credentials.fetch().await;
+            let landing = result
+                .and_then(|grant| in_time(Lease::new(grant.token, grant.life, from, version)));
+            cache.settle(&landing, version);
+            landed.send_replace(Some(landing));
+        };
+        tokio::spawn(span::within("login", attributes, login));
         flight
     }
 

@@ -1,79 +1,50 @@
-//! The spans of a call and of each of its attempts.
+//! One client span for each request on the wire, by the OpenTelemetry HTTP conventions.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use http::StatusCode;
+use opentelemetry::global::BoxedTracer;
+use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context as TraceContext, KeyValue, StringValue};
 use tokio::time::Instant;
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, field};
 
 use super::error::Error;
 use super::observer::{Attempt, Observer, Server};
-use super::operation::{Call, Reply};
+use super::operation::{Call, Meta, Progress, Reply};
 
-/// One internal span around everything that a call to a vendor takes.
-#[derive(Debug, Clone)]
-pub(super) struct CallSpanLayer {
-    pub(super) vendor: &'static str,
-    pub(super) account: Arc<str>,
-}
+/// The outcome of an attempt that nobody waited for any longer.
+const CANCELLED: &str = "cancelled";
 
-#[derive(Debug, Clone)]
-pub(super) struct CallSpan<S> {
-    inner: S,
-    facts: CallSpanLayer,
-}
-
-impl<S> Layer<S> for CallSpanLayer {
-    type Service = CallSpan<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        CallSpan {
-            inner,
-            facts: self.clone(),
-        }
-    }
-}
-
-impl<S> Service<Call> for CallSpan<S>
-where
-    S: Service<Call, Response = Reply, Error = Error>,
-    S::Future: Send + 'static,
-{
-    type Response = Reply;
-    type Error = Error;
-    type Future = tracing::instrument::Instrumented<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, call: Call) -> Self::Future {
-        let span = tracing::info_span!(
-            "vendor call",
-            otel.name = call.meta.name,
-            vendor = self.facts.vendor,
-            account = &*self.facts.account,
-        );
-        let travel = span.in_scope(|| self.inner.call(call));
-        travel.instrument(span)
-    }
-}
-
-/// One client span for each request on the wire, by the OpenTelemetry HTTP conventions; the
-/// trace context goes out with it.
+/// Opens the spans of attempts, and tells the observer how each ended; the trace context goes out
+/// with the request.
 #[derive(Clone)]
-pub(super) struct AttemptSpanLayer {
-    pub(super) vendor: &'static str,
-    pub(super) server: Arc<Server>,
-    pub(super) observer: Arc<dyn Observer>,
+pub(super) struct AttemptSpanLayer(Arc<Facts>);
+
+struct Facts {
+    vendor: &'static str,
+    server: Server,
+    observer: Arc<dyn Observer>,
+    tracer: BoxedTracer,
 }
 
 #[derive(Clone)]
 pub(super) struct AttemptSpan<S> {
     inner: S,
-    facts: AttemptSpanLayer,
+    facts: Arc<Facts>,
+}
+
+impl AttemptSpanLayer {
+    pub(super) fn new(vendor: &'static str, server: Server, observer: Arc<dyn Observer>) -> Self {
+        AttemptSpanLayer(Arc::new(Facts {
+            vendor,
+            server,
+            observer,
+            tracer: super::span::tracer(),
+        }))
+    }
 }
 
 impl<S> Layer<S> for AttemptSpanLayer {
@@ -82,7 +53,7 @@ impl<S> Layer<S> for AttemptSpanLayer {
     fn layer(&self, inner: S) -> Self::Service {
         AttemptSpan {
             inner,
-            facts: self.clone(),
+            facts: Arc::clone(&self.0),
         }
     }
 }
@@ -101,75 +72,116 @@ where
     }
 
     fn call(&mut self, mut call: Call) -> Self::Future {
-        let facts = self.facts.clone();
-        let meta = call.meta;
-        let span = facts.span(&call);
-        span.in_scope(|| facts.observer.inject(call.request.headers_mut()));
-        let start = Instant::now();
-        let attempt = span.in_scope(|| self.inner.call(call));
-        let ended = span.clone();
-        Box::pin(
-            async move {
-                let result = attempt.await;
-                let status = match &result {
-                    Ok(reply) => Some(reply.status),
-                    Err(error) => error.status(),
-                };
-                let attempt = Attempt {
-                    vendor: facts.vendor,
-                    meta,
-                    server: &facts.server,
-                    status: status.map(|status| status.as_u16()),
-                    error: match &result {
-                        Ok(reply) => unjudged_no(reply),
-                        Err(error) => Some(error.label()),
-                    },
-                    duration: start.elapsed(),
-                };
-                record(&ended, &attempt);
-                facts.observer.attempt(&attempt);
-                result
+        let facts = &self.facts;
+        let span = facts.open(&call);
+        facts.observer.inject(&span, call.request.headers_mut());
+        let mut running = Running {
+            facts: Arc::clone(facts),
+            meta: call.meta,
+            progress: call.progress.clone(),
+            span: Some(span),
+            start: Instant::now(),
+        };
+        // Not entered: nothing in there opens a span, and log lines belong to the call as a whole.
+        let attempt = self.inner.call(call);
+        Box::pin(async move {
+            let result = attempt.await;
+            match &result {
+                Ok(reply) => running.end(Some(reply.status), unjudged_no(reply)),
+                Err(error) => running.end(error.status(), Some(error.label())),
             }
-            .instrument(span),
-        )
+            result
+        })
     }
 }
 
-impl AttemptSpanLayer {
-    fn span(&self, call: &Call) -> Span {
+impl Facts {
+    fn open(&self, call: &Call) -> TraceContext {
         let before = call.progress.count_attempt();
-        let span = tracing::info_span!(
-            "attempt",
-            otel.name = format_args!("{} {}", call.meta.method, call.meta.template),
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            http.request.method = call.meta.method.as_str(),
-            http.response.status_code = field::Empty,
-            http.request.resend_count = field::Empty,
-            server.address = self.server.address.as_str(),
-            server.port = self.server.port,
-            url.template = call.meta.template,
-            url.full = format_args!("{}{}", self.server.base, call.meta.template),
-            error.type = field::Empty,
-        );
-        if before > 0 {
-            span.record("http.request.resend_count", before);
+        let parent = TraceContext::current();
+        let template = self.server.template(call.meta);
+        let name = [call.meta.method.as_str(), " ", template.as_str()].concat();
+        let builder = self.tracer.span_builder(name).with_kind(SpanKind::Client);
+        let context = parent.with_span(self.tracer.build_with_context(builder, &parent));
+        if context.span().is_recording() {
+            self.describe(call, before, template, &context);
         }
-        span
+        context
+    }
+
+    fn describe(&self, call: &Call, before: u32, template: StringValue, context: &TraceContext) {
+        let Meta { method, name, .. } = call.meta;
+        let span = context.span();
+        span.set_attributes([
+            KeyValue::new("http.request.method", method.to_string()),
+            KeyValue::new("server.address", Arc::clone(&self.server.address)),
+            KeyValue::new("server.port", i64::from(self.server.port)),
+            // What the template's placeholders stand for is the caller's own.
+            KeyValue::new("url.full", format!("{}{template}", self.server.base)),
+            KeyValue::new("url.template", template),
+            KeyValue::new("switchboard.vendor", self.vendor),
+            KeyValue::new("switchboard.operation", *name),
+        ]);
+        if let Some(account) = call.progress.account() {
+            span.set_attribute(KeyValue::new("switchboard.account", account));
+        }
+        if before > 0 {
+            let before = i64::from(before);
+            span.set_attribute(KeyValue::new("http.request.resend_count", before));
+        }
+        if let Some(reason) = call.progress.repeated_for() {
+            span.set_attribute(KeyValue::new("switchboard.resend_reason", reason));
+        }
+    }
+}
+
+/// An attempt under way. Ends once: with its result, or by being dropped.
+struct Running {
+    facts: Arc<Facts>,
+    meta: &'static Meta,
+    progress: Progress,
+    /// None once it has ended.
+    span: Option<TraceContext>,
+    start: Instant,
+}
+
+impl Running {
+    fn end(&mut self, status: Option<StatusCode>, error: Option<&'static str>) {
+        let Some(context) = self.span.take() else {
+            return;
+        };
+        let attempt = Attempt {
+            vendor: self.facts.vendor,
+            meta: self.meta,
+            server: &self.facts.server,
+            status: status.map(|status| status.as_u16()),
+            error,
+            duration: self.start.elapsed(),
+        };
+        self.progress.attempted(attempt.status, attempt.duration);
+        self.facts.observer.attempt(&attempt);
+        let span = context.span();
+        if span.is_recording() {
+            if let Some(status) = attempt.status {
+                let status = i64::from(status);
+                span.set_attribute(KeyValue::new("http.response.status_code", status));
+            }
+            if let Some(error) = error {
+                span.set_attribute(KeyValue::new("error.type", error));
+                span.set_status(Status::error(""));
+            }
+        }
+        span.end();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end(None, Some(CANCELLED));
     }
 }
 
 /// Logins come back unjudged, so a no of theirs shows in the status alone.
 fn unjudged_no(reply: &Reply) -> Option<&'static str> {
     (!reply.status.is_success()).then_some("refused")
-}
-
-fn record(span: &Span, attempt: &Attempt<'_>) {
-    if let Some(status) = attempt.status {
-        span.record("http.response.status_code", status);
-    }
-    if let Some(error) = attempt.error {
-        span.record("error.type", error);
-        span.record("otel.status_code", "ERROR");
-    }
 }

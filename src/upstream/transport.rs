@@ -105,9 +105,10 @@ impl Connections {
 /// Where requests below `base` go, for telemetry.
 pub(super) fn server(base: &Url) -> Server {
     Server {
-        address: base.host_str().unwrap_or_default().to_owned(),
+        address: base.host_str().unwrap_or_default().into(),
         port: base.port_or_known_default().unwrap_or_default(),
         base: base.as_str().trim_end_matches('/').to_owned(),
+        path: None,
     }
 }
 

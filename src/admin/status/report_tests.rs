@@ -12,6 +12,7 @@ fn state() -> AdminState {
         readiness: Readiness::default(),
         metrics: Metrics::new().unwrap(),
         recent: Recent::new([("aicc", ["default".to_owned()])]),
+        log_level: None,
     }
 }
 

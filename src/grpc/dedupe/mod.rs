@@ -12,12 +12,12 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use opentelemetry::metrics::{Counter, Meter};
+use opentelemetry::trace::FutureExt as _;
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tonic::{Response, Status};
-use tracing::Instrument;
 
 use self::memory::Memory;
 use self::redis::Redis;
@@ -93,15 +93,14 @@ impl Dedupe {
         let hits = meter
             .u64_counter("switchboard_dedupe_hits")
             .with_description("Writes answered with the result of an earlier one.");
+        let hits = hits.build();
+        // A series that is there from the start can be alerted on.
+        hits.add(0, &[]);
         let store = match options.redis_url {
             Some(url) => Store::Redis(Redis::new(url, options.window, tasks.clone(), meter)),
             None => Store::Memory(Memory::new(options.window, options.max_entries)),
         };
-        Dedupe(Arc::new(Parts {
-            store,
-            tasks,
-            hits: hits.build(),
-        }))
+        Dedupe(Arc::new(Parts { store, tasks, hits }))
     }
 
     /// Sends a checked write to its vendor, once however often its `request_id` comes.
@@ -186,7 +185,7 @@ impl Parts {
             let _ = tell.send(outcome.clone());
             turn.keep(outcome).await;
         };
-        self.tasks.spawn(task.in_current_span());
+        self.tasks.spawn(task.with_current_context());
         told
     }
 }

@@ -1,9 +1,10 @@
 //! The answer's body, watched for the status at its end.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context as TaskContext, Poll, ready};
 
 use http_body::{Body, Frame, SizeHint};
+use opentelemetry::Context;
 
 use super::{Call, Code};
 
@@ -26,18 +27,17 @@ impl<B: Body + Unpin> Body for Observed<B> {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let Self { inner, call } = self.get_mut();
         // A stream's messages are made in here, under the span of their call.
-        let span = call.span();
-        let entered = span.enter();
+        let entered = call.span().map(Context::attach);
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         drop(entered);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    call.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
+                    call.trailed(trailers);
                 }
             }
             Some(Err(_)) => call.end(Code::INTERNAL, None),

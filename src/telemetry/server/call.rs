@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue};
-use opentelemetry::KeyValue;
+use http::{Extensions, HeaderMap, Response};
 use opentelemetry::metrics::Histogram;
+use opentelemetry::trace::{Status, TraceContextExt as _};
+use opentelemetry::{Context, KeyValue};
 use tokio::time::Instant;
-use tracing::Span;
+use tonic::Status as GrpcStatus;
 
-use super::Code;
-use crate::telemetry::logs;
+use super::costs::Notes;
+use super::{Caller, Code, Reason};
 use crate::telemetry::recent::{Details, FailedCall, Recent};
 
 /// Ends once, by [`end`](Self::end) or, as cancelled, by being dropped.
@@ -18,18 +19,19 @@ use crate::telemetry::recent::{Details, FailedCall, Recent};
 pub(super) struct Call {
     method: Arc<str>,
     /// None once the call has ended, so that nothing is recorded twice.
-    span: Option<Span>,
+    span: Option<Context>,
     started: Instant,
     duration: Histogram<f64>,
     recent: Recent,
-    request_id: Option<HeaderValue>,
-    attempts: Option<HeaderValue>,
+    notes: Notes,
+    caller: Option<Caller>,
+    reason: Option<&'static str>,
 }
 
 impl Call {
     pub(super) fn new(
         method: Arc<str>,
-        span: Span,
+        span: Context,
         duration: Histogram<f64>,
         recent: Recent,
     ) -> Self {
@@ -39,54 +41,68 @@ impl Call {
             started: Instant::now(),
             duration,
             recent,
-            request_id: None,
-            attempts: None,
+            notes: Notes::default(),
+            caller: None,
+            reason: None,
         }
+    }
+
+    pub(super) fn notes(&self) -> Notes {
+        self.notes.clone()
     }
 
     /// The span as long as the call goes on, and none after.
-    pub(super) fn span(&self) -> Span {
-        self.span.clone().unwrap_or_else(Span::none)
+    pub(super) fn span(&self) -> Option<Context> {
+        self.span.clone()
     }
 
     /// The headers are there. An answer without a body has its status in them.
-    pub(super) fn answered(&mut self, headers: &HeaderMap) {
-        self.request_id = headers.get("x-request-id").cloned();
-        self.attempts = headers.get("x-switchboard-attempts").cloned();
-        if let Some(code) = Code::of(headers) {
-            self.end(code, Some(headers));
+    pub(super) fn answered<B>(&mut self, response: &Response<B>) {
+        self.caller = response.extensions().get().cloned();
+        self.reason = reason(response.extensions());
+        if let Some(code) = Code::of(response.headers()) {
+            self.end(code, Some(response.headers()));
         }
+    }
+
+    /// The last frame of the answer.
+    pub(super) fn trailed(&mut self, trailers: &HeaderMap) {
+        self.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
     }
 
     /// `status` are the headers or trailers that it came in, if it did.
     pub(super) fn end(&mut self, code: Code, status: Option<&HeaderMap>) {
-        let Some(span) = self.span.take() else {
+        let Some(context) = self.span.take() else {
             return;
         };
         let took = self.started.elapsed();
         let elapsed = took.as_secs_f64();
+        // Entered for exemplars and for the ids of the line.
+        let entered = context.clone().attach();
         self.measure(code, elapsed);
-        mark(&span, code);
-        span.in_scope(|| {
-            self.log(code, elapsed);
-            if !matches!(code, Code::OK | Code::CANCELLED) {
-                self.remember(code, took, status);
-            }
-        });
+        self.log(code, elapsed);
+        drop(entered);
+        if !matches!(code, Code::OK | Code::CANCELLED) {
+            self.remember(&context, code, took, status);
+        }
+        self.mark(&context, code);
+        context.span().end();
     }
 
     /// Callers that hang up are left out: it is how streams end, and they would crowd the rest
     /// out.
-    fn remember(&self, code: Code, took: Duration, status: Option<&HeaderMap>) {
+    fn remember(&self, context: &Context, code: Code, took: Duration, status: Option<&HeaderMap>) {
+        let noted = self.notes.get();
+        let request_id = noted.and_then(|noted| noted.request_id.to_str().ok());
         self.recent.failed(FailedCall {
             at: SystemTime::now(),
             method: Arc::clone(&self.method),
             code: code.name(),
             took,
             details: status.map(Details::of).unwrap_or_default(),
-            request_id: text(self.request_id.as_ref()).map(str::to_owned),
-            attempts: text(self.attempts.as_ref()).and_then(|n| n.parse().ok()),
-            trace_id: logs::current_trace_id(),
+            request_id: request_id.map(str::to_owned),
+            attempts: noted.map(|noted| u64::from(noted.costs.attempts())),
+            trace_id: Some(context.span().span_context().trace_id().to_string()),
         });
     }
 
@@ -104,16 +120,25 @@ impl Call {
 
     /// One line; probes come every few seconds for ever, so theirs are for debugging.
     fn log(&self, code: Code, elapsed: f64) {
+        let noted = self.notes.get();
+        let account = noted.and_then(|noted| noted.costs.account());
+        let vendor_time = noted.map(|noted| noted.costs.vendor_time().as_secs_f64());
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
                     target: "switchboard::access",
                     $level,
                     method = &*self.method,
+                    caller = self.caller.as_ref().map_or("anonymous", |caller| &*caller.0),
+                    account = account.as_deref(),
                     code = code.name(),
-                    duration_ms = (elapsed * 1e6).round() / 1e3,
-                    request_id = text(self.request_id.as_ref()),
-                    attempts = text(self.attempts.as_ref()).and_then(|n| n.parse::<u64>().ok()),
+                    reason = self.reason,
+                    attempts = noted.map(|noted| u64::from(noted.costs.attempts())),
+                    vendor_status =
+                        noted.and_then(|noted| noted.costs.vendor_status()).map(u64::from),
+                    duration_ms = milliseconds(elapsed),
+                    vendor_ms = vendor_time.map(milliseconds),
+                    request_id = noted.and_then(|noted| noted.request_id.to_str().ok()),
                     "call"
                 )
             };
@@ -124,6 +149,21 @@ impl Call {
             line!(tracing::Level::INFO);
         }
     }
+
+    fn mark(&self, context: &Context, code: Code) {
+        let span = context.span();
+        if !span.is_recording() {
+            return;
+        }
+        span.set_attribute(KeyValue::new("rpc.status_code", code.name()));
+        if code.is_failure() {
+            span.set_attribute(KeyValue::new("error.type", code.name()));
+            span.set_status(Status::error(""));
+        }
+        if let Some(reason) = self.reason {
+            span.set_attribute(KeyValue::new("switchboard.reason", reason));
+        }
+    }
 }
 
 impl Drop for Call {
@@ -132,20 +172,14 @@ impl Drop for Call {
     }
 }
 
-fn mark(span: &Span, code: Code) {
-    let status = code.name();
-    if code.is_failure() {
-        tracing::record_all!(
-            span,
-            rpc.status_code = status,
-            error.type = status,
-            otel.status_code = "ERROR"
-        );
-    } else {
-        span.record("rpc.status_code", status);
-    }
+/// The gRPC library keeps the status of an answer without a body beside it.
+fn reason(extensions: &Extensions) -> Option<&'static str> {
+    let status = extensions.get::<GrpcStatus>()?;
+    let source = std::error::Error::source(status)?;
+    source.downcast_ref::<Reason>().map(|reason| reason.0)
 }
 
-fn text(value: Option<&HeaderValue>) -> Option<&str> {
-    value.and_then(|value| value.to_str().ok())
+/// To a microsecond.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e3
 }

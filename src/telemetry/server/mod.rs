@@ -8,9 +8,11 @@
 mod body;
 mod call;
 mod code;
+mod costs;
 
 pub use body::Observed;
 pub use code::Code;
+pub use costs::{Costs, Notes};
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -20,10 +22,14 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
+use opentelemetry::global::BoxedTracer;
 use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry::trace::{
+    FutureExt as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId,
+    TraceState, Tracer as _,
+};
+use opentelemetry::{Context as TraceContext, KeyValue, global};
 use tower::{Layer, Service};
-use tracing::{Instrument as _, field};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::call::Call;
 use super::recent::Recent;
@@ -36,6 +42,12 @@ const OTHER: &str = "_OTHER";
 /// Who calls. Whoever finds out puts it among the extensions of the answer, for the access log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller(pub Arc<str>);
+
+/// Why a call was refused or failed, as a word of the interface: the source of a status, for the
+/// access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(pub &'static str);
 
 /// Puts [`ServerTelemetry`] around a service.
 #[derive(Clone, Debug)]
@@ -56,6 +68,7 @@ struct Shared {
     other: Arc<str>,
     duration: Histogram<f64>,
     recent: Recent,
+    tracer: BoxedTracer,
 }
 
 impl ServerTelemetryLayer {
@@ -74,6 +87,7 @@ impl ServerTelemetryLayer {
                 "Duration of incoming calls.",
             ),
             recent,
+            tracer: global::tracer(super::NAME),
         };
         Self {
             shared: Arc::new(shared),
@@ -106,23 +120,25 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let mut call = self.shared.open(&request);
-        let span = call.span();
-        let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        let (mut call, span) = self.shared.open(&request);
+        request.extensions_mut().insert(call.notes());
+        let entered = span.clone().attach();
+        let answer = self.inner.call(request).with_context(span);
+        drop(entered);
         Box::pin(async move {
             // A service of tonic never fails: it answers with a status.
             let response = answer
                 .await
                 .inspect_err(|_| call.end(Code::INTERNAL, None))?;
-            call.answered(response.headers());
+            call.answered(&response);
             Ok(response.map(|body| Observed::new(body, call)))
         })
     }
 }
 
 impl Shared {
-    fn open<B>(&self, request: &Request<B>) -> Call {
+    fn open<B>(&self, request: &Request<B>) -> (Call, TraceContext) {
         let path = request.uri().path();
         let method = path
             .strip_prefix('/')
@@ -131,28 +147,37 @@ impl Shared {
         let name = method.map_or("grpc", |method| method);
         let method = method.unwrap_or(&self.other);
 
-        let span = tracing::info_span!(
-            parent: None,
-            "rpc",
-            otel.name = name,
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            rpc.system.name = "grpc",
-            rpc.method = &**method,
-            rpc.status_code = field::Empty,
-            error.type = field::Empty,
-        );
-        if let Some(parent) = propagation::parent(request.headers()) {
-            // Refused only where nobody records spans.
-            let _ = span.set_parent(parent);
+        let parent = propagation::parent(request.headers()).unwrap_or_default();
+        let builder = self.tracer.span_builder(name.to_owned());
+        let builder = builder.with_kind(SpanKind::Server);
+        let span = self.tracer.build_with_context(builder, &parent);
+        let mut context = parent.with_span(span);
+        if !context.span().span_context().is_valid() {
+            // Nobody records spans, and the caller has none: log lines and the vendor get a trace.
+            context = parent.with_remote_span_context(unrecorded());
+        } else if context.span().is_recording() {
+            context.span().set_attributes([
+                KeyValue::new("rpc.system.name", "grpc"),
+                KeyValue::new("rpc.method", Arc::clone(method)),
+            ]);
         }
-        Call::new(
+        let call = Call::new(
             Arc::clone(method),
-            span,
+            context.clone(),
             self.duration.clone(),
             self.recent.clone(),
-        )
+        );
+        (call, context)
     }
+}
+
+/// A trace that nobody samples.
+fn unrecorded() -> SpanContext {
+    // An id of zeros is none.
+    let trace = TraceId::from(rand::random_range(1..=u128::MAX));
+    let span = SpanId::from(rand::random_range(1..=u64::MAX));
+    let state = TraceState::NONE;
+    SpanContext::new(trace, span, TraceFlags::default(), false, state)
 }
 
 #[cfg(test)]

@@ -21,6 +21,27 @@ const METHOD: &str = "contactcenter.v1.SmsSessionData/AttachUserData";
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
 
+#[derive(Debug)]
+struct Told;
+
+impl Costs for Told {
+    fn attempts(&self) -> u32 {
+        2
+    }
+
+    fn account(&self) -> Option<Arc<str>> {
+        Some("agent2".into())
+    }
+
+    fn vendor_status(&self) -> Option<u16> {
+        Some(503)
+    }
+
+    fn vendor_time(&self) -> Duration {
+        Duration::from_micros(12_345)
+    }
+}
+
 struct Fixture {
     metrics: Metrics,
     spans: Spans,
@@ -47,8 +68,10 @@ impl Fixture {
         Future: Send,
     > + use<> {
         let mut answer = Some(answer);
-        let leaf = tower::service_fn(move |_: Request<()>| {
+        let leaf = tower::service_fn(move |request: Request<()>| {
             let answer = answer.take().flatten();
+            let notes: &Notes = request.extensions().get().unwrap();
+            notes.set("abc-1".parse().unwrap(), Told);
             async move {
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 match answer {
@@ -85,8 +108,6 @@ fn request(method: &str) -> Request<()> {
 
 fn answer(frames: Frames) -> Answer {
     Response::builder()
-        .header("x-request-id", "abc-1")
-        .header("x-switchboard-attempts", "2")
         .header("x-secret", "hush")
         .body(UnsyncBoxBody::new(StreamBody::new(stream::iter(frames))))
         .unwrap()
@@ -149,10 +170,52 @@ async fn every_call_has_one_line_in_the_log() {
     assert_eq!(line["code"], "NOT_FOUND");
     assert_eq!(line["request_id"], "abc-1");
     assert_eq!(line["attempts"], 2);
+    assert_eq!(line["caller"], "anonymous");
+    assert_eq!(line["account"], "agent2");
+    assert_eq!(line["vendor_status"], 503);
+    assert_eq!(line["vendor_ms"], 12.345);
+    assert!(line.get("reason").is_none());
     assert!(line["duration_ms"].as_f64().unwrap() >= 60.0);
     let context = fixture.spans.only().span_context;
     assert_eq!(line["trace_id"], context.trace_id().to_string());
     assert!(!format!("{line}").contains("hush"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_says_who_called_and_why_it_failed() {
+    let fixture = Fixture::new();
+    let mut status = tonic::Status::unavailable("no");
+    status.set_source(Arc::new(Reason("CIRCUIT_OPEN")));
+    let mut answer = answer(vec![]);
+    answer
+        .headers_mut()
+        .insert("grpc-status", "14".parse().unwrap());
+    answer.extensions_mut().insert(status);
+    answer.extensions_mut().insert(Caller("dns:bot".into()));
+    let _ = fixture.call(answer).await;
+
+    let line = &fixture.spans.lines()[0];
+    assert_eq!(line["caller"], "dns:bot");
+    assert_eq!(line["reason"], "CIRCUIT_OPEN");
+    let span = fixture.spans.only();
+    assert_eq!(
+        attribute(&span, "switchboard.reason").unwrap(),
+        "CIRCUIT_OPEN"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_caller_that_left_says_what_it_cost() {
+    let fixture = Fixture::new();
+    let call = fixture.service(None).oneshot(request(METHOD));
+    let late = tokio::time::timeout(Duration::from_secs(1), call).await;
+    assert!(late.is_err());
+    let line = &fixture.spans.lines()[0];
+    assert_eq!(line["code"], "CANCELLED");
+    assert_eq!(
+        (&line["attempts"], &line["request_id"]),
+        (&2.into(), &"abc-1".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,8 +354,9 @@ async fn the_caller_s_span_is_the_parent() {
     );
     let service = fixture.service(Some(answer(vec![trailers("0")])));
     // Not the span that happens to be open where the connection is served.
-    let elsewhere = tracing::info_span!("connection");
-    let response = service.oneshot(request).instrument(elsewhere).await;
+    let tracer = global::tracer("test");
+    let elsewhere = TraceContext::new().with_span(tracer.start("connection"));
+    let response = service.oneshot(request).with_context(elsewhere).await;
     response.unwrap().into_body().collect().await.unwrap();
 
     let ended = fixture.spans.ended();
@@ -388,7 +452,7 @@ async fn a_failed_call_is_remembered_with_its_reason_and_trace() {
     assert_eq!((&*call.method, call.code), (METHOD, "UNAVAILABLE"));
     assert_eq!(call.details.reason.as_deref(), Some("VENDOR_UNAVAILABLE"));
     assert_eq!(call.details.vendor_status, Some(503));
-    assert_eq!(call.request_id.as_deref(), Some("<b>mine</b>"));
+    assert_eq!(call.request_id.as_deref(), Some("abc-1"));
     assert_eq!(
         (call.attempts, call.took),
         (Some(2), Duration::from_millis(60))

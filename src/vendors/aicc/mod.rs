@@ -91,7 +91,11 @@ pub fn mount(
     tasks: TaskTracker,
 ) -> Result<Client<Aicc>, TransportError> {
     let kit = Kit::new(Aicc::NAME, &config.upstream, observer)?;
-    let logins = LoginTransport::new(&kit, &auth::origin(&config.token_url));
+    let logins = LoginTransport::at(
+        &kit,
+        &auth::origin(&config.token_url),
+        config.token_url.path(),
+    );
     let credentials =
         |account: &config::Account| auth::App::new(account.clone(), config, logins.clone());
     let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);

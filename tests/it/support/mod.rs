@@ -3,10 +3,12 @@
 pub mod audit;
 pub mod authority;
 pub mod calls;
+pub mod collector;
 pub mod dir;
 pub mod faults;
 pub mod frames;
 pub mod mint;
+pub mod observed;
 pub mod port;
 #[allow(dead_code, reason = "benchmarks need more of it")]
 pub mod process;

@@ -58,11 +58,13 @@ impl Link {
         let failures = meter
             .u64_counter("switchboard_dedupe_store_failures")
             .with_description("Questions to the store of request_ids that it did not answer.");
+        let failures = failures.build();
+        failures.add(0, &[]);
         Link {
             url,
             state: Mutex::default(),
             reachable: AtomicBool::new(true),
-            failures: failures.build(),
+            failures,
         }
     }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::Instrument;
 
 use super::event::Event;
 use super::feed::Item;
@@ -28,6 +27,7 @@ use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
 use crate::upstream::operation::{Progress, Replay, Vendor as _};
 use crate::upstream::redact::Redactor;
+use crate::upstream::span;
 use crate::vendors::genesys::sms_session_data::get_session::GetSession;
 use crate::vendors::genesys::sms_session_data::write::{Accepted, Write};
 use crate::vendors::genesys::{Genesys, inferred};
@@ -119,7 +119,6 @@ impl<O: Write> Confirmation<O> {
     pub(in crate::vendors::genesys) async fn write(self: Arc<Self>) -> Result<Confirmed, Failure> {
         // Whole, whoever still waits: what is in place must not be found out by halves.
         let client = self.client.clone();
-        let span = tracing::info_span!("confirmed write", otel.name = "confirmed write");
         let work = async move {
             let _turn = self.turn().await?;
             let consumer = self.listen().await;
@@ -132,7 +131,9 @@ impl<O: Write> Confirmation<O> {
             }
             self.conclude(sent, proof)
         };
-        client.outlive(O::META.name, work.instrument(span)).await
+        client
+            .outlive(O::META.name, span::within("confirmed write", [], work))
+            .await
     }
 
     /// Looks for a write that was sent before; sends nothing.
@@ -224,8 +225,8 @@ impl<O: Write> Confirmation<O> {
 
     /// Waits for proof until the deadline.
     async fn prove(&self, sent: &Sent, consumer: &Consumer) -> Proof {
-        let span = tracing::info_span!("confirmation", otel.name = "confirmation");
-        self.gather(sent, consumer).instrument(span).await
+        let gathered = self.gather(sent, consumer);
+        span::within("confirmation", [], gathered).await
     }
 
     async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {

@@ -28,7 +28,7 @@ pub(super) enum Stage {
 
 impl Meters {
     pub(in crate::vendors::genesys) fn new(meter: &Meter) -> Self {
-        Meters {
+        let meters = Meters {
             streams: meter
                 .i64_up_down_counter("switchboard_watch_streams")
                 .with_description("WatchSessions streams that are open.")
@@ -61,7 +61,12 @@ impl Meters {
                 .u64_counter("switchboard_confirmations")
                 .with_description("Writes that were asked to be confirmed, by how it was settled.")
                 .build(),
-        }
+        };
+        // Series that are there from the start can be alerted on.
+        meters.streams.add(0, &[]);
+        meters.gaps.add(0, &[]);
+        meters.slow.add(0, &[]);
+        meters
     }
 
     /// A stream is open until the guard goes.

@@ -277,7 +277,9 @@ impl SmsSessionData for Facade {
         let mut violations = self.violations(&request.account);
         watch_sessions::check(&request.session_ids, &mut violations);
         violations.finish()?;
-        let hub = self.hub(account_name(&request.account))?;
+        let account = account_name(&request.account);
+        let hub = self.hub(account)?;
+        opened.note_account(account);
         let place = Arc::clone(&self.streams).try_acquire_owned();
         let watch = Watch {
             _held: (

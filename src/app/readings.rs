@@ -1,0 +1,78 @@
+//! What is read when somebody asks for metrics, and costs calls nothing.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
+
+use crate::upstream::client::{Client, HeldToken};
+use crate::upstream::operation::Vendor;
+
+/// Of one vendor.
+#[derive(Clone)]
+pub(super) struct Readings {
+    vendor: &'static str,
+    budget: Arc<dyn Fn() -> i64 + Send + Sync>,
+    tokens: Arc<dyn Fn() -> Vec<HeldToken> + Send + Sync>,
+}
+
+impl Readings {
+    pub(super) fn of<V: Vendor>(client: &Client<V>) -> Self {
+        let (budget, tokens) = (client.clone(), client.clone());
+        Readings {
+            vendor: V::NAME,
+            budget: Arc::new(move || budget.retry_budget()),
+            tokens: Arc::new(move || tokens.tokens()),
+        }
+    }
+
+    fn labels(&self, token: &HeldToken) -> [KeyValue; 2] {
+        [
+            KeyValue::new("vendor", self.vendor),
+            KeyValue::new("account", Arc::clone(&token.account)),
+        ]
+    }
+}
+
+/// Makes instruments of them; they are read at every scrape and every export.
+pub(super) fn observe(meter: &Meter, vendors: Vec<Readings>) {
+    let vendors: Arc<[Readings]> = vendors.into();
+    let read = Arc::clone(&vendors);
+    meter
+        .i64_observable_gauge("switchboard_retry_budget_balance")
+        .with_description("Retries that the budget of a vendor would pay for now.")
+        .with_callback(move |gauge| {
+            for vendor in read.iter() {
+                let labels = [KeyValue::new("vendor", vendor.vendor)];
+                gauge.observe((vendor.budget)(), &labels);
+            }
+        })
+        .build();
+    let read = Arc::clone(&vendors);
+    meter
+        .f64_observable_gauge("switchboard_token_age")
+        .with_unit("s")
+        .with_description("Since the login of the token that an account holds.")
+        .with_callback(move |gauge| {
+            for vendor in read.iter() {
+                for token in (vendor.tokens)() {
+                    gauge.observe(token.age.as_secs_f64(), &vendor.labels(&token));
+                }
+            }
+        })
+        .build();
+    meter
+        .f64_observable_gauge("switchboard_token_expiry")
+        .with_unit("s")
+        .with_description("What is left of the life of the token that an account holds.")
+        .with_callback(move |gauge| {
+            for vendor in vendors.iter() {
+                for token in (vendor.tokens)() {
+                    if let Some(left) = token.left {
+                        gauge.observe(left.as_secs_f64(), &vendor.labels(&token));
+                    }
+                }
+            }
+        })
+        .build();
+}

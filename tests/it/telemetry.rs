@@ -1,0 +1,222 @@
+//! Metrics: the page that lists them is what is exported, and the counts add up.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use switchboard::pb::{
+    AttachUserDataRequest, Confirmation, UpdateUserDataRequest, WatchSessionsRequest,
+};
+use switchboard::sandbox::faults::{Fault, Rule};
+
+use crate::support::calls::{ALL, Call};
+use crate::support::observed::Observed;
+use crate::support::watch::total;
+use crate::support::{Gateway, SESSION, data, impatient};
+
+/// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
+const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
+
+/// Names of metrics in the exposition.
+fn exported(text: &str) -> BTreeSet<String> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    names
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+/// Names in the first column of the page's tables.
+fn documented() -> BTreeSet<String> {
+    let page = include_str!("../../docs/METRICS.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| row.split('`').next().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_page_lists_what_is_exported_and_nothing_else() {
+    let process = Observed::start(&[]).await;
+    let mut sms = process.sms();
+    let request = AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Colour", "green")])),
+        request_id: "once".into(),
+        confirmation: Confirmation::Confirmed.into(),
+        ..Default::default()
+    };
+    sms.attach_user_data(request).await.unwrap();
+    let watch = sms.watch_sessions(WatchSessionsRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    // A repeat; a notification that is delivered; a session that has to be made again.
+    let fault = Rule::new(Fault::status(503))
+        .times(1)
+        .operation("UpdateUserData");
+    process.sandbox.faults().push(fault).unwrap();
+    let update = UpdateUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Colour", "blue")])),
+        ..Default::default()
+    };
+    sms.update_user_data(update).await.unwrap();
+    watch.message().await.unwrap().unwrap();
+    process.sandbox.genesys().drop_clients();
+    let mut settings = process.settings();
+    let query = switchboard::pb::GetAgentSettingsRequest {
+        user_id: crate::support::USER.into(),
+        ..Default::default()
+    };
+    settings.get_agent_settings(query).await.unwrap();
+
+    let mut documented = documented();
+    assert!(documented.remove(ONLY_WITH_REDIS));
+    let mut missing = BTreeSet::new();
+    for _ in 0..600 {
+        let exported = exported(&process.metrics().await);
+        let unknown: Vec<_> = exported.difference(&documented).collect();
+        assert!(unknown.is_empty(), "not on the page: {unknown:?}");
+        missing = documented.difference(&exported).cloned().collect();
+        if missing.is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never exported: {missing:?}");
+}
+
+#[tokio::test]
+async fn counts_add_up_under_faults() {
+    let gateway = Gateway::start_with(impatient).await;
+    let faults = [(Fault::status(503), 0.2), (Fault::Reset, 0.1)];
+    for (fault, probability) in faults {
+        let rule = Rule::new(fault).probability(probability);
+        gateway.sandbox.faults().push(rule).unwrap();
+    }
+    let mut made = 0;
+    for _ in 0..25 {
+        // One at a time, else a login counts as refused and calls fail without an attempt.
+        gateway.sandbox.genesys().expire_sessions();
+        gateway.sandbox.aicc().expire_tokens();
+        // Not the one that asks the vendor twice: a delete that was repeated and is then refused
+        // is settled by a query.
+        for call in ALL.into_iter().filter(|it| *it != Call::DeleteSettings) {
+            made += 1;
+            let _ = call.send(&gateway).await;
+        }
+    }
+    let text = gateway.metrics.text();
+    let sum = |name: &str, keep: &dyn Fn(&str) -> bool| -> u64 {
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && keep(line));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
+            .sum()
+    };
+    let ours = |line: &str| line.contains("contactcenter.v1.");
+    let calls = sum("rpc_server_call_duration_seconds_count{", &ours);
+    assert_eq!(calls, made);
+    // Some failed, else it was no faulty run.
+    let good = |line: &str| ours(line) && line.contains("rpc_status_code=\"OK\"");
+    assert!(sum("rpc_server_call_duration_seconds_count{", &good) < made);
+
+    let login = |line: &str| line.contains("=\"Login\"") || line.contains("=\"Token\"");
+    let attempts = sum("switchboard_vendor_attempts_total{", &|line| !login(line));
+    let retries = total(&gateway.metrics, "switchboard_retries_total", &[]);
+    assert!(retries > 0);
+    // Replays after a refused credential are counted among the retries, by their reason.
+    assert_eq!(attempts, calls + retries);
+    let requests = sum("http_client_request_duration_seconds_count{", &|_| true);
+    let logins = sum("switchboard_vendor_attempts_total{", &login);
+    assert_eq!(requests, attempts + logins);
+}
+
+#[tokio::test]
+async fn the_log_level_changes_over_the_admin_port() {
+    let mut process = Observed::start(&[]).await;
+    let url = format!("http://{}/log", process.admin);
+    let client = reqwest::Client::new();
+    let put = async |level: &str| {
+        let answer = client
+            .put(&url)
+            .body(level.to_owned())
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let shown = reqwest::get(&url).await.unwrap().text().await.unwrap();
+    assert!(shown.contains("info"), "{shown}");
+    for refused in ["", "loud", "h2=trace", "info,hyper=trace", "INFO"] {
+        let (status, why) = put(refused).await;
+        assert_eq!(status, 400, "{refused:?}");
+        assert!(why.contains("debug, trace"), "{why}");
+    }
+    let get = switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    assert_eq!(put("error\n").await.0, 200);
+    process.sms().get_session(get.clone()).await.unwrap();
+    let (status, shown) = put("info").await;
+    assert!(status == 200 && shown.contains("info"), "{shown}");
+    process.sms().get_session(get).await.unwrap();
+    assert!(process.end().await.success());
+
+    let lines = process.lines();
+    let of = |target: &str| lines.iter().filter(|it| it["target"] == target).count();
+    // Of two calls one; and what changed the level is itself told, where the level lets it.
+    assert_eq!(of("switchboard::access"), 1);
+    assert_eq!(of("switchboard::telemetry::logs"), 1, "{lines:#?}");
+}
+
+#[tokio::test]
+async fn the_access_line_says_what_a_call_cost() {
+    let mut process = Observed::start(&[]).await;
+    let fault = Rule::new(Fault::status(503)).operation("GetSession");
+    process.sandbox.faults().push(fault).unwrap();
+    let get = switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    process.sms().get_session(get).await.unwrap_err();
+    process.end().await;
+    let lines = process.lines();
+    let line = lines
+        .iter()
+        .find(|it| it["target"] == "switchboard::access");
+    let line = line.unwrap();
+    for (field, value) in [
+        ("method", "contactcenter.v1.SmsSessionData/GetSession"),
+        ("caller", "anonymous"),
+        ("account", "default"),
+        ("code", "UNAVAILABLE"),
+        ("reason", "VENDOR_UNAVAILABLE"),
+        ("level", "INFO"),
+    ] {
+        assert_eq!(line[field], value, "{field} of {line}");
+    }
+    assert_eq!(
+        (&line["attempts"], &line["vendor_status"]),
+        (&3.into(), &503.into())
+    );
+    let milliseconds = |field: &str| line[field].as_f64().unwrap();
+    assert!(milliseconds("vendor_ms") > 0.0);
+    assert!(milliseconds("vendor_ms") < milliseconds("duration_ms"));
+    assert_eq!(line["request_id"].as_str().unwrap().len(), 36);
+    assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_call() {
+    let mut process = Observed::start_unread().await;
+    let get = switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    // Some three times what a pipe holds.
+    let mut sms = process.sms();
+    for _ in 0..600 {
+        sms.get_session(get.clone()).await.unwrap();
+    }
+    assert!(process.end().await.success());
+}
