@@ -1,16 +1,16 @@
-// A caller of switchboard in Go: `go run . tour` shows what a caller has to know, `go run . restart`
-// keeps writing and watching while the gateway is restarted. It ends with 0 only if all went well.
+// A client of the gateway in Go: `go run . tour` shows calls, errors and retries against the
+// sandbox; `go run . watch` writes and watches until somebody attaches the key "go-stop".
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,235 +20,218 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
-	pb "example/contactcenter/v1"
+	pb "switchboard.example/client/gen/contactcenter/v1"
 )
 
-const session = "0071023821aec011"
+const session = "0071023821aec011" // one that the sandbox has
 
-// A retry policy that nobody should have: it repeats a write of which nobody knows whether it was
-// done. The gateway's pushback of -1 stops it all the same.
+// What a careless owner might configure: to repeat an attach whose outcome is not known.
 const careless = `{"methodConfig": [{
-  "name": [{"service": "contactcenter.v1.SmsSessionData", "method": "AttachUserData"}],
-  "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "0.1s",
-    "backoffMultiplier": 1, "retryableStatusCodes": ["UNKNOWN"]}}]}`
+	"name": [{"service": "contactcenter.v1.SmsSessionData", "method": "AttachUserData"}],
+	"retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s",
+		"backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE", "UNKNOWN"]}}]}`
 
 func main() {
-	config, err := os.ReadFile(env("SERVICE_CONFIG", "../../docs/service-config.json"))
-	check(err)
-	client := pb.NewSmsSessionDataClient(dial(string(config)))
-	if len(os.Args) > 1 && os.Args[1] == "restart" {
-		restart(client)
-		return
+	log.SetFlags(0)
+	ctx := context.Background()
+	sms, err := connect(serviceConfig())
+	if err == nil && len(os.Args) == 2 && os.Args[1] == "watch" {
+		err = watch(ctx, sms)
+	} else if err == nil {
+		err = tour(ctx, sms)
 	}
-	confirmedAttach(client)
-	richErrors(client)
-	retries(client)
-	pushback(pb.NewSmsSessionDataClient(dial(careless)))
-	gap(client)
-	fmt.Println("go: all went as expected")
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
-func dial(serviceConfig string) *grpc.ClientConn {
-	conn, err := grpc.NewClient(env("SWITCHBOARD", "127.0.0.1:50051"),
+func connect(serviceConfig string) (pb.SmsSessionDataClient, error) {
+	// One connection for the whole process, which is what makes it cheap; the service config makes
+	// it repeat what may be repeated, and honour grpc-retry-pushback-ms.
+	connection, err := grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(serviceConfig),
-		// A stream says nothing for hours; pings find out that its peer is gone.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second}))
-	check(err)
-	return conn
+		grpc.WithDefaultServiceConfig(serviceConfig))
+	return pb.NewSmsSessionDataClient(connection), err
 }
 
-// Returns when the write was seen in place, not just when the vendor accepted it.
-func confirmedAttach(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	answer, err := client.AttachUserData(ctx, &pb.AttachUserDataRequest{
-		SessionId:    session,
-		UserData:     data("GoKey", "attached"),
-		Confirmation: pb.Confirmation_CONFIRMATION_CONFIRMED,
-		// Of the caller's own making, one per intended write: a repeat gets the first one's result.
-		RequestId: fmt.Sprintf("go-%d", time.Now().UnixNano()),
-	})
-	check(err)
-	fmt.Println("attach:", answer.Outcome)
-	expect(answer.Outcome == pb.Outcome_OUTCOME_CONFIRMED, "confirmed")
-	expect(answer.Session.UserData.AsMap()["GoKey"] == "attached", "seen in place")
-}
-
-// Code and reason are for programs, the message is for people.
-func richErrors(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_, err := client.DeleteUserData(ctx, &pb.DeleteUserDataRequest{
-		SessionId: "..", Keys: []string{"a", "a", ""}})
-	info, fields, _ := details(err)
-	fmt.Println("refused:", info.GetReason(), fields)
-	expect(info.GetReason() == "INVALID_FIELD" && len(fields) == 3, "every wrong field")
-
-	fault(`[{"operation": "ListSessions", "fault": {"kind": "throttle", "retry_after": "60"}}]`)
-	_, err = client.ListSessions(ctx, &pb.ListSessionsRequest{})
-	fault(`[]`)
-	info, _, wait := details(err)
-	fmt.Println("throttled:", info.GetReason(), info.GetMetadata(), "come again in", wait)
-	expect(info.GetReason() == "VENDOR_THROTTLED" && info.GetMetadata()["vendor"] == "genesys", "throttled")
-	expect(wait > 0, "told when to come again")
-}
-
-func details(err error) (info *errdetails.ErrorInfo, fields []string, wait time.Duration) {
-	for _, detail := range status.Convert(err).Details() {
-		switch detail := detail.(type) {
-		case *errdetails.ErrorInfo:
-			info = detail
-		case *errdetails.BadRequest:
-			for _, violation := range detail.GetFieldViolations() {
-				fields = append(fields, violation.GetField())
-			}
-		case *errdetails.RetryInfo:
-			wait = detail.GetRetryDelay().AsDuration()
-		}
-	}
-	return
-}
-
-// The gateway gives up after three attempts; the service config calls it once more.
-func retries(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	fault(`[{"operation": "GetSession", "times": 3, "fault": {"kind": "html", "status": 503}}]`)
-	_, err := client.GetSession(ctx, &pb.GetSessionRequest{SessionId: session})
-	check(err)
-	sent := sent("GetSession")
-	fmt.Println("retried by service config: the vendor was asked", sent, "times")
-	expect(sent == 4, "one retry by the client")
-}
-
-func pushback(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	fault(`[{"operation": "AttachUserData", "stage": "after", "fault": {"kind": "reset"}}]`)
-	var trailer metadata.MD
-	_, err := client.AttachUserData(ctx, &pb.AttachUserDataRequest{
-		SessionId: session, UserData: data("GoPushback", "once")}, grpc.Trailer(&trailer))
-	info, _, _ := details(err)
-	sent := sent("AttachUserData")
-	fault(`[]`)
-	fmt.Println("lost:", status.Code(err), info.GetReason(), trailer["grpc-retry-pushback-ms"], "sent", sent)
-	expect(info.GetReason() == "OUTCOME_UNKNOWN" && sent == 1, "pushback -1 stops retries")
-}
-
-// A loss of notifications is told by a snapshot.
-func gap(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	view := newView()
-	go view.watch(ctx, client)
-	view.until(ctx, "REASON_STARTED", func() bool { return view.started == 1 })
-	control("POST", "/genesys/fail-over", "")
-	view.until(ctx, "REASON_GAP", func() bool { return view.gaps == 1 })
-}
-
-// Writes and watches until the stream has begun anew and three more writes are done.
-func restart(client pb.SmsSessionDataClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
-	defer cancel()
-	view := newView()
-	go view.watch(ctx, client)
-	view.until(ctx, "the first snapshot", func() bool { return view.started == 1 })
-	written, after := 0, 0
-	for after < 3 {
-		written++
-		attachOnce(ctx, client, fmt.Sprintf("go-%d", written))
-		fmt.Println("wrote", written)
-		if view.has(func() bool { return view.started > 1 }) {
-			after++
-		}
-		time.Sleep(100 * time.Millisecond) // A caller's own pace, so that the restart falls between writes.
-	}
-	view.until(ctx, "every write", func() bool {
-		for i := 1; i <= written; i++ {
-			if view.sessions[session].GetUserData().AsMap()[fmt.Sprintf("go-%d", i)] != "written" {
-				return false
-			}
-		}
-		return true
-	})
-	fmt.Println("go: the view is whole after the restart")
-}
-
-// No service config can know of request_ids, so the caller itself repeats an attach that has one.
-func attachOnce(ctx context.Context, client pb.SmsSessionDataClient, key string) {
-	request := &pb.AttachUserDataRequest{
-		SessionId: session, UserData: data(key, "written"), RequestId: key + "-" + strconv.Itoa(os.Getpid())}
-	for attempt := 0; ; attempt++ {
-		once, cancel := context.WithTimeout(ctx, 5*time.Second)
-		var trailer metadata.MD
-		_, err := client.AttachUserData(once, request, grpc.Trailer(&trailer))
-		cancel()
-		if err == nil {
-			return
-		}
-		pushed := strings.Join(trailer["grpc-retry-pushback-ms"], "")
-		if status.Code(err) != codes.Unavailable || strings.HasPrefix(pushed, "-") || ctx.Err() != nil {
-			log.Fatalln("attach", key, err)
-		}
-		wait := backoff(attempt)
-		if ms, err := strconv.Atoi(pushed); err == nil {
-			wait = time.Duration(ms) * time.Millisecond
-		}
-		time.Sleep(wait)
-	}
-}
-
-// Full jitter: callers that lost the same gateway must not all come back at the same moment.
-func backoff(attempt int) time.Duration {
-	ceiling := min(200*time.Millisecond<<min(attempt, 5), 5*time.Second)
-	return rand.N(ceiling)
-}
-
-type view struct {
-	mutex         sync.Mutex
-	sessions      map[string]*pb.SmsSession
-	started, gaps int
-	changed       chan struct{}
-}
-
-func newView() *view { return &view{changed: make(chan struct{}, 1)} }
-
-// Opens the stream again for as long as the caller wants it.
-func (v *view) watch(ctx context.Context, client pb.SmsSessionDataClient) {
-	for attempt := 0; ; attempt++ {
-		err := v.follow(ctx, client, &attempt)
-		if ctx.Err() != nil {
-			return
-		}
-		switch status.Code(err) {
-		case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented:
-			log.Fatalln("watch:", err) // Asking again changes nothing.
-		}
-		fmt.Println("watch ended, opened again:", err)
-		time.Sleep(backoff(attempt))
-	}
-}
-
-func (v *view) follow(ctx context.Context, client pb.SmsSessionDataClient, attempt *int) error {
-	stream, err := client.WatchSessions(ctx, &pb.WatchSessionsRequest{})
+func tour(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	eager, err := connect(careless)
 	if err != nil {
 		return err
 	}
-	for {
-		event, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
+	return errors.Join(confirmed(ctx, sms), refused(ctx, sms), absent(ctx, sms),
+		retried(ctx, sms), stopped(ctx, eager))
+}
+
+// A confirmed attach returns when the vendor shows the data in place, not when it merely took it.
+func confirmed(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	// Without a deadline the gateway's default would hold; the caller knows better how long it
+	// can wait.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request := attach("go-tour", unique())
+	request.Confirmation = pb.Confirmation_CONFIRMATION_CONFIRMED
+	request.RequestId = unique()
+	answer, err := sms.AttachUserData(ctx, request)
+	if err != nil {
+		return err
+	}
+	seen := answer.Session.UserData.AsMap()["go-tour"]
+	if err := expect("attach", answer.Outcome, pb.Outcome_OUTCOME_CONFIRMED); err != nil {
+		return err
+	}
+	// The same request_id again: the first one's answer, and the vendor hears nothing of it.
+	var header metadata.MD
+	if _, err := sms.AttachUserData(ctx, request, grpc.Header(&header)); err != nil {
+		return err
+	}
+	return errors.Join(
+		expect("attached", seen, request.UserData.AsMap()["go-tour"]),
+		expect("sent again", header.Get("x-switchboard-attempts")[0], "0"))
+}
+
+// A request that breaks rules is refused with every wrong field, so a form can mark them all.
+func refused(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	_, err := sms.DeleteUserData(ctx,
+		&pb.DeleteUserDataRequest{SessionId: "..", Keys: []string{"a", "a", ""}})
+	var fields []string
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, violation := range bad.FieldViolations {
+				fields = append(fields, violation.Field)
+			}
+		}
+	}
+	slices.Sort(fields)
+	return errors.Join(
+		expect("refused", reason(err).GetReason(), "INVALID_FIELD"),
+		expect("fields", strings.Join(fields, " "), "keys[1] keys[2] session_id"))
+}
+
+// Decide by code and reason; the message is for people. The metadata has the vendor's facts.
+func absent(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	_, err := sms.GetSession(ctx, &pb.GetSessionRequest{SessionId: "absent"})
+	return errors.Join(
+		expect("absent", status.Code(err), codes.NotFound),
+		expect("reason", reason(err).GetReason(), "VENDOR_NOT_FOUND"),
+		expect("vendor", reason(err).GetMetadata()["vendor"], "genesys"))
+}
+
+// The gateway gives up after three attempts; the channel calls once more, as the service config
+// says, and that call needs one.
+func retried(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	if err := fault(`[{"operation": "GetSession", "times": 3,
+		"fault": {"kind": "status", "status": 503}}]`); err != nil {
+		return err
+	}
+	var header metadata.MD
+	_, err := sms.GetSession(ctx, &pb.GetSessionRequest{SessionId: session}, grpc.Header(&header))
+	if err != nil {
+		return err
+	}
+	return expect("attempts of the last", header.Get("x-switchboard-attempts")[0], "1")
+}
+
+// The vendor may have done it: the gateway says so with a pushback of -1, and then not even a
+// channel that is told to repeat UNKNOWN does. If it did, the second call would succeed here.
+func stopped(ctx context.Context, eager pb.SmsSessionDataClient) error {
+	if err := fault(`[{"operation": "AttachUserData", "times": 1, "stage": "after",
+		"fault": {"kind": "reset"}}]`); err != nil {
+		return err
+	}
+	var trailer metadata.MD
+	_, err := eager.AttachUserData(ctx, attach("go-stopped", unique()), grpc.Trailer(&trailer))
+	return errors.Join(
+		expect("lost", status.Code(err), codes.Unknown),
+		expect("reason", reason(err).GetReason(), "OUTCOME_UNKNOWN"),
+		expect("pushback", trailer.Get("grpc-retry-pushback-ms"), []string{"-1"}))
+}
+
+// A view of the sessions, and the writer whose work it shows.
+func watch(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	view := &view{sessions: map[string]*pb.SmsSession{}, changed: make(chan struct{}, 1)}
+	go view.follow(ctx, sms)
+	written := 0
+	for !view.has("go-stop") {
+		written++
+		if err := attachRepeating(ctx, sms, attach(fmt.Sprint("go-", written), "x")); err != nil {
 			return err
 		}
-		*attempt = 0
-		v.apply(event)
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	for !view.has(fmt.Sprint("go-", written)) {
+		select {
+		case <-view.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	fmt.Println("written", written)
+	fmt.Println("view", strings.Join(view.keys("go-"), " "))
+	return nil
+}
+
+// Repeats under one request_id, so that it is done once however often it is called. That is what
+// makes repeating an attach safe, and why no service config does it: there would be no id.
+func attachRepeating(ctx context.Context, sms pb.SmsSessionDataClient, request *pb.AttachUserDataRequest) error {
+	request.RequestId = unique()
+	for attempt := 0; ; attempt++ {
+		var trailer metadata.MD
+		call, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := sms.AttachUserData(call, request, grpc.Trailer(&trailer))
+		cancel()
+		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
+			return err
+		}
+		wait := backoff(attempt)
+		if said := trailer.Get("grpc-retry-pushback-ms"); len(said) > 0 {
+			milliseconds, bad := strconv.ParseUint(said[0], 10, 31)
+			if bad != nil { // -1: the gateway says that repeating does harm
+				return err
+			}
+			wait = time.Duration(milliseconds) * time.Millisecond
+		}
+		// An answer about the vendor is kept under its id, and says that nothing was done: a fresh
+		// id asks anew. Anything else leaves open what became of the first call: same id.
+		if _, ok := reason(err).GetMetadata()["vendor"]; ok {
+			request.RequestId = unique()
+		}
+		fmt.Println("repeat", err)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+type view struct {
+	mutex    sync.Mutex
+	sessions map[string]*pb.SmsSession
+	changed  chan struct{}
+}
+
+// A stream ends when the gateway restarts, when the connection breaks, when the vendor's
+// notifications cannot be had: open it again, always. The first message is the whole state.
+func (v *view) follow(ctx context.Context, sms pb.SmsSessionDataClient) {
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		stream, err := sms.WatchSessions(ctx, &pb.WatchSessionsRequest{})
+		for err == nil {
+			var event *pb.WatchSessionsResponse
+			if event, err = stream.Recv(); err == nil {
+				attempt = 0
+				v.apply(event)
+			}
+		}
+		fmt.Println("reopen", err)
+		// Jittered, so that not all clients come back to a restarted gateway at once.
+		_ = sleep(ctx, backoff(attempt))
 	}
 }
 
@@ -256,23 +239,19 @@ func (v *view) apply(event *pb.WatchSessionsResponse) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
 	if snapshot := event.GetSnapshot(); snapshot != nil {
-		// Whatever was known before may be wrong by now.
-		v.sessions = map[string]*pb.SmsSession{}
-		for _, s := range snapshot.Sessions {
-			v.sessions[s.Id] = s
+		fmt.Println("snapshot", snapshot.Reason)
+		// REASON_STARTED or REASON_GAP: what is not in it is not there any more.
+		clear(v.sessions)
+		for _, session := range snapshot.Sessions {
+			v.sessions[session.Id] = session
 		}
-		if snapshot.Reason == pb.SessionsSnapshot_REASON_STARTED {
-			v.started++
-		} else {
-			v.gaps++
+	} else if told := event.GetNotification().GetSession(); told != nil {
+		fmt.Println("notification", event.GetNotification().NotificationType)
+		// Without user data it tells of something else, and says nothing about the data.
+		if known := v.sessions[told.Id]; told.UserData == nil && known != nil {
+			told.UserData = known.UserData
 		}
-	} else if told := event.GetNotification().GetSession(); told.GetUserData() != nil {
-		// The whole of the user data, not a change. Other fields are not needed here.
-		if known := v.sessions[told.Id]; known != nil {
-			known.UserData = told.UserData
-		} else {
-			v.sessions[told.Id] = told
-		}
+		v.sessions[told.Id] = told
 	}
 	select {
 	case v.changed <- struct{}{}:
@@ -280,68 +259,85 @@ func (v *view) apply(event *pb.WatchSessionsResponse) {
 	}
 }
 
-func (v *view) has(condition func() bool) bool {
+func (v *view) has(key string) bool {
+	return slices.Contains(v.keys(key), key)
+}
+
+func (v *view) keys(prefix string) (keys []string) {
 	v.mutex.Lock()
 	defer v.mutex.Unlock()
-	return condition()
-}
-
-func (v *view) until(ctx context.Context, what string, condition func() bool) {
-	for !v.has(condition) {
-		select {
-		case <-v.changed:
-		case <-ctx.Done():
-			log.Fatalln("never seen:", what)
+	for key := range v.sessions[session].GetUserData().GetFields() {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
 		}
 	}
-	fmt.Println("seen:", what)
+	slices.Sort(keys)
+	return keys
 }
 
-// The rest is about the sandbox: faults to rehearse with, and what its vendor was sent.
+func reason(err error) *errdetails.ErrorInfo {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
 
-func fault(rules string) {
-	control("PUT", "/faults", rules)
-	if rules != "[]" {
-		control("DELETE", "/requests", "")
+func attach(key, value string) *pb.AttachUserDataRequest {
+	return &pb.AttachUserDataRequest{SessionId: session, UserData: &structpb.Struct{
+		Fields: map[string]*structpb.Value{key: structpb.NewStringValue(value)}}}
+}
+
+// Full jitter: somewhere between nothing and a bound that doubles from 200 ms to 2 s.
+func backoff(attempt int) time.Duration {
+	return time.Duration(rand.IntN(min(200<<min(attempt, 4), 2000)+1)) * time.Millisecond
+}
+
+func sleep(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-func sent(operation string) int {
-	return strings.Count(control("GET", "/requests?operation="+operation, ""), `"sequence"`)
+func unique() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+func expect(what string, is, wanted any) error {
+	if fmt.Sprint(is) != fmt.Sprint(wanted) {
+		return fmt.Errorf("%s: %v instead of %v", what, is, wanted)
+	}
+	fmt.Println("ok", what, is)
+	return nil
 }
 
-func control(method, path, body string) string {
-	request, err := http.NewRequest(method, env("SANDBOX_CONTROL", "http://127.0.0.1:50052")+path,
-		strings.NewReader(body))
-	check(err)
+// Lets the simulated vendor fail; nothing that a client of a real gateway could do.
+func fault(rules string) error {
+	request, err := http.NewRequest("PUT", env("CONTROL", "http://127.0.0.1:50052")+"/faults",
+		strings.NewReader(rules))
+	if err != nil {
+		return err
+	}
 	answer, err := http.DefaultClient.Do(request)
-	check(err)
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	check(err)
-	expect(answer.StatusCode < 300, method+" "+path+": "+string(text))
-	return string(text)
+	if err != nil {
+		return err
+	}
+	return errors.Join(answer.Body.Close(), expect("fault", answer.StatusCode < 300, true))
 }
 
-func data(key, value string) *structpb.Struct {
-	return &structpb.Struct{Fields: map[string]*structpb.Value{key: structpb.NewStringValue(value)}}
+func serviceConfig() string {
+	config, err := os.ReadFile("../../docs/service-config.json")
+	if err != nil {
+		log.Fatal(err)
+	}
+	return string(config)
 }
 
-func env(name, fallback string) string {
+func env(name, otherwise string) string {
 	if value := os.Getenv(name); value != "" {
 		return value
 	}
-	return fallback
-}
-
-func check(err error) {
-	if err != nil {
-		log.Fatalln(err)
-	}
-}
-
-func expect(holds bool, what string) {
-	if !holds {
-		log.Fatalln("not as expected:", what)
-	}
+	return otherwise
 }

@@ -181,12 +181,16 @@ fn directions(sandbox: &Sandbox, address: SocketAddr, admin: SocketAddr) -> Stri
          \x20          grpcurl -plaintext -d '{{\"session_id\":\"0071023821aec011\"}}' {address} contactcenter.v1.SmsSessionData/GetSession\n\
          faults     {}/   (its answer explains itself)\n\
          metrics    http://{admin}/metrics\n\
-         Genesys    {}   accounts: default (user agent1), agent2; password: {}\n\
-         AICC       {}   accounts: default, other",
+         Genesys    {}   accounts: default (agent1), agent2; password: {}\n\
+         AICC       {}   accounts: default ({}, secret {}), other ({}, secret {})",
         sandbox.control_url(),
         sandbox.genesys_url(),
         // So that another gateway can be put in front of the same vendors.
         simulated_genesys::GENESYS_PASSWORD,
         sandbox.aicc_url(),
+        simulated_aicc::AICC_APP,
+        simulated_aicc::AICC_SECRET,
+        simulated_aicc::AICC_OTHER_APP,
+        simulated_aicc::AICC_OTHER_SECRET,
     )
 }

@@ -1,5 +1,4 @@
-//! The service config that clients load says of every method what the protos say of it: what may
-//! be repeated without harm is repeated when the gateway is unavailable, and nothing else is.
+//! What callers' libraries are told to repeat agrees with what the protos promise.
 
 use std::collections::BTreeMap;
 
@@ -11,62 +10,111 @@ use switchboard::pb;
 
 const CONFIG: &str = include_str!("../../docs/service-config.json");
 
-/// Every method of the protos, and whether it may be repeated.
-fn methods() -> BTreeMap<(String, String), bool> {
-    let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap();
-    let mut methods = BTreeMap::new();
-    for file in set.file {
-        for service in file.service {
-            let name = format!("{}.{}", file.package.as_deref().unwrap(), service.name());
-            for method in service.method {
-                let level = method.options.clone().unwrap_or_default();
-                let repeatable = level.idempotency_level() != IdempotencyLevel::IdempotencyUnknown;
-                methods.insert((name.clone(), method.name().to_owned()), repeatable);
-            }
-        }
-    }
-    methods
-}
-
-/// Every method of the service config, with the entry that it is named in.
-fn configured() -> Vec<((String, String), Value)> {
-    let config: Value = serde_json::from_str(CONFIG).unwrap();
-    let mut found = Vec::new();
-    for entry in config["methodConfig"].as_array().unwrap() {
-        for name in entry["name"].as_array().unwrap() {
-            let part = |key: &str| name[key].as_str().unwrap().to_owned();
-            found.push(((part("service"), part("method")), entry.clone()));
-        }
-    }
-    found
-}
-
 #[test]
-fn every_method_is_named_once_and_none_that_does_not_exist() {
-    let mut named: Vec<_> = configured().into_iter().map(|(name, _)| name).collect();
+fn it_names_every_method_once_and_no_other() {
+    let config = config();
+    let mut named: Vec<_> = entries(&config).flat_map(names).collect();
     named.sort();
-    let existing: Vec<_> = methods().into_keys().collect();
-    assert_eq!(named, existing);
+    let methods: Vec<_> = methods().into_keys().collect();
+    assert_eq!(named, methods);
 }
 
 #[test]
-fn exactly_the_idempotent_methods_are_retried_and_only_when_unavailable() {
-    let methods = methods();
-    for (name, entry) in configured() {
-        let policy = entry.get("retryPolicy");
-        assert_eq!(policy.is_some(), methods[&name], "{name:?}");
-        if let Some(policy) = policy {
+fn what_may_be_repeated_is_repeated_on_unavailable_alone() {
+    let config = config();
+    for (method, level) in methods() {
+        let policy = policy(&config, &method);
+        if level == IdempotencyLevel::IdempotencyUnknown {
+            assert_eq!(
+                policy, None,
+                "{method} must not be repeated without request_id"
+            );
+        } else {
+            let policy = policy.unwrap_or_else(|| panic!("{method} is not repeated"));
             let codes = &policy["retryableStatusCodes"];
-            assert_eq!(*codes, serde_json::json!(["UNAVAILABLE"]), "{name:?}");
+            assert_eq!(*codes, serde_json::json!(["UNAVAILABLE"]), "{method}");
         }
     }
 }
 
-/// A timeout of the config would end a stream that has no end of its own.
+/// Libraries refuse a config that breaks these, or cut it to their own limit of five attempts.
 #[test]
-fn every_call_but_the_stream_has_a_deadline() {
-    for ((_, method), entry) in configured() {
-        let expected = method != "WatchSessions";
-        assert_eq!(entry.get("timeout").is_some(), expected, "{method}");
+fn its_policies_are_valid() {
+    for entry in entries(&config()) {
+        let Some(policy) = entry.get("retryPolicy") else {
+            continue;
+        };
+        let attempts = policy["maxAttempts"].as_u64().unwrap();
+        assert!((2..=5).contains(&attempts), "{entry}");
+        let (first, most) = (
+            seconds(&policy["initialBackoff"]),
+            seconds(&policy["maxBackoff"]),
+        );
+        assert!(first > 0.0 && first <= most, "{entry}");
+        assert!(
+            policy["backoffMultiplier"].as_f64().unwrap() > 1.0,
+            "{entry}"
+        );
     }
+}
+
+/// A stream has no end of its own, and a default deadline would give it one.
+#[test]
+fn only_unary_methods_have_a_deadline() {
+    let streams: Vec<_> = descriptors().filter(|it| it.1.server_streaming()).collect();
+    assert!(!streams.is_empty());
+    for entry in entries(&config()) {
+        let streams = names(entry)
+            .filter(|name| streams.iter().any(|(method, _)| method == name))
+            .count();
+        assert_eq!(entry.get("timeout").is_none(), streams > 0, "{entry}");
+    }
+}
+
+fn config() -> Value {
+    serde_json::from_str(CONFIG).unwrap()
+}
+
+fn entries(config: &Value) -> impl Iterator<Item = &Value> {
+    config["methodConfig"].as_array().unwrap().iter()
+}
+
+/// The methods that an entry is for, as `service/method`.
+fn names(entry: &Value) -> impl Iterator<Item = String> + use<'_> {
+    entry["name"].as_array().unwrap().iter().map(|name| {
+        let part = |key: &str| name[key].as_str().unwrap().to_owned();
+        format!("{}/{}", part("service"), part("method"))
+    })
+}
+
+fn policy<'a>(config: &'a Value, method: &str) -> Option<&'a Value> {
+    entries(config)
+        .find(|entry| names(entry).any(|name| name == method))?
+        .get("retryPolicy")
+}
+
+fn methods() -> BTreeMap<String, IdempotencyLevel> {
+    descriptors()
+        .map(|(name, method)| {
+            let options = method.options.unwrap_or_default();
+            (name, options.idempotency_level())
+        })
+        .collect()
+}
+
+fn descriptors() -> impl Iterator<Item = (String, prost_types::MethodDescriptorProto)> {
+    let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap();
+    set.file.into_iter().flat_map(|file| {
+        let package = file.package().to_owned();
+        file.service.into_iter().flat_map(move |service| {
+            let service_name = format!("{package}.{}", service.name());
+            let methods = service.method.into_iter();
+            methods.map(move |method| (format!("{service_name}/{}", method.name()), method))
+        })
+    })
+}
+
+fn seconds(duration: &Value) -> f64 {
+    let text = duration.as_str().unwrap().strip_suffix('s').unwrap();
+    text.parse().unwrap()
 }

@@ -1,387 +1,400 @@
-//! A caller of switchboard in Rust: `cargo run -- tour` shows what a caller has to know,
-//! `cargo run -- restart` keeps writing and watching while the gateway is restarted. It ends with 0
-//! only if all went well.
+//! A client of the gateway in Rust: `cargo run -- tour` shows calls, errors and retries against
+//! the sandbox; `cargo run -- watch` writes and watches until somebody attaches the key
+//! "rust-stop".
 
-use std::collections::HashMap;
-use std::env;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::{Debug, Display};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{env, fs};
 
-use pb::session_events::Event;
-use pb::sms_session_data_client::SmsSessionDataClient;
-use pb::{AttachUserDataRequest, Confirmation, Outcome, SmsSession};
-use prost_types::{Struct, Value, value::Kind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
+use uuid::Uuid;
 
+use pb::sms_session_data_client::SmsSessionDataClient;
+use pb::watch_sessions_response::Event;
+use pb::{
+    AttachUserDataRequest, Confirmation, DeleteUserDataRequest, GetSessionRequest, Outcome,
+    SmsSession, WatchSessionsRequest,
+};
+
+#[allow(clippy::all)] // generated
 mod pb {
     tonic::include_proto!("contactcenter.v1");
-    pub use watch_sessions_response as session_events;
 }
 
-type Client = SmsSessionDataClient<Channel>;
-type Error = Box<dyn std::error::Error + Send + Sync>;
+type Sms = SmsSessionDataClient<Channel>;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const SESSION: &str = "0071023821aec011";
-const ATTEMPTS: u32 = 4;
+const SESSION: &str = "0071023821aec011"; // one that the sandbox has
+const DEADLINE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
-    let channel =
-        Endpoint::from_shared(format!("http://{}", var("SWITCHBOARD", "127.0.0.1:50051")))?
-            // A stream says nothing for hours; pings find out that its peer is gone.
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .connect_lazy();
-    let client = SmsSessionDataClient::new(channel);
-    if env::args().nth(1).as_deref() == Some("restart") {
-        return timeout(Duration::from_secs(90), restart(client)).await?;
+async fn main() -> Result<()> {
+    let address = variable("GATEWAY", "127.0.0.1:50051");
+    // One channel for the whole process, which is what makes it cheap. It is dialled lazily, so
+    // that a gateway that is just restarting does not keep this from starting.
+    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
+    let sms = SmsSessionDataClient::new(channel);
+    if env::args().nth(1).as_deref() == Some("watch") {
+        return watch(sms).await;
     }
-    confirmed_attach(client.clone()).await?;
-    rich_errors(client.clone()).await?;
-    retries(client.clone()).await?;
-    pushback(client.clone()).await?;
-    timeout(Duration::from_secs(30), gap(client)).await??;
-    println!("rust: all went as expected");
-    Ok(())
+    confirmed(sms.clone()).await?;
+    refused(sms.clone()).await?;
+    absent(sms.clone()).await?;
+    retried(sms.clone()).await?;
+    stopped(sms).await
 }
 
-/// Returns when the write was seen in place, not just when the vendor accepted it.
-async fn confirmed_attach(mut client: Client) -> Result<(), Error> {
-    let answer = client
-        .attach_user_data(within(
-            5,
-            &AttachUserDataRequest {
-                session_id: SESSION.into(),
-                user_data: Some(data("RustKey", "attached")),
-                confirmation: Confirmation::Confirmed.into(),
-                // Of the caller's own making, one per intended write: a repeat gets the first's result.
-                request_id: format!("rust-{:x}", rand::random::<u128>()),
-                ..Default::default()
-            },
-        ))
-        .await?
-        .into_inner();
-    println!("attach: {:?}", answer.outcome());
-    assert_eq!(answer.outcome(), Outcome::Confirmed);
-    assert!(
-        holds(answer.session.as_ref(), "RustKey", "attached"),
-        "seen in place"
-    );
-    Ok(())
+/// Returns when the vendor shows the data in place, not when it merely took it.
+async fn confirmed(mut sms: Sms) -> Result<()> {
+    let value = Uuid::new_v4().to_string();
+    let request = AttachUserDataRequest {
+        confirmation: Confirmation::Confirmed.into(),
+        request_id: Uuid::new_v4().to_string(),
+        ..attach("rust-tour", &value)
+    };
+    let answer = sms
+        .attach_user_data(within(DEADLINE, request.clone()))
+        .await?;
+    let answer = answer.into_inner();
+    expect("attach", answer.outcome(), Outcome::Confirmed)?;
+    let data = answer.session.and_then(|session| session.user_data);
+    let seen = data.and_then(|mut data| data.fields.remove("rust-tour"));
+    expect("attached", seen, Some(text(&value)))?;
+    // The same request_id again: the first one's answer, and the vendor hears nothing of it.
+    let again = sms.attach_user_data(within(DEADLINE, request)).await?;
+    expect("sent again", attempts(&again), "0")
 }
 
-/// Code and reason are for programs, the message is for people.
-async fn rich_errors(mut client: Client) -> Result<(), Error> {
-    let wrong = pb::DeleteUserDataRequest {
+/// A request that breaks rules is refused with every wrong field, so a form can mark them all.
+async fn refused(mut sms: Sms) -> Result<()> {
+    let request = DeleteUserDataRequest {
         session_id: "..".into(),
-        keys: vec!["a".into(), "a".into(), String::new()],
+        keys: ["a", "a", ""].map(String::from).into(),
         ..Default::default()
     };
-    let status = client
-        .delete_user_data(within(5, &wrong))
+    let refused = sms.delete_user_data(within(DEADLINE, request)).await;
+    let error = refused.err().ok_or("not refused")?;
+    expect("refused", reason(&error).as_str(), "INVALID_FIELD")?;
+    let bad = error.get_details_bad_request().ok_or("no BadRequest")?;
+    let fields = bad.field_violations.iter().map(|it| it.field.as_str());
+    let wrong = BTreeSet::from(["session_id", "keys[1]", "keys[2]"]);
+    expect("fields", fields.collect(), wrong)
+}
+
+/// Decide by code and reason; the message is for people. The metadata has the vendor's facts.
+async fn absent(mut sms: Sms) -> Result<()> {
+    let request = GetSessionRequest {
+        session_id: "absent".into(),
+        ..Default::default()
+    };
+    let absent = sms.get_session(within(DEADLINE, request)).await;
+    let error = absent.err().ok_or("not refused")?;
+    expect("absent", error.code(), Code::NotFound)?;
+    expect("reason", reason(&error).as_str(), "VENDOR_NOT_FOUND")?;
+    expect("vendor", vendor(&error).as_deref(), Some("genesys"))
+}
+
+/// The gateway gives up after three attempts; this calls once more, as the service config says,
+/// and that call needs one.
+async fn retried(sms: Sms) -> Result<()> {
+    let rules = r#"[{"operation": "GetSession", "times": 3,
+        "fault": {"kind": "status", "status": 503}}]"#;
+    fault(rules)?;
+    let config: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string("../../docs/service-config.json")?)?;
+    let codes = retryable(&config, "GetSession");
+    let answer = repeating(&codes, async |attempt| {
+        let request = GetSessionRequest {
+            session_id: SESSION.into(),
+            ..Default::default()
+        };
+        sms.clone().get_session(repeat(attempt, request)).await
+    });
+    expect("attempts of the last", attempts(&answer.await?), "1")
+}
+
+/// The vendor may have done it: the gateway says so with a pushback of -1, and then it is not
+/// repeated, whatever the codes say. If it were, the second call would succeed here.
+async fn stopped(sms: Sms) -> Result<()> {
+    let rules = r#"[{"operation": "AttachUserData", "times": 1, "stage": "after",
+        "fault": {"kind": "reset"}}]"#;
+    fault(rules)?;
+    let careless = [Code::Unavailable, Code::Unknown];
+    let lost = repeating(&careless, async |attempt| {
+        let request = attach("rust-stopped", "x");
+        sms.clone().attach_user_data(repeat(attempt, request)).await
+    });
+    let error = lost
         .await
-        .unwrap_err();
-    let violations = status.get_details_bad_request().unwrap().field_violations;
-    let fields: Vec<_> = violations
-        .into_iter()
-        .map(|violation| violation.field)
-        .collect();
-    println!("refused: {} {fields:?}", reason(&status));
-    assert_eq!(
-        (reason(&status).as_str(), fields.len()),
-        ("INVALID_FIELD", 3)
-    );
-
-    fault(r#"[{"operation": "ListSessions", "fault": {"kind": "throttle", "retry_after": "60"}}]"#)
-        .await?;
-    let all = pb::ListSessionsRequest::default();
-    let status = client.list_sessions(within(5, &all)).await.unwrap_err();
-    fault("[]").await?;
-    let metadata = status.get_details_error_info().unwrap().metadata;
-    let wait = status.get_details_retry_info().unwrap().retry_delay;
-    println!(
-        "throttled: {} {metadata:?} come again in {wait:?}",
-        reason(&status)
-    );
-    assert_eq!(reason(&status), "VENDOR_THROTTLED");
-    assert_eq!(metadata["vendor"], "genesys");
-    assert!(
-        wait.is_some_and(|wait| !wait.is_zero()),
-        "told when to come again"
-    );
-    Ok(())
+        .err()
+        .ok_or("repeated in spite of the pushback")?;
+    expect("lost", error.code(), Code::Unknown)?;
+    expect("reason", reason(&error).as_str(), "OUTCOME_UNKNOWN")?;
+    expect("pushback", pushback(&error), Some(None))
 }
 
-/// The gateway gives up after three attempts; the caller asks once more.
-async fn retries(client: Client) -> Result<(), Error> {
-    fault(r#"[{"operation": "GetSession", "times": 3, "fault": {"kind": "html", "status": 503}}]"#)
-        .await?;
-    let request = pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
-    retrying(ATTEMPTS, Code::Unavailable, async || {
-        client.clone().get_session(within(10, &request)).await
-    })
-    .await?;
-    let times = sent("GetSession").await?;
-    println!("retried by the caller: the vendor was asked {times} times");
-    assert_eq!(times, 4, "one retry by the client");
-    Ok(())
-}
-
-/// Even a caller that would repeat what may have been done is stopped by a pushback of -1.
-async fn pushback(client: Client) -> Result<(), Error> {
-    fault(r#"[{"operation": "AttachUserData", "stage": "after", "fault": {"kind": "reset"}}]"#)
-        .await?;
-    let request = attach("RustPushback", "once", String::new());
-    let answer = retrying(ATTEMPTS, Code::Unknown, async || {
-        client.clone().attach_user_data(within(5, &request)).await
-    })
-    .await;
-    let (status, times) = (answer.unwrap_err(), sent("AttachUserData").await?);
-    fault("[]").await?;
-    println!(
-        "lost: {:?} {} {:?} sent {times}",
-        status.code(),
-        reason(&status),
-        pushed(&status)
-    );
-    assert_eq!((reason(&status).as_str(), times), ("OUTCOME_UNKNOWN", 1));
-    Ok(())
-}
-
-/// A loss of notifications is told by a snapshot.
-async fn gap(client: Client) -> Result<(), Error> {
-    let mut view = View::open(client);
-    view.wait_for(|view| view.started == 1).await?;
-    control("POST", "/genesys/fail-over", "").await?;
-    view.wait_for(|view| view.gaps == 1).await?;
-    println!("seen: REASON_STARTED, REASON_GAP");
-    Ok(())
-}
-
-/// Writes and watches until the stream has begun anew and three more writes are done.
-async fn restart(client: Client) -> Result<(), Error> {
-    let mut view = View::open(client.clone());
-    view.wait_for(|view| view.started == 1).await?;
-    let (mut keys, mut after) = (Vec::new(), 0);
-    while after < 3 {
-        let key = format!("rust-{}", keys.len() + 1);
-        let request = attach(
-            &key,
-            "written",
-            format!("rust-{:x}", rand::random::<u128>()),
-        );
-        // Only because of its request_id may an attach be repeated when the connection was lost.
-        retrying(30, Code::Unavailable, async || {
-            client.clone().attach_user_data(within(5, &request)).await
-        })
-        .await?;
-        keys.push(key);
-        println!("wrote {}", keys.len());
-        after += u32::from(view.borrow().started > 1);
-        // A caller's own pace, so that the restart falls between writes.
-        sleep(Duration::from_millis(100)).await;
-    }
-    let whole = |view: &View| {
-        keys.iter()
-            .all(|key| holds(view.sessions.get(SESSION), key, "written"))
-    };
-    view.wait_for(whole).await?;
-    println!("rust: the view is whole after the restart");
-    Ok(())
-}
-
-/// tonic knows no service config, so its rules are kept here: one code, jittered waits, and the
-/// server's pushback before all.
-async fn retrying<T>(
-    attempts: u32,
-    retryable: Code,
-    call: impl AsyncFn() -> Result<T, Status>,
-) -> Result<T, Status> {
+/// tonic reads no service config, so this is what other languages' libraries do with one.
+async fn repeating<T>(
+    codes: &[Code],
+    call: impl AsyncFn(u32) -> std::result::Result<Response<T>, Status>,
+) -> std::result::Result<Response<T>, Status> {
     let mut attempt = 0;
     loop {
-        let status = match call().await {
+        let error = match call(attempt).await {
             Ok(answer) => return Ok(answer),
-            Err(status) => status,
+            Err(error) => error,
         };
         attempt += 1;
-        if status.code() != retryable || attempt >= attempts {
-            return Err(status);
-        }
-        match pushed(&status) {
+        match pushback(&error) {
+            _ if attempt == 4 || !codes.contains(&error.code()) => return Err(error),
+            Some(None) => return Err(error),
+            Some(Some(wait)) => sleep(wait).await,
             None => sleep(backoff(attempt)).await,
-            Some(told) => match told.parse() {
-                Ok(wait) => sleep(Duration::from_millis(wait)).await,
-                // Negative, or not understood: do not come again.
-                Err(_) => return Err(status),
-            },
         }
     }
 }
 
-/// Full jitter: callers that lost the same gateway must not all come back at the same moment.
-fn backoff(attempt: u32) -> Duration {
-    let ceiling =
-        (Duration::from_millis(100) * 2_u32.pow(attempt.min(6))).min(Duration::from_secs(5));
-    ceiling.mul_f64(rand::random())
+/// The codes that a method's retry policy names.
+fn retryable(config: &serde_json::Value, method: &str) -> Vec<Code> {
+    let all = config["methodConfig"].as_array().into_iter().flatten();
+    let is_named = |entry: &&serde_json::Value| {
+        let mut names = entry["name"].as_array().into_iter().flatten();
+        names.any(|name| name["method"] == method)
+    };
+    let policy = all.clone().find(is_named).map(|it| &it["retryPolicy"]);
+    match policy.and_then(|it| it["retryableStatusCodes"].as_array()) {
+        Some(names) if names.iter().any(|name| name == "UNAVAILABLE") => vec![Code::Unavailable],
+        _ => Vec::new(),
+    }
 }
 
-/// The sessions as the stream tells them.
+/// A view of the sessions, and the writer whose work it shows.
+async fn watch(sms: Sms) -> Result<()> {
+    let view = Arc::new(View::default());
+    let follower = Arc::clone(&view);
+    let watching = sms.clone();
+    tokio::spawn(async move { follower.follow(watching).await });
+    let give_up = Instant::now() + Duration::from_secs(120);
+    let mut written = 0;
+    while !view.keys().contains("rust-stop") {
+        written += 1;
+        let request = attach(&format!("rust-{written}"), "x");
+        attach_repeating(sms.clone(), request, give_up).await?;
+        sleep(Duration::from_millis(200)).await;
+    }
+    while !view.keys().contains(&format!("rust-{written}")) {
+        if Instant::now() > give_up {
+            return Err("the view does not show what was written".into());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    println!("written {written}");
+    println!("view {}", Vec::from_iter(view.keys()).join(" "));
+    Ok(())
+}
+
+/// Repeats under one request_id, so that it is done once however often it is called. That is what
+/// makes repeating an attach safe, and why no service config does it: there would be no id.
+async fn attach_repeating(
+    mut sms: Sms,
+    mut request: AttachUserDataRequest,
+    give_up: Instant,
+) -> Result<()> {
+    request.request_id = Uuid::new_v4().to_string();
+    for attempt in 0.. {
+        let answer = sms
+            .attach_user_data(within(DEADLINE, request.clone()))
+            .await;
+        let Err(error) = answer else { return Ok(()) };
+        let wait = match pushback(&error) {
+            Some(None) => return Err(error.into()),
+            Some(Some(wait)) => wait,
+            None => backoff(attempt),
+        };
+        let passing = matches!(error.code(), Code::Unavailable | Code::ResourceExhausted);
+        if !passing || Instant::now() > give_up {
+            return Err(error.into());
+        }
+        // An answer about the vendor is kept under its id, and says that nothing was done: a fresh
+        // id asks anew. Anything else leaves open what became of the first call: same id.
+        if vendor(&error).is_some() {
+            request.request_id = Uuid::new_v4().to_string();
+        }
+        println!("repeat {error}");
+        sleep(wait).await;
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct View {
-    sessions: HashMap<String, SmsSession>,
-    started: u32,
-    gaps: u32,
+    sessions: Mutex<HashMap<String, SmsSession>>,
 }
 
 impl View {
-    /// Opens the stream again for as long as the receiver is kept.
-    fn open(client: Client) -> watch::Receiver<Self> {
-        let (sender, receiver) = watch::channel(Self::default());
-        tokio::spawn(async move {
-            let mut attempt = 0;
-            while !sender.is_closed() {
-                let ended = Self::follow(client.clone(), &sender, &mut attempt).await;
-                use Code::{InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented};
-                match ended.map_err(|status| status.code()) {
-                    // Asking again changes nothing; dropping the sender says so.
-                    Err(InvalidArgument | PermissionDenied | Unauthenticated | Unimplemented) => {
-                        return;
+    /// A stream ends when the gateway restarts, when the connection breaks, when the vendor's
+    /// notifications cannot be had: open it again, always. It begins with the whole state.
+    async fn follow(&self, mut sms: Sms) {
+        let mut attempt = 0;
+        loop {
+            let end = match sms.watch_sessions(WatchSessionsRequest::default()).await {
+                Ok(stream) => {
+                    let mut stream = stream.into_inner();
+                    loop {
+                        match stream.message().await {
+                            Ok(Some(event)) => {
+                                attempt = 0;
+                                event.event.into_iter().for_each(|event| self.apply(event));
+                            }
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
                     }
-                    ended => println!("watch ended, opened again: {ended:?}"),
                 }
-                attempt += 1;
-                sleep(backoff(attempt)).await;
-            }
-        });
-        receiver
-    }
-
-    async fn follow(
-        mut client: Client,
-        view: &watch::Sender<Self>,
-        attempt: &mut u32,
-    ) -> Result<(), Status> {
-        let all = pb::WatchSessionsRequest::default();
-        let mut events = client.watch_sessions(all).await?.into_inner();
-        while let Some(event) = events.message().await? {
-            *attempt = 0;
-            view.send_modify(|view| view.apply(event.event));
+                Err(error) => Some(error),
+            };
+            println!("reopen {end:?}");
+            // Jittered, so that not all clients come back to a restarted gateway at once.
+            sleep(backoff(attempt)).await;
+            attempt += 1;
         }
-        Ok(())
     }
 
-    fn apply(&mut self, event: Option<Event>) {
+    fn apply(&self, event: Event) {
+        let mut sessions = self
+            .sessions
+            .lock()
+            .expect("nobody panics while holding it");
         match event {
-            Some(Event::Snapshot(snapshot)) => {
-                match snapshot.reason() {
-                    pb::sessions_snapshot::Reason::Gap => self.gaps += 1,
-                    _ => self.started += 1,
+            Event::Snapshot(snapshot) => {
+                println!("snapshot {}", snapshot.reason().as_str_name());
+                // STARTED or GAP: what is not in it is not there any more.
+                let told = snapshot.sessions.into_iter();
+                *sessions = told.map(|session| (session.id.clone(), session)).collect();
+            }
+            Event::Notification(notification) => {
+                println!("notification {}", notification.notification_type);
+                let Some(mut told) = notification.session else {
+                    return;
+                };
+                // Without user data it tells of something else, and says nothing about the data.
+                if told.user_data.is_none() {
+                    let known = sessions.remove(&told.id);
+                    told.user_data = known.and_then(|session| session.user_data);
                 }
-                // Whatever was known before may be wrong by now.
-                let sessions = snapshot.sessions.into_iter();
-                self.sessions = sessions
-                    .map(|session| (session.id.clone(), session))
-                    .collect();
+                sessions.insert(told.id.clone(), told);
             }
-            Some(Event::Notification(pb::SessionNotification {
-                session: Some(told),
-                ..
-            })) if told.user_data.is_some() => {
-                // The whole of the user data, not a change. Other fields are not needed here.
-                let known = self.sessions.entry(told.id.clone()).or_default();
-                known.user_data = told.user_data;
-            }
-            _ => {}
         }
+    }
+
+    fn keys(&self) -> BTreeSet<String> {
+        let sessions = self
+            .sessions
+            .lock()
+            .expect("nobody panics while holding it");
+        let data = sessions.get(SESSION).and_then(|it| it.user_data.as_ref());
+        let keys = data.into_iter().flat_map(|data| data.fields.keys());
+        keys.filter(|key| key.starts_with("rust-"))
+            .cloned()
+            .collect()
     }
 }
 
-fn within<T: Clone>(seconds: u64, message: &T) -> Request<T> {
-    let mut request = Request::new(message.clone());
-    request.set_timeout(Duration::from_secs(seconds));
+/// Without a deadline the gateway's default would hold; the caller knows better how long it can
+/// wait.
+fn within<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
     request
 }
 
-fn attach(key: &str, value: &str, request_id: String) -> AttachUserDataRequest {
+/// Tells the gateway that somebody repeats already, so that it makes one attempt only.
+fn repeat<T>(attempt: u32, message: T) -> Request<T> {
+    let mut request = within(DEADLINE, message);
+    if attempt > 0 {
+        let metadata = request.metadata_mut();
+        metadata.insert("grpc-previous-rpc-attempts", attempt.into());
+    }
+    request
+}
+
+fn attempts<T>(answer: &Response<T>) -> &str {
+    let value = answer.metadata().get("x-switchboard-attempts");
+    value.and_then(|it| it.to_str().ok()).unwrap_or_default()
+}
+
+fn reason(error: &Status) -> String {
+    let info = error.get_details_error_info();
+    info.map(|info| info.reason).unwrap_or_default()
+}
+
+fn vendor(error: &Status) -> Option<String> {
+    let mut info = error.get_details_error_info()?;
+    info.metadata.remove("vendor")
+}
+
+/// How long to wait; `Some(None)`: do not repeat; `None`: nothing was said.
+fn pushback(error: &Status) -> Option<Option<Duration>> {
+    let said = error.metadata().get("grpc-retry-pushback-ms")?;
+    let milliseconds = said.to_str().ok().and_then(|it| it.parse().ok());
+    Some(milliseconds.map(Duration::from_millis))
+}
+
+fn attach(key: &str, value: &str) -> AttachUserDataRequest {
     AttachUserDataRequest {
         session_id: SESSION.into(),
-        user_data: Some(data(key, value)),
-        request_id,
+        user_data: Some(Struct {
+            fields: [(key.to_owned(), text(value))].into(),
+        }),
         ..Default::default()
     }
 }
 
-fn data(key: &str, value: &str) -> Struct {
-    let value = Value {
-        kind: Some(Kind::StringValue(value.into())),
-    };
-    Struct {
-        fields: [(key.into(), value)].into(),
+fn text(value: &str) -> Value {
+    Value {
+        kind: Some(Kind::StringValue(value.to_owned())),
     }
 }
 
-fn holds(session: Option<&SmsSession>, key: &str, value: &str) -> bool {
-    let found =
-        session.and_then(|session| session.user_data.as_ref()?.fields.get(key)?.kind.clone());
-    found == Some(Kind::StringValue(value.into()))
+/// Full jitter: somewhere between nothing and a bound that doubles from 200 ms to 2 s.
+fn backoff(attempt: u32) -> Duration {
+    let bound = (200 << attempt.min(4)).min(2000);
+    Duration::from_millis(rand::random_range(0..=bound))
 }
 
-fn reason(status: &Status) -> String {
-    status
-        .get_details_error_info()
-        .map(|info| info.reason)
-        .unwrap_or_default()
-}
-
-fn pushed(status: &Status) -> Option<&str> {
-    status
-        .metadata()
-        .get("grpc-retry-pushback-ms")?
-        .to_str()
-        .ok()
-}
-
-fn var(name: &str, fallback: &str) -> String {
-    env::var(name).unwrap_or(fallback.into())
-}
-
-// The rest is about the sandbox: faults to rehearse with, and what its vendor was sent.
-
-async fn fault(rules: &str) -> Result<(), Error> {
-    control("PUT", "/faults", rules).await?;
-    if rules != "[]" {
-        control("DELETE", "/requests", "").await?;
+fn expect<T: PartialEq + Debug>(what: impl Display, is: T, wanted: T) -> Result<()> {
+    if is != wanted {
+        return Err(format!("{what}: {is:?} instead of {wanted:?}").into());
     }
+    println!("ok {what} {is:?}");
     Ok(())
 }
 
-async fn sent(operation: &str) -> Result<usize, Error> {
-    let answer = control("GET", &format!("/requests?operation={operation}"), "").await?;
-    Ok(answer.matches("\"sequence\"").count())
+/// Lets the simulated vendor fail; nothing that a client of a real gateway could do.
+fn fault(rules: &str) -> Result<()> {
+    let control = variable("CONTROL", "http://127.0.0.1:50052");
+    let address = control.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address)?;
+    let length = rules.len();
+    write!(
+        connection,
+        "PUT /faults HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-length: {length}\r\n\r\n{rules}"
+    )?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    expect("fault", answer.starts_with("HTTP/1.1 2"), true)
 }
 
-/// HTTP by hand: a client for it would be the largest dependency of this example.
-async fn control(method: &str, path: &str, body: &str) -> Result<String, Error> {
-    let url = var("SANDBOX_CONTROL", "http://127.0.0.1:50052");
-    let host = url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(host).await?;
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    assert!(
-        answer.starts_with("HTTP/1.1 2"),
-        "{method} {path}: {answer}"
-    );
-    Ok(answer)
+fn variable(name: &str, otherwise: &str) -> String {
+    env::var(name).unwrap_or_else(|_| otherwise.to_owned())
 }
