@@ -49,7 +49,9 @@ pub fn configuration(bytes: &[u8]) {
 mod tests {
     use std::fs;
 
-    const TARGETS: [(&str, fn(&[u8])); 8] = [
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 8] = [
         ("bayeux", super::bayeux),
         ("sessions", super::sessions),
         ("genesys_login", super::genesys_login),
