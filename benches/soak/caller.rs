@@ -138,7 +138,7 @@ impl Caller {
         if let End::Reply(Reply::Session(seen)) = self.ask(&ask, &mut None).await
             && seen.id != session_id
         {
-            self.violation(format!("asked for {session_id}, got {seen:?}"));
+            self.violation(&format!("asked for {session_id}, got {seen:?}"));
         }
     }
 
@@ -148,7 +148,7 @@ impl Caller {
         if let End::Reply(Reply::Sessions(seen)) = self.ask(&ask, &mut None).await
             && seen.is_empty()
         {
-            self.violation("a list without any session".to_owned());
+            self.violation("a list without any session");
         }
     }
 
@@ -164,7 +164,7 @@ impl Caller {
         if let Some(Reply::Created(id)) = self.write(ask, &user_id).await {
             let held = self.world.sandbox.aicc().record(&user_id);
             if held.is_none_or(|held| held.id != id) {
-                self.violation(format!("{user_id} was not created as {id}"));
+                self.violation(&format!("{user_id} was not created as {id}"));
             }
             self.agent = Some((user_id, id, Some(number)));
         }
@@ -182,7 +182,7 @@ impl Caller {
             let shown = seen.settings.clone().unwrap_or_default();
             let known = number.is_none_or(|number| number == shown.call_number_default);
             if seen.id != id || !known {
-                self.violation(format!("wrote {:?}, read {seen:?}", self.agent));
+                self.violation(&format!("wrote {:?}, read {seen:?}", self.agent));
             }
         }
     }
@@ -204,7 +204,7 @@ impl Caller {
             let held = self.world.sandbox.aicc().record(&user_id);
             let held = held.and_then(|held| held.settings.call_number_default);
             if held.as_ref() != Some(&number) {
-                self.violation(format!("told {number} is written, and {held:?} is"));
+                self.violation(&format!("told {number} is written, and {held:?} is"));
             }
             known = Some(number);
         }
@@ -222,7 +222,7 @@ impl Caller {
         if let End::Reply(_) = self.ask(&ask, &mut None).await
             && self.world.sandbox.aicc().record(&user_id).is_some()
         {
-            self.violation(format!("told that {user_id} is deleted, and it is not"));
+            self.violation(&format!("told that {user_id} is deleted, and it is not"));
         }
     }
 
@@ -302,7 +302,7 @@ impl Caller {
         if let (Heard::Reply(one), Heard::Reply(two)) = (&one, &two)
             && !one.is_like(two)
         {
-            self.violation(format!("two answers to {ask:?}: {one:?}, {two:?}"));
+            self.violation(&format!("two answers to {ask:?}: {one:?}, {two:?}"));
         }
         let ends = [
             self.end(ask, &first, 0, one),
@@ -329,7 +329,7 @@ impl Caller {
         if let End::Reply(again) = self.ask(ask, knows).await
             && !again.is_like(reply)
         {
-            self.violation(format!("{ask:?} got {reply:?} and then {again:?}"));
+            self.violation(&format!("{ask:?} got {reply:?} and then {again:?}"));
         }
     }
 
@@ -349,7 +349,7 @@ impl Caller {
             let Ok(heard) = timeout(patience, wire.ask(ask.clone(), deadline)).await else {
                 self.world.ledger.hear(ask.name(), "(hung up)");
                 if !leaves {
-                    self.violation(format!("no answer within {patience:?}: {ask:?}"));
+                    self.violation(&format!("no answer within {patience:?}: {ask:?}"));
                 }
                 return End::InDoubt;
             };
@@ -370,12 +370,12 @@ impl Caller {
             Heard::No(reason, pair) => {
                 ledger.hear(ask.name(), &pair);
                 if reason == "REQUEST_ID_REUSED" {
-                    ledger.violation(format!("REQUEST_ID_REUSED by {ask:?}"));
+                    ledger.violation(&format!("REQUEST_ID_REUSED by {ask:?}"));
                 }
                 return Some(End::No(reason));
             }
             Heard::Odd(ref story) => {
-                ledger.violation(format!("no row of the contract: {story}"));
+                ledger.violation(&format!("no row of the contract: {story}"));
             }
             Heard::Unsent => ledger.unsent(),
             Heard::Lost(ref cause) => {
@@ -405,7 +405,7 @@ impl Caller {
             }
         };
         let Ok(wire) = timeout(UNREACHABLE, opening).await else {
-            self.violation(format!("nobody listens in place {slot}"));
+            self.violation(&format!("nobody listens in place {slot}"));
             return None;
         };
         if self.world.shared {
@@ -427,13 +427,13 @@ impl Caller {
         let held = self.world.sandbox.genesys().user_data(session_id);
         let holds = held.is_none_or(|held| held.contains_key(key) == there);
         if seen.id != session_id || has(seen, key) != there || !holds {
-            self.violation(format!("confirmed {key} of {session_id} by {seen:?}"));
+            self.violation(&format!("confirmed {key} of {session_id} by {seen:?}"));
         }
     }
 
-    fn violation(&self, story: String) {
+    fn violation(&self, story: &str) {
         let story = format!("caller {}: {story}", self.number);
-        self.world.ledger.violation(story);
+        self.world.ledger.violation(&story);
     }
 
     fn confirmation(&mut self) -> i32 {

@@ -78,7 +78,7 @@ impl Ledger {
         *state.heard.entry((rpc, what.to_owned())).or_default() += 1;
     }
 
-    pub fn violation(&self, story: String) {
+    pub fn violation(&self, story: &str) {
         self.lock().violate(story);
     }
 
@@ -108,7 +108,7 @@ impl Ledger {
                 _ => None,
             };
             if let Some(wrong) = wrong {
-                state.violate(format!("{wrong} ({times} times): {entry:?}"));
+                state.violate(&format!("{wrong} ({times} times): {entry:?}"));
             }
         }
         let State {
@@ -136,7 +136,7 @@ impl Ledger {
 }
 
 impl State {
-    fn violate(&mut self, story: String) {
+    fn violate(&mut self, story: &str) {
         self.violated += 1;
         if self.violations.len() < self.told + STORIES {
             self.violations.push(story.chars().take(STORY).collect());

@@ -25,7 +25,7 @@ pub async fn watch(world: Arc<World>, number: usize) {
         };
         let Err(status) = follow(&world, &wire, number % ACCOUNTS).await else {
             let story = format!("a stream of gateway {} ended without an error", life.number);
-            world.ledger.violation(story);
+            world.ledger.violation(&story);
             continue;
         };
         match end_of_stream(&status) {
@@ -34,7 +34,7 @@ pub async fn watch(world: Arc<World>, number: usize) {
             Heard::Unsent => world.ledger.unsent(),
             Heard::Odd(story) => world
                 .ledger
-                .violation(format!("no row of the contract: {story}")),
+                .violation(&format!("no row of the contract: {story}")),
             Heard::Reply(_) => {}
         }
         sleep(Duration::from_millis(50)).await;
@@ -52,7 +52,7 @@ async fn follow(world: &World, wire: &Wire, number: usize) -> Result<(), Status>
         let is_snapshot = matches!(message.event, Some(Event::Snapshot(_)));
         if first && !is_snapshot {
             let story = "a stream that does not begin with a snapshot".to_owned();
-            world.ledger.violation(story);
+            world.ledger.violation(&story);
         }
         first = false;
         world.ledger.hear(

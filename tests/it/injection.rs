@@ -264,7 +264,7 @@ const AICC: [&str; 4] = [
 ];
 
 /// Each header, once, and what its value may be made of.
-const HEADERS: [&str; 11] = [
+const HEADERS: [&str; 12] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -276,6 +276,8 @@ const HEADERS: [&str; 11] = [
     "x-csrf-token",
     "x-app-key",
     "x-token-expire",
+    // The trace of the call, as the conventions have it.
+    "traceparent",
 ];
 
 /// The names of headers that are not among the documented ones, or stand twice, or hold what no
