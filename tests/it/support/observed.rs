@@ -120,9 +120,14 @@ impl Observed {
         .await
     }
 
-    /// What it has logged, line by line.
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("stderr")).unwrap()
+    }
+
+    /// The same, line by line.
     pub fn lines(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.folder.join("stderr")).unwrap();
+        let text = self.log();
         let line = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         text.lines().map(line).collect()
     }
