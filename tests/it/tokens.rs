@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +21,8 @@ use tonic::{Code, Status};
 use crate::support::calls::{ALL, Call, ONCE};
 use crate::support::vendor::{self, Vendor, answer, json};
 use crate::support::verdict::{Verdict, all_words, pushback, retry_info};
-use crate::support::{self, Gateway, impatient, relocate};
+use crate::support::watch::until;
+use crate::support::{self, Gateway, impatient, patient, relocate};
 
 /// A write of each vendor and what its logins are called.
 const WRITES: [(Call, &str); 2] = [(Call::Attach, "Login"), (Call::UpdateSettings, "Token")];
@@ -82,7 +84,7 @@ async fn a_first_caller_that_leaves_harms_nobody() {
     .await;
     let gateway = Gateway::start_with(|config| {
         relocate(config, &vendor.url);
-        support::patient(config);
+        patient(config);
     })
     .await;
     for (arrivals, call) in [(1, Call::ListSessions), (2, Call::DeleteSettings)] {
@@ -457,6 +459,48 @@ async fn a_changed_secret_is_taken_up_without_a_restart() {
     for (call, _) in WRITES {
         call.send(&gateway).await.unwrap();
     }
+}
+
+/// The vendor's and the file's change together, as one step of the operator's.
+#[tokio::test]
+async fn secrets_change_under_load_and_no_call_fails() {
+    let (password, app_secret) = (File::new(GENESYS_PASSWORD), File::new(AICC_SECRET));
+    let gateway = Gateway::start_with(|config| {
+        patient(config);
+        let genesys = config.genesys.as_mut().unwrap();
+        genesys.accounts.get_mut("default").unwrap().password = password.secret();
+        let aicc = config.aicc.as_mut().unwrap();
+        aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
+    })
+    .await;
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let calls = [Call::GetSession, Call::Update, Call::QuerySettings].repeat(4);
+    let (stop, done, gateway) = (&stop, &done, &gateway);
+    let load = join_all(calls.into_iter().map(|call| async move {
+        while !stop.load(Ordering::Relaxed) {
+            call.send(gateway).await.expect("it is still allowed");
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    let operator = async {
+        for round in 0..5 {
+            let before = done.load(Ordering::Relaxed);
+            until("calls go on", || done.load(Ordering::Relaxed) > before + 50).await;
+            let (new_password, new_secret) =
+                (format!("password-{round}"), format!("secret-{round}"));
+            let genesys = gateway.sandbox.genesys();
+            genesys.add_agent("agent1", &new_password);
+            gateway.sandbox.aicc().set_secret(AICC_APP, &new_secret);
+            password.write(&new_password);
+            app_secret.write(&new_secret);
+            // The old ones are worth nothing from here on.
+            forget(gateway);
+        }
+        let before = done.load(Ordering::Relaxed);
+        until("calls go on", || done.load(Ordering::Relaxed) > before + 50).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(load, operator);
 }
 
 #[tokio::test]
