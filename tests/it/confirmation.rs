@@ -524,8 +524,28 @@ async fn a_session_that_is_gone_is_not_found_when_the_answer_was_lost() {
         .unwrap_err();
     assert_eq!(status.code(), Code::NotFound, "{status:?}");
     assert_eq!(reason(&status), "VENDOR_NOT_FOUND");
-    assert_eq!(attempts(status.metadata()), 2);
-    assert_eq!(fact(&status, "attempts"), "2");
+    // One look would not do.
+    let reads = sent(&gateway, "GetSession");
+    assert!(reads >= 2, "{reads}");
+    assert_eq!(u64::from(attempts(status.metadata())), 1 + reads);
+    assert_eq!(fact(&status, "attempts"), (1 + reads).to_string());
+}
+
+/// As a node does that does not know the session yet.
+#[tokio::test]
+async fn one_read_that_finds_no_session_says_nothing_of_a_lost_write() {
+    let gateway = Gateway::start().await;
+    let lost = Rule::new(Fault::Reset).operation("AttachUserData").times(1);
+    push(&gateway, lost.after());
+    let unknown = Rule::new(Fault::status(404)).operation("GetSession");
+    push(&gateway, unknown.times(1));
+    next_notification(&gateway, Notification::Never);
+    let answer = gateway.sms().attach_user_data(attach("Topic", "one")).await;
+    assert_eq!(answer.unwrap().into_inner().outcome(), Outcome::Confirmed);
+    assert_eq!(
+        (sent(&gateway, "AttachUserData"), written(&gateway)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

@@ -85,7 +85,8 @@ enum Seen {
     InPlace(SmsSession),
     /// With the time when the read began.
     Absent(Instant),
-    Gone(Box<Failure>),
+    /// The same. A node that knows nothing of the session yet says this, too.
+    Gone(Box<Failure>, Instant),
     Nothing,
 }
 
@@ -232,7 +233,7 @@ impl<O: Write> Confirmation<O> {
     async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {
         let mut look: Fuse<BoxFuture<'_, Seen>> = Fuse::terminated();
         let mut schedule = Schedule::new(self.ticket.deadline, self.first_read(sent));
-        let mut first_absent = None;
+        let (mut first_absent, mut first_gone) = (None, None);
         let mut rejected = None;
         let mut deaf = false;
         loop {
@@ -253,16 +254,16 @@ impl<O: Write> Confirmation<O> {
                 },
                 seen = &mut look => match seen {
                     Seen::InPlace(session) => return Proof::InPlace(session, "read"),
-                    Seen::Gone(failure) => return Proof::Gone(failure),
-                    Seen::Absent(_) if rejected.is_some() => {
+                    Seen::Absent(_) | Seen::Gone(..) if rejected.is_some() => {
                         return Proof::Rejected(rejected.expect("just seen"));
                     }
-                    Seen::Absent(begun) => {
-                        let first = *first_absent.get_or_insert(begun);
-                        if sent.is_over() && begun - first >= inferred::ABSENT_AFTER {
-                            return Proof::Absent;
-                        }
+                    Seen::Absent(begun) if sent.is_over() && stays(&mut first_absent, begun) => {
+                        return Proof::Absent;
                     }
+                    Seen::Gone(failure, begun) if sent.is_over() && stays(&mut first_gone, begun) => {
+                        return Proof::Gone(failure);
+                    }
+                    Seen::Absent(_) | Seen::Gone(..) => {}
                     Seen::Nothing => {}
                 },
                 () = sleep_until(schedule.next), if look.is_terminated() => {
@@ -302,7 +303,7 @@ impl<O: Write> Confirmation<O> {
         match read {
             Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session),
             Ok(_) => Seen::Absent(begun),
-            Err(failure) if is_not_found(&failure.error) => Seen::Gone(Box::new(failure)),
+            Err(failure) if is_not_found(&failure.error) => Seen::Gone(Box::new(failure), begun),
             Err(_) => Seen::Nothing,
         }
     }
@@ -455,6 +456,11 @@ impl Schedule {
         };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Whether a read shows what one that was begun long enough before has shown.
+fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
+    begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
 }
 
 fn is_not_found(error: &Error) -> bool {
