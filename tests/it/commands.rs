@@ -12,11 +12,11 @@ use switchboard::pb::{
     AttachUserDataRequest, CreateAgentSettingsRequest, GetAgentSettingsRequest, GetSessionRequest,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
-use switchboard::sandbox::journal::Entry;
 use switchboard::sandbox::{Options, Sandbox, aicc};
 use tonic::transport::Endpoint;
 
 use crate::support::authority::Authority;
+use crate::support::doors::secrets;
 use crate::support::port::Port;
 use crate::support::watch::{in_time, until};
 use crate::support::{self, SESSION, USER};
@@ -444,26 +444,6 @@ async fn rehearse(site: &Site) {
         ..Default::default()
     };
     sms.get_session(absent).await.unwrap_err();
-}
-
-/// Everything in a request or an answer that opens a door.
-fn secrets(entry: &Entry) -> Vec<String> {
-    let mut secrets = Vec::new();
-    for name in ["authorization", "cookie", "x-csrf-token"] {
-        let values = entry.request_headers.get_all(name).into_iter();
-        for value in values.map(|value| value.to_str().unwrap()) {
-            let value = value.trim_start_matches("Basic ");
-            secrets.push(value.trim_start_matches("Bearer ").to_owned());
-        }
-    }
-    let cookies = entry.response_headers.get_all("set-cookie").into_iter();
-    for cookie in cookies.map(|cookie| cookie.to_str().unwrap()) {
-        let value = cookie.split(';').next().unwrap().split_once('=').unwrap().1;
-        secrets.push(value.to_owned());
-    }
-    let body = serde_json::from_slice(&entry.response_body).unwrap_or(serde_json::Value::Null);
-    secrets.extend(body["AccessToken"].as_str().map(str::to_owned));
-    secrets
 }
 
 /// Files of certificates, and the lines of the configuration that name them.

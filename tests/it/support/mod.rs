@@ -5,6 +5,7 @@ pub mod authority;
 pub mod calls;
 pub mod collector;
 pub mod dir;
+pub mod doors;
 pub mod faults;
 pub mod frames;
 pub mod mint;
