@@ -166,10 +166,15 @@ class Vendor:
             )
 
     def __enter__(self):
-        until("the simulated vendor serves", lambda: "accounts: default, other" in self.log.read_text())
-        self.genesys = re.search(r"^Genesys +(http://\S+)", self.log.read_text(), re.MULTILINE)[1]
+        # The last line of what it prints.
+        until("the simulated vendor serves", lambda: self.address("AICC"))
+        self.genesys = self.address("Genesys")
         self.control = re.search(r"^faults +(http://[^/ ]+)", self.log.read_text(), re.MULTILINE)[1]
         return self
+
+    def address(self, vendor):
+        found = re.search(rf"^{vendor} +(http://\S+) .*\n", self.log.read_text(), re.MULTILINE)
+        return found and found[1]
 
     def faults(self):
         return ask(f"{self.control}/faults").replace(b" ", b"")
