@@ -15,7 +15,6 @@ readonly USER_ID=1660270845627002401
 without_data() {
   cat <<'LIST'
 switchboard_dedupe_store_failures_total|the sandbox has no Redis
-switchboard_notification_overflows_total|no watcher is 256 notifications behind
 LIST
 }
 

@@ -2,7 +2,7 @@
 
 KINDS = {
     "ConfigMap", "Deployment", "GRPCRoute", "HorizontalPodAutoscaler", "NetworkPolicy", "Pod",
-    "PodDisruptionBudget", "PodMonitor", "Service", "ServiceAccount", "ServiceMonitor",
+    "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service", "ServiceAccount", "ServiceMonitor",
 }
 
 
