@@ -2,7 +2,7 @@
 //!
 //! stdout stays free for what a command prints as its result.
 
-use std::io::{self, Stderr};
+use std::io::{self, BufWriter, Stderr};
 use std::sync::Arc;
 
 use tracing::{Level, Metadata};
@@ -24,6 +24,9 @@ const AUDIT: &str = "switchboard::audit";
 /// Lines that wait for whoever reads stderr; some MiB. A reader that is slower loses lines, as
 /// calls must not wait for it.
 const WAITING_LINES: usize = 16_384;
+
+/// As much as a pipe holds.
+const WRITTEN_TOGETHER: usize = 64 * 1024;
 
 /// What may be set at run time: no directives, as those name modules and may be arbitrarily long.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -144,7 +147,8 @@ impl Output {
             .lossy(true)
             .buffered_lines_limit(WAITING_LINES)
             .thread_name("log")
-            .finish(io::stderr());
+            // Lines that wait together go out together; the thread flushes when none is left.
+            .finish(BufWriter::with_capacity(WRITTEN_TOGETHER, io::stderr()));
         let dropped = writer.error_counter();
         (Output(writer), dropped, guard)
     }
