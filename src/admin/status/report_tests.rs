@@ -42,7 +42,11 @@ async fn figures_come_from_the_metrics_and_from_what_happened_lately() {
     meter
         .f64_gauge("switchboard_token_expiry_seconds")
         .build()
-        .record(540.0, &[vendor.clone(), account]);
+        .record(540.0, &[vendor.clone(), account.clone()]);
+    meter
+        .f64_gauge("switchboard_token_age_seconds")
+        .build()
+        .record(30.0, &[vendor.clone(), account]);
     meter
         .f64_gauge("switchboard_retry_budget_balance")
         .build()

@@ -119,7 +119,7 @@ impl Account {
         Account {
             token_expires_in_s: reading.value("switchboard_token_expiry_seconds", &labels),
             last_login: account.last.map(login),
-            token_age_s: account.granted.map(|at| ago(now, at)),
+            token_age_s: reading.value("switchboard_token_age_seconds", &labels),
             last_failure: account.failure.map(login),
             name: account.name,
         }

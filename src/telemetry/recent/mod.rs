@@ -54,8 +54,6 @@ pub struct Account {
     pub name: String,
     /// `ok`, or the kind of failure.
     pub last: Option<Told>,
-    /// When the last one succeeded that did.
-    pub granted: Option<Duration>,
     /// The last failure, also when logins succeed again.
     pub failure: Option<Told>,
 }
@@ -158,16 +156,13 @@ impl Account {
         Account {
             name,
             last: None,
-            granted: None,
             failure: None,
         }
     }
 
     fn told(&mut self, told: Told) {
         self.last = Some(told);
-        if told.word == "ok" {
-            self.granted = Some(told.at);
-        } else {
+        if told.word != "ok" {
             self.failure = Some(told);
         }
     }
@@ -200,7 +195,6 @@ mod tests {
         let told = |word, at| Some(Told { word, at });
         assert_eq!(report.breaker, told("closed", start));
         let account = &report.accounts[0];
-        assert_eq!(account.granted, Some(start));
         assert_eq!(account.last, told("refused", later));
         assert_eq!(account.failure, told("refused", later));
         assert_eq!(report.accounts[1], Account::new("other".to_owned()));
