@@ -46,7 +46,7 @@ pub struct Grant<T> {
     pub life: Option<Duration>,
 }
 
-/// Travels with a signed request, so that layers below know whose it is.
+/// Travels with a signed call, so that layers below know whose it is.
 #[derive(Clone)]
 pub(super) struct Signed(Arc<dyn Token>);
 
@@ -114,7 +114,7 @@ where
             let lease = tokens.get().await?;
             lease.token().sign(&mut call.request);
             let token: Arc<dyn Token> = lease.clone();
-            call.request.extensions_mut().insert(Signed(token));
+            call.signed = Some(Signed(token));
             let result = inner.oneshot(call).await;
             match &result {
                 Err(Error::CredentialRefused(_)) => tokens.invalidate(&lease),

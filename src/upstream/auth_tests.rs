@@ -170,7 +170,7 @@ async fn without_a_token_nothing_is_sent() {
 async fn layers_below_know_the_token_and_its_secrets() {
     let logins = Logins::new(MINUTE, []);
     let (vendor, _) = vendor(|_, call: Call| {
-        let signed = call.request.extensions().get::<Signed>().expect("signed");
+        let signed = call.signed.expect("signed");
         let secrets: Vec<_> = signed.secrets().collect();
         assert_eq!(secrets[0].expose_secret(), "secret of token 1");
         std::future::ready(yes())
@@ -183,9 +183,6 @@ async fn layers_below_know_the_token_and_its_secrets() {
 fn debug_of_a_signed_request_shows_no_token() {
     let mut request = Request::new(bytes::Bytes::new());
     Numbered(4711).sign(&mut request);
-    request
-        .extensions_mut()
-        .insert(Signed(Arc::new(Numbered(4711))));
     let shown = format!("{request:?}");
     assert!(
         shown.contains("Sensitive") && !shown.contains("4711"),

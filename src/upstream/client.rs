@@ -188,6 +188,7 @@ impl<V: Vendor> Client<V> {
             deadline,
             caller_repeats: false,
             progress: Progress::default(),
+            signed: None,
         };
         self.account(account)?.polls.clone().oneshot(call).await
     }
@@ -228,6 +229,7 @@ impl<V: Vendor> Client<V> {
             deadline: ticket.deadline,
             caller_repeats: ticket.caller_repeats,
             progress: ticket.progress.clone(),
+            signed: None,
         };
         let reply = account.stack.clone().oneshot(call).await?;
         operation.decode(&reply)
@@ -278,6 +280,7 @@ impl LoginTransport {
             deadline: Instant::now() + LOGIN_DEADLINE,
             caller_repeats: false,
             progress: Progress::default(),
+            signed: None,
         };
         self.stack.clone().oneshot(call).await
     }

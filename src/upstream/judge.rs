@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
 use super::operation::{Call, Meta, Reply, Vendor};
-use super::redact::Redactor;
+use super::redact::Sent;
 
 /// Applies a vendor's `judge`, and takes everything secret out of what it quotes.
 pub(super) struct JudgeLayer<V>(PhantomData<V>);
@@ -63,13 +63,12 @@ where
 
     fn call(&mut self, call: Call) -> Self::Future {
         let meta = call.meta;
-        // A shallow copy: the body is shared.
-        let request = call.request.clone();
+        let sent = Sent::with(&call);
         let answer = self.inner.call(call);
         Box::pin(async move {
             let mut result = V::judge(meta, answer.await?);
             if let Some(answer) = result.as_mut().err().and_then(Error::answer_mut) {
-                Redactor::of(&request).clean_answer(answer);
+                sent.redactor().clean_answer(answer);
             }
             result
         })

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::auth::Signed;
 use super::error::Error;
 
 /// A vendor: how its answers say yes and no.
@@ -88,6 +89,8 @@ pub struct Call {
     /// The caller is itself repeating, so this is not the place to multiply it.
     pub caller_repeats: bool,
     pub progress: Progress,
+    /// Whose credentials the request carries, once it does.
+    pub(super) signed: Option<Signed>,
 }
 
 /// What has been sent so far for a call; shared by everybody who has to tell the caller.

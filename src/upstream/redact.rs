@@ -4,13 +4,14 @@
 //! carried, and everything that looks like a number or a token goes; the rest is cut.
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use self::plain::{one_line, plain};
 use super::auth::Signed;
 use super::error::Answer;
+use super::operation::Call;
 
 mod plain;
 
@@ -44,16 +45,20 @@ pub struct Redactor {
 impl Redactor {
     /// Collects the values of the request's JSON body and of its credentials.
     pub fn of(request: &Request<Bytes>) -> Self {
+        Self::knowing_values(request.body(), credentials(request.headers()))
+    }
+
+    fn knowing_values<'a>(
+        body: &[u8],
+        credentials: impl IntoIterator<Item = &'a HeaderValue>,
+    ) -> Self {
         let mut known = Vec::new();
-        if let Ok(body) = serde_json::from_slice(request.body()) {
+        if let Ok(body) = serde_json::from_slice(body) {
             collect(&body, &mut known);
         }
-        for value in request.headers().values().filter(|v| v.is_sensitive()) {
+        for value in credentials {
             let text = String::from_utf8_lossy(value.as_bytes());
             known.extend(text.split([' ', ';', '=']).map(str::to_owned));
-        }
-        if let Some(signed) = request.extensions().get::<Signed>() {
-            known.extend(signed.secrets().map(|s| s.expose_secret().to_owned()));
         }
         Redactor { known }.in_order()
     }
@@ -109,6 +114,33 @@ impl Redactor {
         }
         let text = mask_runs(&text);
         cut(text.trim(), LONGEST)
+    }
+}
+
+fn credentials(headers: &HeaderMap) -> impl Iterator<Item = &HeaderValue> {
+    headers.values().filter(|value| value.is_sensitive())
+}
+
+/// What of a call may come back in its answer, kept until that is there: shared, not copied, as
+/// most answers need no cleaning.
+pub(super) struct Sent {
+    body: Bytes,
+    credentials: Vec<HeaderValue>,
+    signed: Option<Signed>,
+}
+
+impl Sent {
+    pub(super) fn with(call: &Call) -> Self {
+        Sent {
+            body: call.request.body().clone(),
+            credentials: credentials(call.request.headers()).cloned().collect(),
+            signed: call.signed.clone(),
+        }
+    }
+
+    pub(super) fn redactor(&self) -> Redactor {
+        let secrets: Vec<_> = self.signed.iter().flat_map(Signed::secrets).collect();
+        Redactor::knowing_values(&self.body, &self.credentials).knowing(&secrets)
     }
 }
 
@@ -235,7 +267,7 @@ mod tests {
 
     #[test]
     fn credentials_in_headers_are_known() {
-        let mut value = http::HeaderValue::from_static("Bearer shorty");
+        let mut value = HeaderValue::from_static("Bearer shorty");
         value.set_sensitive(true);
         let request = Request::builder()
             .header("authorization", value)

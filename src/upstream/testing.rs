@@ -61,6 +61,7 @@ pub(super) fn call(replay: Replay, within: Duration) -> Call {
         deadline: Instant::now() + within,
         caller_repeats: false,
         progress: Progress::default(),
+        signed: None,
     }
 }
 

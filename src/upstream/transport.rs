@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -95,10 +96,10 @@ impl Connections {
 
     /// The leaf service for requests below `base`.
     pub(super) fn to(&self, base: &Url) -> Transport {
-        Transport {
+        Transport(Arc::new(Target {
             connections: self.clone(),
             base: base.clone(),
-        }
+        }))
     }
 }
 
@@ -151,8 +152,11 @@ fn with_tls(
     Ok(builder)
 }
 
+/// Cheap to clone, as every call takes one along.
 #[derive(Clone)]
-pub(super) struct Transport {
+pub(super) struct Transport(Arc<Target>);
+
+struct Target {
     connections: Connections,
     base: Url,
 }
@@ -168,17 +172,19 @@ impl Service<Call> for Transport {
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let transport = self.clone();
-        Box::pin(async move { transport.send(call).await })
+        let target = Arc::clone(&self.0);
+        Box::pin(async move { target.send(call).await })
     }
 }
 
-impl Transport {
+impl Target {
     async fn send(&self, call: Call) -> Result<Reply, Error> {
         let Call {
-            request, progress, ..
+            request,
+            progress,
+            signed,
+            ..
         } = call;
-        let signed = request.extensions().get::<super::auth::Signed>().cloned();
         let request = self.outgoing(request, &progress)?;
         let answer = self.connections.client.execute(request).await;
         let mut response = answer.map_err(|error| failed(error, &progress))?;

@@ -1,7 +1,6 @@
 //! The audit log: a line for each write and for each refusal of a caller. It names who, what and
 //! how it ended, and never a value.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
@@ -40,7 +39,7 @@ impl Record {
 pub(super) struct Audited {
     pub(super) method: Arc<str>,
     pub(super) caller: Option<Arc<str>>,
-    pub(super) peer: Option<IpAddr>,
+    pub(super) peer: Option<Arc<str>>,
     pub(super) record: Record,
     /// Reads have a line only when they are refused.
     pub(super) writes: bool,
@@ -69,7 +68,7 @@ impl Audited {
         tracing::info!(
             target: "switchboard::audit",
             caller = self.caller.as_deref().unwrap_or(ANONYMOUS),
-            peer = self.peer.map(tracing::field::display),
+            peer = self.peer.as_deref(),
             method = &*self.method,
             account = about.map(|it| &*it.account),
             target_id = about.map(|it| &*it.target),
@@ -95,11 +94,11 @@ impl Drop for Audited {
 }
 
 /// A certificate that was not accepted: there is no call yet, and no code.
-pub(in crate::grpc) fn handshake_refused(peer: Option<SocketAddr>, why: &str) {
+pub(in crate::grpc) fn handshake_refused(peer: Option<&str>, why: &str) {
     tracing::info!(
         target: "switchboard::audit",
         caller = ANONYMOUS,
-        peer = peer.map(|peer| tracing::field::display(peer.ip())),
+        peer,
         reason = printable(why),
         "handshake refused"
     );

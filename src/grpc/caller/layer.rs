@@ -11,7 +11,6 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
 
 use super::audit::{Audited, Record};
@@ -56,11 +55,11 @@ impl CallerLayer {
         let known = self.methods.get(request.uri.path());
         // Anybody can make up names; such a call ends below, and is nobody's write.
         let method = known.map_or_else(|| "_OTHER".into(), |known| Arc::clone(&known.name));
-        let peer = request.extensions.get::<TcpConnectInfo>();
+        let peer = request.extensions.get::<Peer>();
         let audited = Audited {
             method: Arc::clone(&method),
             caller: None,
-            peer: peer.and_then(TcpConnectInfo::remote_addr).map(|it| it.ip()),
+            peer: peer.and_then(|peer| peer.address.clone()),
             record: Record::default(),
             writes: known.is_some_and(|known| known.writes),
             told: false,
@@ -141,7 +140,8 @@ fn after_scheme(value: &HeaderValue) -> Option<&[u8]> {
 
 /// Who the connection's certificate names.
 fn of_connection(request: &Parts) -> Result<Option<Arc<str>>, Status> {
-    let Some(Peer(Some(certificate))) = request.extensions.get::<Peer>() else {
+    let peer = request.extensions.get::<Peer>();
+    let Some(certificate) = peer.and_then(|peer| peer.certificate.as_ref()) else {
         return Ok(None);
     };
     if certificate.is_withdrawn() {

@@ -30,7 +30,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::{Service, ServiceExt};
 
 use self::calls::Calls;
@@ -148,20 +147,25 @@ async fn plain<S, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let address = prepare(&stream);
-    connection(stream, (address, Peer(None)), service, limits, leaving).await;
+    let peer = Peer {
+        address: prepare(&stream),
+        certificate: None,
+    };
+    connection(stream, peer, service, limits, leaving).await;
 }
 
-/// Answers are small, and each is waited for. Where it cannot be set they are only slower.
-fn prepare(stream: &TcpStream) -> TcpConnectInfo {
+/// Makes a connection ready, and says whose it is.
+fn prepare(stream: &TcpStream) -> Option<Arc<str>> {
+    // Answers are small, and each is waited for. Where it cannot be set they are only slower.
     let _ = stream.set_nodelay(true);
-    stream.connect_info()
+    let address = stream.peer_addr().ok()?;
+    Some(address.ip().to_string().into())
 }
 
 /// One connection from its greeting to its last byte.
 async fn connection<T, S, B>(
     stream: T,
-    (address, peer): (TcpConnectInfo, Peer),
+    peer: Peer,
     service: S,
     limits: ConnectionLimits,
     leaving: CancellationToken,
@@ -185,7 +189,6 @@ async fn connection<T, S, B>(
     let service = service
         .map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
-            request.extensions_mut().insert(address.clone());
             request.extensions_mut().insert(peer.clone());
             request.extensions_mut().insert(extension.clone());
             request

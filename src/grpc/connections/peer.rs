@@ -14,9 +14,14 @@ use crate::grpc::caller;
 /// How long a certificate may be in use after it has expired.
 const VERIFY_AGAIN: Duration = Duration::from_secs(60);
 
-/// Among the extensions of each request; empty where no certificate was shown.
+/// Among the extensions of each request: who is at the other end of its connection.
 #[derive(Clone, Debug)]
-pub(in crate::grpc) struct Peer(pub(in crate::grpc) Option<Arc<Certificate>>);
+pub(in crate::grpc) struct Peer {
+    /// The IP address as the audit log has it: made once, as every write has a line there.
+    pub(in crate::grpc) address: Option<Arc<str>>,
+    /// None where none was shown.
+    pub(in crate::grpc) certificate: Option<Arc<Certificate>>,
+}
 
 /// A certificate that was good at the handshake.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tower::Service;
 
 use super::peer::{Certificate, Peer};
@@ -20,7 +19,8 @@ use super::tls::{Set, Tls, certificate_error};
 use super::{ConnectionLimits, connection, prepare};
 use crate::grpc::caller;
 
-/// A connection from its handshake to its last byte. It ends like an old one when its caller's certificate is withdrawn.
+/// A connection from its handshake to its last byte. It ends like an old one when its caller's
+/// certificate is withdrawn.
 pub(super) async fn serve<S, B>(
     tls: &Tls,
     stream: TcpStream,
@@ -36,12 +36,15 @@ pub(super) async fn serve<S, B>(
     let address = prepare(&stream);
     // Before the handshake, so that no change goes by unseen.
     let sets = tls.sets();
-    let Some(stream) = handshake(tls, stream, &address, &leaving).await else {
+    let Some(stream) = handshake(tls, stream, address.as_deref(), &leaving).await else {
         return;
     };
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = Certificate::of(shown);
-    let peer = (address, Peer(certificate.clone()));
+    let peer = Peer {
+        address,
+        certificate: certificate.clone(),
+    };
     let serving = connection(stream, peer, service, limits, leaving.clone());
     tokio::select! {
         biased;
@@ -54,7 +57,7 @@ pub(super) async fn serve<S, B>(
 async fn handshake(
     tls: &Tls,
     stream: TcpStream,
-    address: &TcpConnectInfo,
+    address: Option<&str>,
     leaving: &CancellationToken,
 ) -> Option<TlsStream<TcpStream>> {
     let shaken = tokio::select! {
@@ -65,7 +68,7 @@ async fn handshake(
         tracing::debug!(%error, "no handshake");
         // Whoever only knocks, as scanners do, is not worth a line.
         if let Some(why) = certificate_error(error) {
-            caller::handshake_refused(address.remote_addr(), &why);
+            caller::handshake_refused(address, &why);
         }
     };
     shaken.inspect_err(refused).ok()

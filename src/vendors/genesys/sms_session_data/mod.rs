@@ -112,25 +112,32 @@ impl Facade {
         O: Write,
         T: WriteResponse,
     {
-        let Wish {
-            confirmed,
-            identity,
-            ticket,
-        } = wish;
-        let asked = Asked::of::<O>();
-        if !confirmed {
-            let (client, of) = (self.client.clone(), ticket.clone());
-            let work = async move {
-                let accepted = client.call(operation, of).await?;
-                Ok(Answered::Accepted(accepted).into())
-            };
-            let kept = std::future::ready;
-            let answer = self
-                .dedupe
-                .run(asked, identity, &ticket, work, kept)
-                .await?;
-            return Ok(Response::new(answer));
+        if wish.confirmed {
+            // Apart, as it is large, and most writes do not want it.
+            return Box::pin(self.confirmed_write(operation, wish)).await;
         }
+        let Wish {
+            identity, ticket, ..
+        } = wish;
+        let (client, of) = (self.client.clone(), ticket.clone());
+        let work = async move {
+            let accepted = client.call(operation, of).await?;
+            Ok(Answered::Accepted(accepted).into())
+        };
+        let kept = std::future::ready;
+        let asked = Asked::of::<O>();
+        let write = self.dedupe.run(asked, identity, &ticket, work, kept);
+        Ok(Response::new(write.await?))
+    }
+
+    async fn confirmed_write<O, T>(&self, operation: O, wish: Wish) -> Result<Response<T>, Status>
+    where
+        O: Write,
+        T: WriteResponse,
+    {
+        let Wish {
+            identity, ticket, ..
+        } = wish;
         let hub = self.hub(&ticket.account)?;
         let confirmation = Confirmation::new(self.client.clone(), hub, operation, ticket.clone());
         let again = Arc::clone(&confirmation);
@@ -141,11 +148,9 @@ impl Facade {
                 None => kept,
             }
         };
-        let answer = self
-            .dedupe
-            .run(asked, identity, &ticket, work, settle)
-            .await?;
-        Ok(Response::new(answer))
+        let asked = Asked::of::<O>();
+        let write = self.dedupe.run(asked, identity, &ticket, work, settle);
+        Ok(Response::new(write.await?))
     }
 }
 
