@@ -13,6 +13,8 @@
 
 pub mod admin;
 pub mod app;
+#[cfg(feature = "benchmarks")]
+pub mod benchmarks;
 pub mod commands;
 pub mod config;
 #[cfg(any(test, fuzzing))]

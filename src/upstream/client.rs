@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, join_all};
 use http::Request;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 use url::Url;
 
 use super::auth::Credentials;
@@ -84,6 +84,24 @@ impl<V: Vendor> Client<V> {
         credentials: impl Fn(&A) -> C,
         tasks: TaskTracker,
     ) -> Self {
+        let transport = kit.connections.to(base);
+        Self::over(kit, base, accounts, credentials, tasks, &transport)
+    }
+
+    /// With another way to the vendor than its connections.
+    pub(super) fn over<A, C, T>(
+        kit: &Kit,
+        base: &Url,
+        accounts: &BTreeMap<String, A>,
+        credentials: impl Fn(&A) -> C,
+        tasks: TaskTracker,
+        transport: &T,
+    ) -> Self
+    where
+        C: Credentials,
+        T: Service<Call, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
+        T::Future: Send + 'static,
+    {
         let stacks = accounts.iter().map(|(name, account)| {
             let tokens = TokenCache::new(
                 V::NAME,
@@ -91,7 +109,8 @@ impl<V: Vendor> Client<V> {
                 credentials(account),
                 Arc::clone(&kit.observer),
             );
-            let stack = stack::vendor_stack::<V, C>(kit, base, tokens.clone());
+            let stack =
+                stack::vendor_stack::<V, C, T>(kit, base, tokens.clone(), transport.clone());
             let polls = stack::poll_stack::<V, C>(kit, base, tokens.clone());
             let held = tokens.clone();
             let login = Box::new(move || -> BoxFuture<'static, _> {

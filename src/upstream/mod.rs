@@ -12,6 +12,8 @@
 
 pub mod auth;
 pub mod backoff;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod benchmarks;
 pub mod breaker;
 pub mod client;
 pub mod error;

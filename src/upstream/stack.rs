@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
+use tower::{Service, ServiceBuilder};
 use url::Url;
 
 use super::auth::{AuthLayer, Credentials};
@@ -61,12 +61,20 @@ impl Kit {
     }
 }
 
-/// THE VENDOR STACK: what a call of one account goes through, outermost first.
-pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
+/// THE VENDOR STACK: what a call of one account goes through, outermost first, down to the
+/// transport.
+pub(super) fn vendor_stack<V, C, T>(
     kit: &Kit,
     base: &Url,
     tokens: TokenCache<C>,
-) -> Stack {
+    transport: T,
+) -> Stack
+where
+    V: Vendor,
+    C: Credentials,
+    T: Service<Call, Response = Reply, Error = Error> + Clone + Send + Sync + 'static,
+    T::Future: Send + 'static,
+{
     ServiceBuilder::new()
         // Erases the type below, so that nothing else has to name it.
         .layer(BoxCloneSyncService::layer())
@@ -87,7 +95,7 @@ pub(super) fn vendor_stack<V: Vendor, C: Credentials>(
         .layer(AttemptTimeoutLayer::new(kit.attempt))
         // Below all that look at errors: a 200 can be a no.
         .layer(JudgeLayer::<V>::new())
-        .service(kit.connections.to(base))
+        .service(transport)
 }
 
 /// The stack for logins: no retry, no limit, no credentials; answers come back unjudged.

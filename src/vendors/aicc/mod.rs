@@ -3,6 +3,8 @@
 
 mod agent_settings;
 mod auth;
+#[cfg(feature = "benchmarks")]
+pub(crate) mod benchmarks;
 pub mod config;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -1,5 +1,7 @@
 //! The service `contactcenter.v1.AgentSettings`.
 
+#[cfg(feature = "benchmarks")]
+pub(super) mod benchmarks;
 mod create;
 mod delete;
 mod get;

@@ -2,6 +2,8 @@
 
 mod answers;
 mod attach_user_data;
+#[cfg(feature = "benchmarks")]
+pub(super) mod benchmarks;
 mod delete_user_data;
 pub(super) mod get_session;
 pub(super) mod list_sessions;
