@@ -64,6 +64,20 @@ async fn over_http() {
     all_arrive(&collector, &endpoint, &[protocol]).await;
 }
 
+#[tokio::test]
+async fn compressed() {
+    for (protocol, (collector, endpoint)) in [
+        ("grpc", Collector::start().await),
+        ("http/protobuf", Collector::start_http().await),
+    ] {
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ];
+        all_arrive(&collector, &endpoint, &variables).await;
+    }
+}
+
 /// Each signal by a way of its own, and the default protocol.
 #[tokio::test]
 async fn over_both_at_once() {

@@ -30,11 +30,15 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+use tower_http::decompression::RequestDecompressionLayer;
 
 use super::authority::Authority;
 use super::secured::Secured;
+
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 #[derive(Clone, Default)]
 pub struct Collector(Arc<Mutex<Taken>>);
@@ -73,9 +77,9 @@ impl Collector {
             server = server.tls_config(tls).unwrap();
         }
         let server = server
-            .add_service(TraceServiceServer::new(collector.clone()))
-            .add_service(MetricsServiceServer::new(collector.clone()))
-            .add_service(LogsServiceServer::new(collector.clone()));
+            .add_service(TraceServiceServer::new(collector.clone()).accept_compressed(GZIP))
+            .add_service(MetricsServiceServer::new(collector.clone()).accept_compressed(GZIP))
+            .add_service(LogsServiceServer::new(collector.clone()).accept_compressed(GZIP));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         let scheme = if authority.is_some() { "https" } else { "http" };
         (collector, format!("{scheme}://{address}"))
@@ -115,6 +119,7 @@ impl Collector {
                 "/v1/logs",
                 post(async move |body| drop(LogsService::export(&logs, read(body)).await)),
             )
+            .layer(RequestDecompressionLayer::new())
     }
 
     pub fn spans(&self) -> Vec<Span> {
