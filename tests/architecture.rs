@@ -18,7 +18,7 @@ struct Part {
 }
 
 /// The most particular row that fits a file is the one that counts for it.
-const TABLE: [Part; 10] = [
+const TABLE: [Part; 11] = [
     Part {
         path: "upstream",
         may: &["settings"],
@@ -59,6 +59,12 @@ const TABLE: [Part; 10] = [
         path: "telemetry",
         may: &["settings"],
         not: &["reqwest"],
+    },
+    Part {
+        // The client that exporters over HTTP are given.
+        path: "telemetry::export::wire",
+        may: &["telemetry"],
+        not: &[],
     },
     Part {
         path: "admin",

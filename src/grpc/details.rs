@@ -4,7 +4,6 @@
 //! protocol error in place of ours. So all trailers together stay below 4 KiB.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
@@ -12,7 +11,6 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::pb::ErrorReason;
-use crate::telemetry::server::Reason as ReasonSource;
 
 /// The `domain` of every `ErrorInfo`.
 const DOMAIN: &str = "contactcenter.v1";
@@ -127,11 +125,7 @@ impl Rejection {
         if let Some(pushback) = self.pushback {
             metadata.insert(PUSHBACK, pushback.value());
         }
-        let mut status =
-            Status::with_error_details_and_metadata(self.code, message, details, metadata);
-        // Beside the details, which nobody has to decode for the access log.
-        status.set_source(Arc::new(ReasonSource(reason)));
-        status
+        Status::with_error_details_and_metadata(self.code, message, details, metadata)
     }
 }
 

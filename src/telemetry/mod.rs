@@ -102,12 +102,10 @@ impl Telemetry {
         self.level.clone()
     }
 
-    /// Sends what is still held back. Blocks, so call it off the runtime or last.
+    /// Sends what is still held back. Blocks, for some seconds where a collector does not answer,
+    /// so call it off the runtime or last.
     pub fn shutdown(self) {
-        if let Err(error) = self.metrics.shutdown() {
-            tracing::warn!(%error, "the last measurements may be lost");
-        }
-        self.export.shutdown();
+        self.export.shutdown(&self.metrics);
         drop(self.written);
     }
 }

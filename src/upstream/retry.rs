@@ -58,6 +58,8 @@ struct Shared {
     budget: TpsBudget,
     /// Deposits that a call makes into the budget.
     earned: u32,
+    /// Deposits that pay for a retry.
+    cost: u32,
     observer: Arc<dyn Observer>,
 }
 
@@ -79,6 +81,7 @@ impl Policy {
                 // It rounds a share to one in a whole number, so the rest is in the deposits.
                 budget: TpsBudget::new(BUDGET_WINDOW, settings.budget_floor, 1.0 / cost as f32),
                 earned,
+                cost,
                 observer,
             }),
             attempts: 0,
@@ -88,15 +91,20 @@ impl Policy {
 
     /// How many retries the budget would pay for now.
     pub(super) fn budget_left(&self) -> i64 {
+        let Shared { budget, cost, .. } = &*self.shared;
+        // It forgets what is too old only when somebody takes or gives. One retry is taken and
+        // given back, or an outage's balance would be told until the next call.
+        if budget.withdraw() {
+            (0..*cost).for_each(|_| budget.deposit());
+        }
         // The library tells it in its debug output only.
-        let told = format!("{:?}", self.shared.budget);
-        let number = |name: &str| -> Option<i64> {
-            let (_, value) = told.split_once(name)?;
-            let end = value.find([',', ' ', '}']).unwrap_or(value.len());
-            value[..end].parse().ok()
-        };
-        let balance = number("balance: ").unwrap_or_default();
-        balance / number("withdraw: ").unwrap_or(1).max(1)
+        let told = format!("{budget:?}");
+        let balance = told.split_once("balance: ").and_then(|(_, balance)| {
+            let end = balance.find([',', ' ', '}']).unwrap_or(balance.len());
+            balance[..end].parse::<i64>().ok()
+        });
+        // Below nothing when what had been earned is forgotten before what was taken from it.
+        balance.unwrap_or_default().max(0) / i64::from(*cost)
     }
 
     /// How long to sleep before the next attempt; `None` to let the result stand.

@@ -479,16 +479,41 @@ async fn every_repeat_is_counted_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_tells_how_many_retries_it_would_pay_for() {
-    let settings = settings::Retry {
-        budget_percent: 20,
-        budget_floor: 10,
-        ..settings::Retry::default()
-    };
-    let policy = Policy::new("vendor", &settings, Arc::new(Blind));
+    let policy = policy(&budget(20, 10));
     // Ten a second, over ten seconds.
     assert_eq!(policy.budget_left(), 100);
     assert!(policy.shared.budget.withdraw());
     assert_eq!(policy.budget_left(), 99);
     (0..10).for_each(|_| policy.shared.budget.deposit());
     assert_eq!(policy.budget_left(), 101);
+}
+
+/// Also when no call comes any more, as after an outage that callers gave up on.
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_from_the_budget_is_told_for_as_long_as_it_counts() {
+    for (percent, floor) in [(0, 10), (20, 10), (33, 10), (100, 10)] {
+        let policy = policy(&budget(percent, floor));
+        let full = i64::from(floor) * 10;
+        while policy.shared.budget.withdraw() {}
+        assert_eq!(policy.budget_left(), 0, "{percent} %");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(policy.budget_left(), 0, "{percent} %");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(policy.budget_left(), full, "{percent} %");
+        // Asking takes nothing.
+        (0..3 * full).for_each(|_| assert_eq!(policy.budget_left(), full));
+        let repeats = std::iter::from_fn(|| policy.shared.budget.withdraw().then_some(()));
+        assert_eq!(repeats.count(), usize::try_from(full).unwrap());
+    }
+}
+
+/// What calls had earned is forgotten before what was taken from it.
+#[tokio::test(start_paused = true)]
+async fn a_budget_in_debt_pays_for_nothing() {
+    let policy = policy(&budget(100, 0));
+    (0..5).for_each(|_| policy.shared.budget.deposit());
+    tokio::time::advance(Duration::from_secs(6)).await;
+    while policy.shared.budget.withdraw() {}
+    tokio::time::advance(Duration::from_secs(7)).await;
+    assert_eq!(policy.budget_left(), 0);
 }

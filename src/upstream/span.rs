@@ -30,3 +30,8 @@ pub fn within<F: Future>(
         output
     }
 }
+
+/// What has turned out about the work whose span is current.
+pub fn found(attribute: KeyValue) {
+    Context::map_current(|context| context.span().set_attribute(attribute));
+}

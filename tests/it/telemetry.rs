@@ -9,9 +9,11 @@ use switchboard::pb::{
 use switchboard::sandbox::faults::{Fault, Rule};
 
 use crate::support::calls::{ALL, Call};
+use crate::support::dir::Dir;
 use crate::support::observed::Observed;
+use crate::support::redis::RedisServer;
 use crate::support::watch::total;
-use crate::support::{Gateway, SESSION, data, impatient};
+use crate::support::{Gateway, SESSION, data, impatient, reason};
 
 /// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
 const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
@@ -204,6 +206,63 @@ async fn the_access_line_says_what_a_call_cost() {
     assert!(milliseconds("vendor_ms") < milliseconds("duration_ms"));
     assert_eq!(line["request_id"].as_str().unwrap().len(), 36);
     assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
+}
+
+/// The lines of calls of this method.
+fn access(process: &Observed, method: &str) -> Vec<serde_json::Value> {
+    let mut lines = process.lines();
+    lines.retain(|line| {
+        line["target"] == "switchboard::access"
+            && line["method"].as_str().unwrap().ends_with(method)
+    });
+    lines
+}
+
+#[tokio::test]
+async fn the_access_line_says_why_a_stream_ended() {
+    let mut process = Observed::start(&[]).await;
+    let mut sms = process.sms();
+    let stream = sms.watch_sessions(WatchSessionsRequest::default()).await;
+    let mut stream = stream.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    assert!(process.end().await.success());
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(reason(&status), "GATEWAY_DRAINING");
+    let lines = access(&process, "/WatchSessions");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["code"], "UNAVAILABLE");
+    assert_eq!(lines[0]["reason"], "GATEWAY_DRAINING");
+}
+
+#[tokio::test]
+async fn the_access_line_says_why_an_earlier_write_failed() {
+    let Some(redis) = RedisServer::start().await else {
+        return;
+    };
+    let dir = Dir::new();
+    let url = dir.write("url", &redis.url());
+    let in_redis = ("SWITCHBOARD__DEDUPE__REDIS_URL_FILE", url.to_str().unwrap());
+    for store in [&[][..], &[in_redis]] {
+        let mut process = Observed::start(store).await;
+        let fault = Rule::new(Fault::Reset).times(1).operation("AttachUserData");
+        process.sandbox.faults().push(fault).unwrap();
+        let attach = AttachUserDataRequest {
+            session_id: SESSION.into(),
+            user_data: Some(data(&[("Colour", "green")])),
+            request_id: "once".into(),
+            ..Default::default()
+        };
+        for _ in 0..2 {
+            let status = process.sms().attach_user_data(attach.clone()).await;
+            assert_eq!(reason(&status.unwrap_err()), "OUTCOME_UNKNOWN");
+        }
+        process.end().await;
+        let lines = access(&process, "/AttachUserData");
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        for line in lines {
+            assert_eq!(line["reason"], "OUTCOME_UNKNOWN", "{store:?}: {line}");
+        }
+    }
 }
 
 #[tokio::test]

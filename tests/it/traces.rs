@@ -1,15 +1,19 @@
 //! What a collector gets of a call: exactly these spans, by the semantic conventions.
 
-use std::time::Duration;
+use std::future::ready;
 
 use switchboard::pb::{
-    GetAgentSettingsRequest, GetSessionRequest, UpdateUserDataRequest, WatchSessionsRequest,
+    AttachUserDataRequest, Confirmation, GetAgentSettingsRequest, GetSessionRequest,
+    UpdateUserDataRequest, WatchSessionsRequest,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
+use switchboard::sandbox::genesys::{Notification, NotificationRule};
 use tonic::Request;
 
-use crate::support::collector::{Collector, hex};
+use crate::support::collector::Collector;
 use crate::support::observed::Observed;
+use crate::support::spans::{hex, tree};
+use crate::support::vendor::{self, Vendor};
 use crate::support::watch::until;
 use crate::support::{SESSION, USER, data};
 
@@ -22,19 +26,19 @@ struct Traced {
 }
 
 impl Traced {
-    async fn start() -> Traced {
+    async fn start_with(variables: &[(&str, &str)]) -> Traced {
         let (collector, endpoint) = Collector::start().await;
-        let process = Observed::start(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        let own = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ])
-        .await;
+        ];
+        let process = Observed::start(&[&own, variables].concat()).await;
         Traced { process, collector }
     }
 
     /// A process whose tokens are there already.
     async fn warm() -> Traced {
-        let traced = Self::start().await;
+        let traced = Self::start_with(&[]).await;
         let mut sms = traced.process.sms();
         sms.get_session(get()).await.unwrap();
         let mut settings = traced.process.settings();
@@ -51,7 +55,7 @@ impl Traced {
             .iter()
             .find(|it| hex(&it.trace_id) == id && it.kind == 2);
         assert_eq!(hex(&server.expect("a server span").parent_span_id), PARENT);
-        self.collector.trace(&id)
+        tree(spans, &id)
     }
 }
 
@@ -201,6 +205,128 @@ SERVER contactcenter.v1.AgentSettings/GetAgentSettings [unset]
 }
 
 #[tokio::test]
+async fn a_token_comes_from_elsewhere() {
+    let tokens = Vendor::start_with(|seen| Box::pin(ready(vendor::login(&seen)))).await;
+    let traced_gateway = Traced::start_with(&[(
+        "SWITCHBOARD__AICC__TOKEN_URL",
+        &format!("{}/iam/v3/tokens", tokens.url),
+    )])
+    .await;
+    // The sandbox does not know the token that is made by hand.
+    let mut settings = traced_gateway.process.settings();
+    let answer = settings.get_agent_settings(traced(0xa7, query())).await;
+    answer.unwrap_err();
+    let trace = traced_gateway.trace(0xa7).await;
+    let login = "\
+  INTERNAL login [unset]
+      switchboard.account=default
+      switchboard.vendor=aicc
+    CLIENT POST /iam/v3/tokens [unset]
+        http.request.method=POST
+        http.response.status_code=200
+        server.address=127.0.0.1
+        switchboard.operation=Token
+        switchboard.vendor=aicc
+        url.full=http://127.0.0.1/iam/v3/tokens
+        url.template=/iam/v3/tokens
+";
+    assert!(trace.contains(login), "{trace}");
+}
+
+fn confirmed(id: u128) -> Request<AttachUserDataRequest> {
+    let attach = AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Topic", "billing")])),
+        confirmation: Confirmation::Confirmed.into(),
+        ..Default::default()
+    };
+    traced(id, attach)
+}
+
+#[tokio::test]
+async fn a_write_is_confirmed_by_a_notification() {
+    let traced_gateway = Traced::warm().await;
+    let mut sms = traced_gateway.process.sms();
+    // The notifications are subscribed to by the first.
+    sms.attach_user_data(confirmed(0xa8)).await.unwrap();
+    sms.attach_user_data(confirmed(0xa9)).await.unwrap();
+    assert_eq!(
+        traced_gateway.trace(0xa9).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/AttachUserData [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/AttachUserData
+    rpc.status_code=OK
+    rpc.system.name=grpc
+  INTERNAL confirmed write [unset]
+      switchboard.account=default
+      switchboard.operation=AttachUserData
+      switchboard.vendor=genesys
+    CLIENT POST /api/v2/me/smssessions/{id} [unset]
+        http.request.method=POST
+        http.response.status_code=200
+        server.address=127.0.0.1
+        switchboard.account=default
+        switchboard.operation=AttachUserData
+        switchboard.vendor=genesys
+        url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+        url.template=/api/v2/me/smssessions/{id}
+    INTERNAL confirmation [unset]
+        switchboard.account=default
+        switchboard.confirmation=notification
+        switchboard.operation=AttachUserData
+        switchboard.vendor=genesys
+"
+    );
+}
+
+#[tokio::test]
+async fn a_write_is_confirmed_by_a_read() {
+    let traced_gateway = Traced::warm().await;
+    let genesys = traced_gateway.process.sandbox.genesys();
+    let mut sms = traced_gateway.process.sms();
+    sms.attach_user_data(confirmed(0xaa)).await.unwrap();
+    let silence = NotificationRule::new(Notification::Never);
+    genesys.push_notification_rule(silence).unwrap();
+    sms.attach_user_data(confirmed(0xab)).await.unwrap();
+    assert_eq!(
+        traced_gateway.trace(0xab).await,
+        "\
+SERVER contactcenter.v1.SmsSessionData/AttachUserData [unset]
+    rpc.method=contactcenter.v1.SmsSessionData/AttachUserData
+    rpc.status_code=OK
+    rpc.system.name=grpc
+  INTERNAL confirmed write [unset]
+      switchboard.account=default
+      switchboard.operation=AttachUserData
+      switchboard.vendor=genesys
+    CLIENT POST /api/v2/me/smssessions/{id} [unset]
+        http.request.method=POST
+        http.response.status_code=200
+        server.address=127.0.0.1
+        switchboard.account=default
+        switchboard.operation=AttachUserData
+        switchboard.vendor=genesys
+        url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+        url.template=/api/v2/me/smssessions/{id}
+    INTERNAL confirmation [unset]
+        switchboard.account=default
+        switchboard.confirmation=read
+        switchboard.operation=AttachUserData
+        switchboard.vendor=genesys
+      CLIENT GET /api/v2/me/smssessions/{id} [unset]
+          http.request.method=GET
+          http.response.status_code=200
+          server.address=127.0.0.1
+          switchboard.account=default
+          switchboard.operation=GetSession
+          switchboard.vendor=genesys
+          url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
+          url.template=/api/v2/me/smssessions/{id}
+"
+    );
+}
+
+#[tokio::test]
 async fn a_deadline_runs_out() {
     let traced_gateway = Traced::warm().await;
     let fault = Rule::new(Fault::Hang).operation("GetSession");
@@ -301,70 +427,6 @@ async fn access_line(traced: &Traced, word: &str) {
 }
 
 #[tokio::test]
-async fn all_three_signals_go_to_one_collector_and_nothing_of_the_exporter_does() {
-    let (collector, endpoint) = Collector::start().await;
-    let mut process = Observed::start(&[
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_LOGS_EXPORTER", "otlp"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "20"),
-        ("RUST_LOG", "debug"),
-    ])
-    .await;
-    process.sms().get_session(get()).await.unwrap();
-    until("the first export", || !collector.spans().is_empty()).await;
-    process.end().await;
-
-    let spans = collector.spans();
-    let server = spans.iter().find(|span| span.kind == 2).unwrap();
-    let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert!(
-        names.iter().all(|name| !name.contains("Export")),
-        "{names:?}"
-    );
-    let metrics = collector.metrics();
-    for name in ["rpc.server.call.duration", "switchboard_in_flight"] {
-        assert!(metrics.iter().any(|it| it == name), "{metrics:?}");
-    }
-    let logs = collector.logs();
-    let of_the_call = |it: &&_| -> bool {
-        let record: &opentelemetry_proto::tonic::logs::v1::LogRecord = it;
-        record.trace_id == server.trace_id
-    };
-    assert!(logs.iter().any(|it| of_the_call(&it)), "{logs:?}");
-    assert!(
-        collector
-            .services()
-            .iter()
-            .all(|name| name == "switchboard")
-    );
-}
-
-#[tokio::test]
-async fn spans_go_over_http_too() {
-    let (collector, endpoint) = Collector::start_http().await;
-    let mut process = Observed::start(&[
-        (
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-            &format!("{endpoint}/v1/traces"),
-        ),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
-    ])
-    .await;
-    process
-        .sms()
-        .get_session(traced(0xd1, get()))
-        .await
-        .unwrap();
-    assert!(process.end().await.success());
-    let trace = collector.trace(&format!("{:032x}", 0xd1));
-    assert!(
-        trace.starts_with("SERVER") && trace.contains("CLIENT GET"),
-        "{trace}"
-    );
-}
-
-#[tokio::test]
 async fn what_is_not_sampled_is_not_exported_but_still_passed_on() {
     let (collector, endpoint) = Collector::start().await;
     let mut process = Observed::start(&[
@@ -383,42 +445,6 @@ async fn what_is_not_sampled_is_not_exported_but_still_passed_on() {
     let line = process.lines();
     let line = line.iter().find(|it| it["target"] == "switchboard::access");
     assert_eq!(line.unwrap()["trace_id"], format!("{:032x}", 0xb1));
-}
-
-#[tokio::test]
-async fn a_collector_that_is_away_costs_spans_and_no_calls() {
-    let mut process = Observed::start(&[
-        // Nobody listens on the port of a protocol's past.
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "100"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "10"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "4"),
-    ])
-    .await;
-    for _ in 0..20 {
-        process.sms().get_session(get()).await.unwrap();
-    }
-    let lost = |text: &str, reason: &str| {
-        let labels = format!("{{reason=\"{reason}\",signal=\"traces\"}} ");
-        let line = text.lines().find_map(|line| {
-            let value = line.strip_prefix("switchboard_telemetry_dropped_total")?;
-            value.strip_prefix(&labels)
-        });
-        line.expect("the series").parse::<u64>().unwrap()
-    };
-    let counted = async {
-        loop {
-            let text = process.metrics().await;
-            // A server span and an attempt for each call, and the login's own.
-            if lost(&text, "export") + lost(&text, "queue_full") >= 40 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    crate::support::watch::in_time("the losses to be counted", counted).await;
-    assert!(process.end().await.success());
 }
 
 #[tokio::test]

@@ -7,11 +7,19 @@
 
 mod losses;
 mod plan;
+mod wire;
+
+use std::path::PathBuf;
+use std::thread;
 
 use opentelemetry::global;
 use opentelemetry::metrics::Meter;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithHttpConfig as _,
+    WithTonicConfig as _,
+};
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::PeriodicReader;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
@@ -20,7 +28,8 @@ use tracing_subscriber::{Layer, Registry, filter};
 
 use self::losses::{Bounded, Counted, Losses};
 use self::plan::{Plan, Signal};
-use super::{NAME, resource};
+use self::wire::Wire;
+use super::{Metrics, NAME, resource};
 
 /// What sends metrics to a collector from time to time.
 pub(super) type Pushed = PeriodicReader<Counted<MetricExporter>>;
@@ -31,6 +40,13 @@ pub enum ExportError {
     Exporter(#[from] ExporterBuildError),
     #[error("cannot start the exporter: {0}")]
     Runtime(#[from] std::io::Error),
+    #[error("the OTEL_EXPORTER_OTLP_* variables name {path}, which cannot be used: {source}")]
+    File {
+        path: PathBuf,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot set up a client for the collector: {0}")]
+    Client(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The way to the collector; without one all of it is empty.
@@ -50,6 +66,10 @@ impl Export {
         if plan == Plan::default() {
             return Ok(Self::default());
         }
+        let wire = |exported: bool, signal| exported.then(|| Wire::of(signal)).transpose();
+        let by_traces = wire(plan.traces, Signal::Traces)?;
+        let by_metrics = wire(plan.metrics, Signal::Metrics)?;
+        let by_logs = wire(plan.logs, Signal::Logs)?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("telemetry")
@@ -58,9 +78,9 @@ impl Export {
         let entered = runtime.enter();
         let losses = Losses::default();
         let export = Self {
-            traces: plan.traces.then(|| traces(&losses)).transpose()?,
-            metrics: plan.metrics.then(|| metrics(&losses)).transpose()?,
-            logs: plan.logs.then(|| logs(&losses)).transpose()?,
+            traces: by_traces.map(|wire| traces(wire, &losses)).transpose()?,
+            metrics: by_metrics.map(|wire| metrics(wire, &losses)).transpose()?,
+            logs: by_logs.map(|wire| logs(wire, &losses)).transpose()?,
             losses,
             runtime: None,
         };
@@ -95,24 +115,50 @@ impl Export {
         self.losses.observe(meter);
     }
 
-    pub(super) fn shutdown(self) {
-        let traces = self.traces.map(|traces| traces.shutdown());
-        if let Some(Err(error)) = traces {
-            tracing::warn!(%error, "the last spans may be lost");
-        }
-        let logs = self.logs.map(|logs| logs.shutdown());
-        if let Some(Err(error)) = logs {
-            tracing::warn!(%error, "the last log records may be lost");
-        }
+    /// Sends what still waits, all signals side by side: a collector that does not answer is
+    /// waited for once, for the five seconds that the SDK gives each signal.
+    pub(super) fn shutdown(self, metrics: &Metrics) {
+        thread::scope(|scope| {
+            scope.spawn(|| tell("metrics", metrics.shutdown()));
+            if let Some(traces) = &self.traces {
+                scope.spawn(|| tell("traces", traces.shutdown()));
+            }
+            if let Some(logs) = &self.logs {
+                scope.spawn(|| tell("logs", logs.shutdown()));
+            }
+        });
         if let Some(runtime) = self.runtime {
             runtime.shutdown_background();
         }
     }
 }
 
+fn tell(signal: &str, ended: OTelSdkResult) {
+    if let Err(error) = ended {
+        tracing::warn!(%error, signal, "the last telemetry may be lost");
+    }
+}
+
+/// Three builders that look the same and have no trait in common.
+macro_rules! built {
+    ($exporter:ty, $wire:expr) => {
+        match $wire {
+            Wire::Grpc(Some(tls)) => <$exporter>::builder()
+                .with_tonic()
+                .with_tls_config(tls)
+                .build(),
+            Wire::Grpc(None) => <$exporter>::builder().with_tonic().build(),
+            Wire::Http(client) => <$exporter>::builder()
+                .with_http()
+                .with_http_client(client)
+                .build(),
+        }
+    };
+}
+
 /// Sampled as `OTEL_TRACES_SAMPLER` says, which the SDK reads itself.
-fn traces(losses: &Losses) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = SpanExporter::builder().build()?;
+fn traces(wire: Wire, losses: &Losses) -> Result<SdkTracerProvider, ExporterBuildError> {
+    let exporter = built!(SpanExporter, wire)?;
     let exporter = Counted::new(exporter, Signal::Traces, losses);
     let waiting = exporter.waiting();
     let processor = BatchSpanProcessor::builder(exporter).build();
@@ -122,14 +168,14 @@ fn traces(losses: &Losses) -> Result<SdkTracerProvider, ExporterBuildError> {
         .build())
 }
 
-fn metrics(losses: &Losses) -> Result<Pushed, ExporterBuildError> {
-    let exporter = MetricExporter::builder().build()?;
+fn metrics(wire: Wire, losses: &Losses) -> Result<Pushed, ExporterBuildError> {
+    let exporter = built!(MetricExporter, wire)?;
     let exporter = Counted::new(exporter, Signal::Metrics, losses);
     Ok(PeriodicReader::builder(exporter).build())
 }
 
-fn logs(losses: &Losses) -> Result<SdkLoggerProvider, ExporterBuildError> {
-    let exporter = LogExporter::builder().build()?;
+fn logs(wire: Wire, losses: &Losses) -> Result<SdkLoggerProvider, ExporterBuildError> {
+    let exporter = built!(LogExporter, wire)?;
     let exporter = Counted::new(exporter, Signal::Logs, losses);
     let waiting = exporter.waiting();
     let processor = BatchLogProcessor::builder(exporter).build();

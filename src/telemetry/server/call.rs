@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Extensions, HeaderMap, Response};
+use http::{HeaderMap, Response};
 use opentelemetry::metrics::Histogram;
 use opentelemetry::trace::{Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use tokio::time::Instant;
-use tonic::Status as GrpcStatus;
 
 use super::costs::Notes;
-use super::{Caller, Code, Reason};
+use super::{Caller, Code};
 use crate::telemetry::recent::{Details, FailedCall, Recent};
 
 /// Ends once, by [`end`](Self::end) or, as cancelled, by being dropped.
@@ -25,7 +24,6 @@ pub(super) struct Call {
     recent: Recent,
     notes: Notes,
     caller: Option<Caller>,
-    reason: Option<&'static str>,
 }
 
 impl Call {
@@ -43,7 +41,6 @@ impl Call {
             recent,
             notes: Notes::default(),
             caller: None,
-            reason: None,
         }
     }
 
@@ -59,7 +56,6 @@ impl Call {
     /// The headers are there. An answer without a body has its status in them.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
         self.caller = response.extensions().get().cloned();
-        self.reason = reason(response.extensions());
         if let Some(code) = Code::of(response.headers()) {
             self.end(code, Some(response.headers()));
         }
@@ -77,21 +73,24 @@ impl Call {
         };
         let took = self.started.elapsed();
         let elapsed = took.as_secs_f64();
-        // Entered for exemplars and for the ids of the line.
-        let entered = context.clone().attach();
+        // Wherever the status came from, its details are the one place that has them.
+        let refused = status.filter(|_| code != Code::OK);
+        let details = refused.map(Details::of).unwrap_or_default();
         self.measure(code, elapsed);
-        self.log(code, elapsed);
+        // Entered for the ids of the line.
+        let entered = context.clone().attach();
+        self.log(code, elapsed, details.reason.as_deref());
         drop(entered);
+        self.mark(&context, code, details.reason.as_deref());
         if !matches!(code, Code::OK | Code::CANCELLED) {
-            self.remember(&context, code, took, status);
+            self.remember(&context, code, took, details);
         }
-        self.mark(&context, code);
         context.span().end();
     }
 
     /// Callers that hang up are left out: it is how streams end, and they would crowd the rest
     /// out.
-    fn remember(&self, context: &Context, code: Code, took: Duration, status: Option<&HeaderMap>) {
+    fn remember(&self, context: &Context, code: Code, took: Duration, details: Details) {
         let noted = self.notes.get();
         let request_id = noted.and_then(|noted| noted.request_id.to_str().ok());
         self.recent.failed(FailedCall {
@@ -99,7 +98,7 @@ impl Call {
             method: Arc::clone(&self.method),
             code: code.name(),
             took,
-            details: status.map(Details::of).unwrap_or_default(),
+            details,
             request_id: request_id.map(str::to_owned),
             attempts: noted.map(|noted| u64::from(noted.costs.attempts())),
             trace_id: Some(context.span().span_context().trace_id().to_string()),
@@ -119,7 +118,7 @@ impl Call {
     }
 
     /// One line; probes come every few seconds for ever, so theirs are for debugging.
-    fn log(&self, code: Code, elapsed: f64) {
+    fn log(&self, code: Code, elapsed: f64, reason: Option<&str>) {
         let noted = self.notes.get();
         let account = noted.and_then(|noted| noted.costs.account());
         let vendor_time = noted.map(|noted| noted.costs.vendor_time().as_secs_f64());
@@ -132,7 +131,7 @@ impl Call {
                     caller = self.caller.as_ref().map_or("anonymous", |caller| &*caller.0),
                     account = account.as_deref(),
                     code = code.name(),
-                    reason = self.reason,
+                    reason,
                     attempts = noted.map(|noted| u64::from(noted.costs.attempts())),
                     vendor_status =
                         noted.and_then(|noted| noted.costs.vendor_status()).map(u64::from),
@@ -150,7 +149,7 @@ impl Call {
         }
     }
 
-    fn mark(&self, context: &Context, code: Code) {
+    fn mark(&self, context: &Context, code: Code, reason: Option<&str>) {
         let span = context.span();
         if !span.is_recording() {
             return;
@@ -160,8 +159,8 @@ impl Call {
             span.set_attribute(KeyValue::new("error.type", code.name()));
             span.set_status(Status::error(""));
         }
-        if let Some(reason) = self.reason {
-            span.set_attribute(KeyValue::new("switchboard.reason", reason));
+        if let Some(reason) = reason {
+            span.set_attribute(KeyValue::new("switchboard.reason", reason.to_owned()));
         }
     }
 }
@@ -170,13 +169,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.end(Code::CANCELLED, None);
     }
-}
-
-/// The gRPC library keeps the status of an answer without a body beside it.
-fn reason(extensions: &Extensions) -> Option<&'static str> {
-    let status = extensions.get::<GrpcStatus>()?;
-    let source = std::error::Error::source(status)?;
-    source.downcast_ref::<Reason>().map(|reason| reason.0)
 }
 
 /// To a microsecond.

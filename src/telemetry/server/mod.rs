@@ -43,12 +43,6 @@ const OTHER: &str = "_OTHER";
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller(pub Arc<str>);
 
-/// Why a call was refused or failed, as a word of the interface: the source of a status, for the
-/// access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Reason(pub &'static str);
-
 /// Puts [`ServerTelemetry`] around a service.
 #[derive(Clone, Debug)]
 pub struct ServerTelemetryLayer {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody, combinators::UnsyncBoxBody};
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry_sdk::trace::SpanData;
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorDetails, StatusExt as _};
 use tower::ServiceExt as _;
 
 use super::*;
@@ -181,27 +182,31 @@ async fn every_call_has_one_line_in_the_log() {
     assert!(!format!("{line}").contains("hush"));
 }
 
+/// As the last of a call that failed, or of a stream.
+fn circuit_open() -> HeaderMap {
+    let info = ErrorDetails::with_error_info("CIRCUIT_OPEN", "x", HashMap::new());
+    let status = tonic::Status::with_error_details(tonic::Code::Unavailable, "no", info);
+    status.into_http::<()>().headers().clone()
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_line_says_who_called_and_why_it_failed() {
-    let fixture = Fixture::new();
-    let mut status = tonic::Status::unavailable("no");
-    status.set_source(Arc::new(Reason("CIRCUIT_OPEN")));
-    let mut answer = answer(vec![]);
-    answer
-        .headers_mut()
-        .insert("grpc-status", "14".parse().unwrap());
-    answer.extensions_mut().insert(status);
-    answer.extensions_mut().insert(Caller("dns:bot".into()));
-    let _ = fixture.call(answer).await;
+    let mut at_once = answer(vec![]);
+    at_once.headers_mut().extend(circuit_open());
+    let after_messages = answer(vec![data(), data(), Ok(Frame::trailers(circuit_open()))]);
+    for mut answer in [at_once, after_messages] {
+        let fixture = Fixture::new();
+        answer.extensions_mut().insert(Caller("dns:bot".into()));
+        let _ = fixture.call(answer).await.into_body().collect().await;
 
-    let line = &fixture.spans.lines()[0];
-    assert_eq!(line["caller"], "dns:bot");
-    assert_eq!(line["reason"], "CIRCUIT_OPEN");
-    let span = fixture.spans.only();
-    assert_eq!(
-        attribute(&span, "switchboard.reason").unwrap(),
-        "CIRCUIT_OPEN"
-    );
+        let line = &fixture.spans.lines()[0];
+        assert_eq!(line["caller"], "dns:bot");
+        assert_eq!(line["code"], "UNAVAILABLE");
+        assert_eq!(line["reason"], "CIRCUIT_OPEN");
+        let span = fixture.spans.only();
+        let reason = attribute(&span, "switchboard.reason").unwrap();
+        assert_eq!(reason, "CIRCUIT_OPEN");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -431,7 +436,7 @@ fn nobody() -> Recent {
 fn refusal() -> Answer {
     let facts = [("vendor", "aicc"), ("vendorStatus", "503")];
     let facts = facts.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let details = tonic_types::ErrorDetails::with_error_info("VENDOR_UNAVAILABLE", "x", facts);
+    let details = ErrorDetails::with_error_info("VENDOR_UNAVAILABLE", "x", facts);
     let status = tonic::Status::with_error_details(tonic::Code::Unavailable, "said", details);
     let mut answer = answer(vec![]);
     let headers = answer.headers_mut();

@@ -1,7 +1,10 @@
-//! A collector: takes what is exported over OTLP and gRPC, and keeps it.
+//! A collector: takes what is exported over OTLP, by gRPC or HTTP, in clear or by TLS, and keeps it.
 
 use std::sync::{Arc, Mutex};
 
+use axum::body::Bytes;
+use axum::routing::post;
+use axum::serve::Listener as _;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
     LogsService, LogsServiceServer,
 };
@@ -24,11 +27,18 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prost::Message as _;
+use prost::Message;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+use tower_http::decompression::RequestDecompressionLayer;
+
+use super::authority::Authority;
+use super::secured::Secured;
+
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 #[derive(Clone, Default)]
 pub struct Collector(Arc<Mutex<Taken>>);
@@ -46,30 +56,70 @@ struct Taken {
 impl Collector {
     /// Listening; and where.
     pub async fn start() -> (Collector, String) {
+        Self::start_grpc(None).await
+    }
+
+    /// With TLS, for those who show a certificate of the same authority.
+    pub async fn start_secured(authority: &Authority) -> (Collector, String) {
+        Self::start_grpc(Some(authority)).await
+    }
+
+    async fn start_grpc(authority: Option<&Authority>) -> (Collector, String) {
         let collector = Collector::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(collector.clone()))
-            .add_service(MetricsServiceServer::new(collector.clone()))
-            .add_service(LogsServiceServer::new(collector.clone()));
+        let mut server = tonic::transport::Server::builder();
+        if let Some(authority) = authority {
+            let own = authority.server();
+            let tls = ServerTlsConfig::new()
+                .identity(Identity::from_pem(own.cert, own.key))
+                .client_ca_root(Certificate::from_pem(authority.pem()));
+            server = server.tls_config(tls).unwrap();
+        }
+        let server = server
+            .add_service(TraceServiceServer::new(collector.clone()).accept_compressed(GZIP))
+            .add_service(MetricsServiceServer::new(collector.clone()).accept_compressed(GZIP))
+            .add_service(LogsServiceServer::new(collector.clone()).accept_compressed(GZIP));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        (collector, format!("{scheme}://{address}"))
+    }
+
+    /// The same over HTTP.
+    pub async fn start_http() -> (Collector, String) {
+        let collector = Collector::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = collector.routes();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
         (collector, format!("http://{address}"))
     }
 
-    /// The same over HTTP, for spans.
-    pub async fn start_http() -> (Collector, String) {
+    pub async fn start_http_secured(authority: &Authority) -> (Collector, String) {
         let collector = Collector::default();
-        let taken = collector.clone();
-        let take = axum::routing::post(move |body: axum::body::Bytes| async move {
-            let request = ExportTraceServiceRequest::decode(body).unwrap();
-            let _ = TraceService::export(&taken, Request::new(request)).await;
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = Secured::bind(authority).await;
         let address = listener.local_addr().unwrap();
-        let routes = axum::Router::new().route("/v1/traces", take);
+        let routes = collector.routes();
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        (collector, format!("http://{address}"))
+        (collector, format!("https://{address}"))
+    }
+
+    fn routes(&self) -> axum::Router {
+        let (traces, metrics, logs) = (self.clone(), self.clone(), self.clone());
+        axum::Router::new()
+            .route(
+                "/v1/traces",
+                post(async move |body| drop(TraceService::export(&traces, read(body)).await)),
+            )
+            .route(
+                "/v1/metrics",
+                post(async move |body| drop(MetricsService::export(&metrics, read(body)).await)),
+            )
+            .route(
+                "/v1/logs",
+                post(async move |body| drop(LogsService::export(&logs, read(body)).await)),
+            )
+            .layer(RequestDecompressionLayer::new())
     }
 
     pub fn spans(&self) -> Vec<Span> {
@@ -87,70 +137,10 @@ impl Collector {
     pub fn services(&self) -> Vec<String> {
         self.0.lock().unwrap().services.clone()
     }
-
-    /// The spans of a trace, each below its parent, in the order in which they began: kind, name,
-    /// status, and attributes by name in lines of their own. Ports are left out.
-    pub fn trace(&self, id: &str) -> String {
-        let mut spans = self.spans();
-        spans.retain(|span| hex(&span.trace_id) == id);
-        spans.sort_by_key(|span| span.start_time_unix_nano);
-        let known = |id: &[u8]| spans.iter().any(|span| span.span_id == id);
-        let roots = spans.iter().filter(|span| !known(&span.parent_span_id));
-        roots.map(|root| below(root, &spans, 0)).collect()
-    }
 }
 
-fn below(span: &Span, spans: &[Span], depth: usize) -> String {
-    let children = spans
-        .iter()
-        .filter(|child| child.parent_span_id == span.span_id);
-    let children: String = children
-        .map(|child| below(child, spans, depth + 1))
-        .collect();
-    let kind = SpanKind::try_from(span.kind).unwrap();
-    let kind = kind.as_str_name().trim_start_matches("SPAN_KIND_");
-    let status = span.status.as_ref().map_or(0, |status| status.code);
-    let status = ["unset", "ok", "error"][usize::try_from(status).unwrap()];
-    let indent = "  ".repeat(depth);
-    let attributes = span.attributes.iter();
-    let attributes = attributes.filter(|it| it.key != "server.port");
-    let mut attributes: Vec<_> = attributes
-        .map(|it| format!("\n{indent}    {}", attribute(it)))
-        .collect();
-    attributes.sort();
-    format!(
-        "{indent}{kind} {} [{status}]{}\n{children}",
-        span.name,
-        attributes.concat()
-    )
-}
-
-fn attribute(attribute: &KeyValue) -> String {
-    let value = attribute
-        .value
-        .as_ref()
-        .and_then(|value| value.value.as_ref());
-    let value = match value {
-        Some(Value::StringValue(text)) => without_port(text),
-        Some(Value::IntValue(number)) => number.to_string(),
-        other => panic!("{other:?}"),
-    };
-    format!("{}={value}", attribute.key)
-}
-
-/// `http://127.0.0.1:4711/a` as `http://127.0.0.1/a`.
-fn without_port(text: &str) -> String {
-    match text.strip_prefix("http://127.0.0.1:") {
-        Some(rest) => format!(
-            "http://127.0.0.1{}",
-            rest.trim_start_matches(|c: char| c.is_ascii_digit())
-        ),
-        None => text.to_owned(),
-    }
-}
-
-pub fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
+fn read<M: Message + Default>(body: Bytes) -> Request<M> {
+    Request::new(M::decode(body).unwrap())
 }
 
 fn text(value: Option<AnyValue>) -> String {

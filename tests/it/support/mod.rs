@@ -14,6 +14,8 @@ pub mod port;
 #[allow(dead_code, reason = "benchmarks need more of it")]
 pub mod process;
 pub mod redis;
+pub mod secured;
+pub mod spans;
 pub mod unsent;
 pub mod untimed;
 pub mod vendor;

@@ -16,6 +16,7 @@ use super::watch::{in_time, until};
 
 pub struct Observed {
     pub sandbox: Sandbox,
+    listen: SocketAddr,
     pub admin: SocketAddr,
     channel: Channel,
     child: Child,
@@ -34,7 +35,24 @@ impl Observed {
         Self::launch(&[], false).await
     }
 
+    /// One that ends by itself at its start: how, and with which words.
+    pub async fn refused(variables: &[(&str, &str)]) -> (ExitStatus, String) {
+        let mut process = Self::spawn(variables, true).await;
+        let status = process.ended().await;
+        (status, process.log())
+    }
+
     async fn launch(variables: &[(&str, &str)], kept: bool) -> Observed {
+        let process = Self::spawn(variables, kept).await;
+        let listen = process.listen;
+        until("the process to listen", || {
+            std::net::TcpStream::connect(listen).is_ok()
+        })
+        .await;
+        process
+    }
+
+    async fn spawn(variables: &[(&str, &str)], kept: bool) -> Observed {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("switchboard-process-{}-{number}", std::process::id());
@@ -74,8 +92,9 @@ impl Observed {
             false => Stdio::piped(),
         });
         let child = command.stdin(Stdio::null()).spawn().unwrap();
-        let process = Observed {
+        Observed {
             sandbox,
+            listen,
             admin,
             channel: Endpoint::from_shared(format!("http://{listen}"))
                 .unwrap()
@@ -83,12 +102,7 @@ impl Observed {
             child,
             folder,
             _ports: ports,
-        };
-        until("the process to listen", || {
-            std::net::TcpStream::connect(listen).is_ok()
-        })
-        .await;
-        process
+        }
     }
 
     pub fn sms(&self) -> SmsSessionDataClient<Channel> {
@@ -104,11 +118,26 @@ impl Observed {
         reqwest::get(url).await.unwrap().text().await.unwrap()
     }
 
+    /// What the collector did not get of a signal, for whatever reason.
+    pub async fn dropped(&self, signal: &str) -> u64 {
+        let text = self.metrics().await;
+        let lines = text.lines().filter(|line| {
+            line.starts_with("switchboard_telemetry_dropped_total{")
+                && line.contains(&format!("signal=\"{signal}\""))
+        });
+        let counts = lines.map(|line| line.rsplit(' ').next().unwrap());
+        counts.map(|count| count.parse::<u64>().unwrap()).sum()
+    }
+
     /// Asks it to end, and waits until it has: what it held back is sent then.
     pub async fn end(&mut self) -> ExitStatus {
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status();
         assert!(sent.unwrap().success());
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
         in_time("the process to end", async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {

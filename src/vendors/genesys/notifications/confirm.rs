@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use http::StatusCode;
+use opentelemetry::KeyValue;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::event::Event;
@@ -80,6 +81,18 @@ enum Proof {
     None,
 }
 
+impl Proof {
+    /// By what it was found, or what was found.
+    fn how(&self) -> &'static str {
+        match self {
+            Proof::InPlace(_, how) => how,
+            Proof::Rejected(_) => "rejected",
+            Proof::Absent | Proof::Gone(_) => "absent",
+            Proof::None => "unknown",
+        }
+    }
+}
+
 /// What a read shows.
 enum Seen {
     InPlace(SmsSession),
@@ -120,6 +133,7 @@ impl<O: Write> Confirmation<O> {
     pub(in crate::vendors::genesys) async fn write(self: Arc<Self>) -> Result<Confirmed, Failure> {
         // Whole, whoever still waits: what is in place must not be found out by halves.
         let client = self.client.clone();
+        let attributes = self.attributes();
         let work = async move {
             let _turn = self.turn().await?;
             let consumer = self.listen().await;
@@ -132,9 +146,8 @@ impl<O: Write> Confirmation<O> {
             }
             self.conclude(sent, proof)
         };
-        client
-            .outlive(O::META.name, span::within("confirmed write", [], work))
-            .await
+        let work = span::within("confirmed write", attributes, work);
+        client.outlive(O::META.name, work).await
     }
 
     /// Looks for a write that was sent before; sends nothing.
@@ -226,8 +239,21 @@ impl<O: Write> Confirmation<O> {
 
     /// Waits for proof until the deadline.
     async fn prove(&self, sent: &Sent, consumer: &Consumer) -> Proof {
-        let gathered = self.gather(sent, consumer);
-        span::within("confirmation", [], gathered).await
+        let gathered = async {
+            let proof = self.gather(sent, consumer).await;
+            span::found(KeyValue::new("switchboard.confirmation", proof.how()));
+            proof
+        };
+        span::within("confirmation", self.attributes(), gathered).await
+    }
+
+    /// Of the spans.
+    fn attributes(&self) -> [KeyValue; 3] {
+        [
+            KeyValue::new("switchboard.vendor", Genesys::NAME),
+            KeyValue::new("switchboard.account", self.ticket.account.clone()),
+            KeyValue::new("switchboard.operation", O::META.name),
+        ]
     }
 
     async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {

@@ -1,0 +1,98 @@
+//! A collector that is away costs telemetry, which is counted, and nothing else: calls succeed,
+//! and the gateway ends well and in time.
+
+use std::time::Duration;
+
+use switchboard::pb::GetSessionRequest;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::SESSION;
+use crate::support::observed::Observed;
+use crate::support::watch::in_time;
+
+/// What the chart leaves between the end of the drain and SIGKILL.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// Takes connections and says nothing on any of them, for as long as this is kept.
+async fn black_hole() -> (tokio::task::JoinHandle<()>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let swallow = tokio::spawn(async move {
+        let mut held: Vec<TcpStream> = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    (swallow, endpoint)
+}
+
+/// Calls succeed while these signals are lost, and the process ends.
+async fn costs_nothing(endpoint: &str, protocol: &str, timeout: &str, lost: &[&str]) {
+    let mut process = Observed::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout),
+        ("OTEL_LOGS_EXPORTER", "otlp"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "10"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "4"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "10"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "4"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+    ])
+    .await;
+    let get = GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    for signal in lost {
+        let counted = async {
+            while process.dropped(signal).await == 0 {
+                process.sms().get_session(get.clone()).await.unwrap();
+            }
+        };
+        in_time(&format!("lost {signal} to be counted"), counted).await;
+    }
+    for _ in 0..20 {
+        process.sms().get_session(get.clone()).await.unwrap();
+    }
+    // Nothing is in flight, so the drain itself takes no time.
+    let ended = tokio::time::timeout(MARGIN, process.end()).await;
+    let status = ended.expect("an end before the SIGKILL");
+    assert!(status.success(), "{status}: {}", process.log());
+}
+
+/// Nobody listens on the port of a protocol's past.
+const REFUSING: &str = "http://127.0.0.1:9";
+
+#[tokio::test]
+async fn that_refuses_connections_by_grpc() {
+    costs_nothing(REFUSING, "grpc", "200", &["traces", "metrics", "logs"]).await;
+}
+
+#[tokio::test]
+async fn that_refuses_connections_by_http() {
+    let all = ["traces", "metrics", "logs"];
+    costs_nothing(REFUSING, "http/protobuf", "200", &all).await;
+}
+
+#[tokio::test]
+async fn that_never_answers_by_grpc() {
+    let (_held, endpoint) = black_hole().await;
+    costs_nothing(&endpoint, "grpc", "200", &["traces", "metrics", "logs"]).await;
+}
+
+#[tokio::test]
+async fn that_never_answers_by_http() {
+    let (_held, endpoint) = black_hole().await;
+    let all = ["traces", "metrics", "logs"];
+    costs_nothing(&endpoint, "http/protobuf", "200", &all).await;
+}
+
+/// The exports that are under way at the end would wait for a minute each.
+#[tokio::test]
+async fn that_is_waited_for_at_the_end() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let (_held, endpoint) = black_hole().await;
+        costs_nothing(&endpoint, protocol, "60000", &["traces", "logs"]).await;
+    }
+}
