@@ -24,7 +24,9 @@ fn main() -> Result<()> {
         compiler.encode_file_descriptor_set(),
     )?;
 
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::pb::codec::Codec")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

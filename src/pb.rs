@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::all, unreachable_pub, unused_qualifications)]
 
+pub mod codec;
+
 tonic::include_proto!("contactcenter.v1");
 
 /// The encoded descriptors of every proto, with comments and options: what reflection serves.

@@ -117,7 +117,8 @@ impl Dedupe {
     {
         let client = client.clone();
         let shared = ticket.clone();
-        let work = async move { Ok(client.call(operation, ticket).await?.into()) };
+        // In a place of its own, as it is handed on several times.
+        let work = Box::pin(async move { Ok(client.call(operation, ticket).await?.into()) });
         let answer = self
             .run(
                 Asked::of::<O>(),

@@ -122,10 +122,11 @@ impl Facade {
             identity, ticket, ..
         } = wish;
         let (client, of) = (self.client.clone(), ticket.clone());
-        let work = async move {
+        // In a place of its own, as it is handed on several times.
+        let work = Box::pin(async move {
             let accepted = client.call(operation, of).await?;
             Ok(Answered::Accepted(accepted).into())
-        };
+        });
         let kept = std::future::ready;
         let asked = Asked::of::<O>();
         let write = self.dedupe.run(asked, identity, &ticket, work, kept);
