@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod client;
 pub mod error;
+pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod judge;

@@ -43,4 +43,5 @@ mod tokens;
 mod traces;
 mod validation;
 mod vendor_faults;
+mod vendor_tls;
 mod watch_sessions;

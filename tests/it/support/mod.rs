@@ -8,6 +8,7 @@ pub mod dir;
 pub mod doors;
 pub mod faults;
 pub mod frames;
+pub mod load;
 pub mod mint;
 pub mod observed;
 pub mod port;
