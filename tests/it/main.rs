@@ -23,6 +23,7 @@ mod drain;
 mod errors;
 mod hostile_callers;
 mod injection;
+mod lapse;
 mod leaks;
 mod metadata;
 mod notifications_faults;

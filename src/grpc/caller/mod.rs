@@ -7,6 +7,7 @@
 
 mod audit;
 mod certificate;
+mod lapse;
 mod layer;
 pub mod policy;
 pub mod tokens;

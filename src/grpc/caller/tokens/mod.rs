@@ -20,8 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::keys::Rules;
 use self::keys::{Keys, Refusal};
+pub(super) use self::verified::Bearer;
 use crate::upstream::files::{self, Complaint, LOOK_AGAIN};
 use crate::upstream::transport::Document;
+
+/// What a caller is told of a token that was good once.
+pub(super) const EXPIRED: &str = "the token has expired";
 
 /// How long a key that its issuer has taken back may still be used.
 const URL_AGAIN: Duration = Duration::from_secs(300);
@@ -90,8 +94,8 @@ impl Tokens {
         })
     }
 
-    /// `jwt:` and the subject; or why the token is refused, in words for the caller.
-    pub(super) async fn identity(&self, token: &str) -> Result<Arc<str>, &'static str> {
+    /// Whom a token names; or why it is refused, in words for the caller.
+    pub(super) async fn bearer(&self, token: &str) -> Result<Bearer, &'static str> {
         let first = self.keys.load_full().verify(token);
         if !matches!(first, Err(Refusal::UnknownKey)) {
             return first.map_err(Refusal::words);

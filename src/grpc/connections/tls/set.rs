@@ -68,13 +68,16 @@ impl Set {
         Arc::clone(&self.config)
     }
 
-    /// Whether a caller who shows these certificates, its own first, would be let in now.
-    pub(in crate::grpc::connections) fn admits(&self, shown: &[CertificateDer<'_>]) -> bool {
+    /// Whether a caller who shows these certificates, its own first, would be let in at a time.
+    pub(in crate::grpc::connections) fn admits(
+        &self,
+        shown: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> bool {
         let (Some(clients), Some((own, between))) = (&self.clients, shown.split_first()) else {
             return false;
         };
-        let verified = clients.verify_client_cert(own, between, UnixTime::now());
-        verified.is_ok()
+        clients.verify_client_cert(own, between, at).is_ok()
     }
 }
 
