@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use switchboard::config::{Config, Jwks, Jwt, Tls};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -18,6 +18,7 @@ use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, but, claims, from_now, jwks};
 use crate::support::watch::in_time;
 use crate::support::watcher::{Watcher, request};
+use crate::support::wire::Channel;
 use crate::support::{Gateway, reason};
 
 /// Long enough to open a stream in, however busy the machine is.
@@ -149,7 +150,7 @@ impl Site {
     fn channel(&self, gateway: &Gateway, own: &Issued) -> Channel {
         let endpoint = Endpoint::from_shared(format!("https://{}", gateway.address)).unwrap();
         let tls = self.ours.client(Some(own));
-        endpoint.tls_config(tls).unwrap().connect_lazy()
+        endpoint.tls_config(tls).unwrap().connect_lazy().into()
     }
 }
 

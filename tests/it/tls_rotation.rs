@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::authority::{Authority, Issued};
 use crate::support::calls::Call;
@@ -19,6 +19,7 @@ use crate::support::load::Load;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
+use crate::support::wire::Channel;
 use crate::support::{Gateway, reason};
 
 /// Metrics without labels have their value behind one blank.
@@ -40,7 +41,11 @@ fn client(authorities: [&Authority; 2], own: &Issued) -> ClientTlsConfig {
 
 fn channel(gateway: &Gateway, tls: &ClientTlsConfig) -> Channel {
     let endpoint = Endpoint::from_shared(format!("https://{}", gateway.address)).unwrap();
-    endpoint.tls_config(tls.clone()).unwrap().connect_lazy()
+    endpoint
+        .tls_config(tls.clone())
+        .unwrap()
+        .connect_lazy()
+        .into()
 }
 
 async fn is_served(channel: Channel, token: Option<&str>) -> bool {

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
+use super::scan;
+
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its key, in PEM.
@@ -73,9 +75,13 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from(serial));
         params.not_after = date_time_ymd(2100, 1, 1);
         change(&mut params);
+        let pem = key.serialize_pem();
+        for line in pem.lines().filter(|line| !line.starts_with('-')) {
+            scan::confide("secret", line);
+        }
         Issued {
             cert: params.signed_by(&key, &self.0).unwrap().pem(),
-            key: key.serialize_pem(),
+            key: pem,
             serial,
         }
     }

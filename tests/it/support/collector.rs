@@ -30,6 +30,8 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+use super::scan;
+
 #[derive(Clone, Default)]
 pub struct Collector(Arc<Mutex<Taken>>);
 
@@ -171,6 +173,7 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_spans {
             let about = resource.resource.unwrap_or_default();
@@ -188,6 +191,7 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_metrics {
             let metrics = resource.scope_metrics.into_iter().flat_map(|it| it.metrics);
@@ -203,6 +207,7 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_logs {
             let logs = resource

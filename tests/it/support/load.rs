@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 
 use super::calls::Call;
 use super::watch::until;
+use super::wire::Channel;
 
 /// Calls one after another, over one connection and over a new one each time, until told to stop.
 pub struct Load {

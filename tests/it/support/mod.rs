@@ -15,12 +15,14 @@ pub mod port;
 #[allow(dead_code, reason = "benchmarks need more of it")]
 pub mod process;
 pub mod redis;
+pub mod scan;
 pub mod unsent;
 pub mod untimed;
 pub mod vendor;
 pub mod verdict;
 pub mod watch;
 pub mod watcher;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,8 +43,10 @@ use switchboard::vendors::{aicc, genesys};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
+
+use self::wire::Channel;
 
 /// A session that the sandbox is seeded with.
 pub const SESSION: &str = "0071023821aec011";
@@ -77,6 +81,7 @@ impl Gateway {
     }
 
     async fn start_in_front_of(sandbox: Sandbox, config: &Config) -> Gateway {
+        scan::begin(config);
         let metrics = Metrics::new().unwrap();
         let app = App::new(config, metrics.clone()).unwrap();
         let listeners = Listeners::bind(config.server.listen, config.server.admin_listen)
@@ -94,7 +99,8 @@ impl Gateway {
         let running = tokio::spawn(app.run(listeners, signals));
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
-            .connect_lazy();
+            .connect_lazy()
+            .into();
         Gateway {
             sandbox,
             address,
@@ -122,6 +128,13 @@ impl Gateway {
     /// Waits for the gateway to end.
     pub async fn ended(&mut self) -> Result<(), RunError> {
         (&mut self.running).await.unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        scan::end(&self.metrics, self.admin);
+        scan::confide_all(self.sandbox.journal());
     }
 }
 

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::scan;
+
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -200,9 +202,17 @@ async fn serve(
         body: body.unwrap_or_default(),
         shown,
     };
+    scan::confide_headers(&seen.headers);
+    scan::confide_body(&seen.body);
     state.seen.lock().unwrap().push(seen.clone());
     state.calls.send_modify(|calls| *calls += 1);
-    Ok((state.answer)(seen).await.map(Full::new))
+    let is_login = seen.is_login();
+    let answer = (state.answer)(seen).await;
+    scan::confide_headers(answer.headers());
+    if is_login {
+        scan::confide_body(answer.body());
+    }
+    Ok(answer.map(Full::new))
 }
 
 /// A good answer to a login of either vendor.
