@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,7 +15,7 @@ use tonic::body::Body;
 
 use super::audit::Audited;
 use super::layer::WITHDRAWN;
-use super::tokens::EXPIRED;
+use super::tokens::{self, EXPIRED};
 use crate::grpc::connections::Certificate;
 use crate::grpc::{status, streams};
 
@@ -35,7 +35,7 @@ impl Proof {
     async fn lapsed(self) -> &'static str {
         match self {
             Proof::Token(until) => {
-                while let Some(left) = left(until, SystemTime::now()) {
+                while let Some(left) = tokens::left(until) {
                     sleep(left.min(LOOK_AGAIN)).await;
                 }
                 EXPIRED
@@ -46,13 +46,6 @@ impl Proof {
             }
         }
     }
-}
-
-/// None when it is over.
-fn left(until: u64, now: SystemTime) -> Option<Duration> {
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left = Duration::from_secs(until).checked_sub(now)?;
-    (!left.is_zero()).then_some(left)
 }
 
 /// The answers of a stream, for as long as its caller may have them.
@@ -106,28 +99,5 @@ impl HttpBody for Lapsing {
             .as_ref()
             .map(HttpBody::size_hint)
             .unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_has_time_left_until_its_second_has_come() {
-        let at = |seconds: f64| UNIX_EPOCH + Duration::from_secs_f64(seconds);
-        for (until, now, expected) in [
-            (100, 0.0, Some(100.0)),
-            (100, 99.5, Some(0.5)),
-            (100, 100.0, None),
-            (100, 101.0, None),
-            (0, 0.0, None),
-            (u64::MAX, 0.0, Some(u64::MAX as f64)),
-        ] {
-            let left = left(until, at(now)).map(|it| it.as_secs_f64());
-            assert_eq!(left, expected, "{until} {now}");
-        }
-        let before_1970 = UNIX_EPOCH - Duration::from_secs(5);
-        assert_eq!(left(3, before_1970), Some(Duration::from_secs(3)));
     }
 }

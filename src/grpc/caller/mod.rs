@@ -6,6 +6,7 @@
 //! facade can forget to. Both, and every write, leave a line in the audit log.
 
 mod audit;
+mod bearer;
 mod certificate;
 mod lapse;
 mod layer;

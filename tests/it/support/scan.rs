@@ -4,6 +4,8 @@
 //! `FOLDER/secrets`, and `tests/acceptance/leaks.sh` looks for the second in the first. Without it
 //! nothing here does anything.
 
+mod confided;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -16,10 +18,10 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
 use switchboard::config::Config;
-use switchboard::sandbox::journal::Journal;
 use switchboard::telemetry::{self, Format, Telemetry};
+
+pub use self::confided::{confide_all, confide_body, confide_headers};
 
 static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let folder = PathBuf::from(std::env::var_os("SWITCHBOARD_LEAK_SCAN")?);
@@ -38,18 +40,6 @@ static LOG: LazyLock<Telemetry> = LazyLock::new(|| {
 });
 
 static TOLD: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
-
-/// Members of the vendors' requests whose values are persons' own.
-const PERSONAL: [&str; 5] = [
-    "userData",
-    "callNumber",
-    "callerPresent",
-    "callNumberDefault",
-    "callerPresentDefault",
-];
-
-/// Headers that open doors.
-const DOORS: [&str; 4] = ["authorization", "cookie", "set-cookie", "x-csrf-token"];
 
 pub fn is_on() -> bool {
     FOLDER.is_some()
@@ -170,74 +160,6 @@ pub fn forms(secret: &str) -> HashSet<String> {
         forms.insert(secret.to_owned());
     }
     forms
-}
-
-/// Everything that travelled between a gateway and the sandbox.
-pub fn confide_all(journal: &Journal) {
-    if !is_on() {
-        return;
-    }
-    for entry in journal.entries() {
-        confide_headers(&entry.request_headers);
-        confide_headers(&entry.response_headers);
-        confide_body(&entry.request_body);
-        if entry.is_login {
-            confide_body(&entry.response_body);
-        }
-    }
-}
-
-/// What opens doors among the headers between a caller, the gateway and a vendor.
-pub fn confide_headers(headers: &HeaderMap) {
-    if !is_on() {
-        return;
-    }
-    for name in DOORS {
-        for value in headers.get_all(name) {
-            let value = String::from_utf8_lossy(value.as_bytes());
-            let opens = match name {
-                "authorization" => match value.split_once(' ') {
-                    Some(("Basic" | "Bearer" | "bearer", opens)) => opens,
-                    _ => &*value,
-                },
-                "set-cookie" => {
-                    let pair = value.split(';').next().unwrap();
-                    pair.split_once('=').map_or(pair, |it| it.1)
-                }
-                _ => &*value,
-            };
-            confide("door", opens.trim());
-        }
-    }
-}
-
-/// What is persons' own in a request to a vendor, and secret in a login and its answer.
-pub fn confide_body(body: &[u8]) {
-    if !is_on() {
-        return;
-    }
-    if let Ok(body) = serde_json::from_slice(body) {
-        walk(&body, None);
-    }
-}
-
-fn walk(value: &Value, kind: Option<&'static str>) {
-    match (value, kind) {
-        (Value::Object(members), _) => {
-            for (name, value) in members {
-                let kind = match &**name {
-                    "app_secret" | "AccessToken" => Some("door"),
-                    name if PERSONAL.contains(&name) => Some("personal"),
-                    _ => kind,
-                };
-                walk(value, kind);
-            }
-        }
-        (Value::Array(items), _) => items.iter().for_each(|item| walk(item, kind)),
-        (Value::String(text), Some(kind)) => confide(kind, text),
-        (Value::Number(number), Some(kind)) => confide(kind, &number.to_string()),
-        _ => {}
-    }
 }
 
 /// What makes a process of the gateway's own as loud as its level can be.

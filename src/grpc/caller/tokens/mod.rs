@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::keys::Rules;
 use self::keys::{Keys, Refusal};
-pub(super) use self::verified::Bearer;
+pub(super) use self::verified::{Bearer, left};
 use crate::upstream::files::{self, Complaint, LOOK_AGAIN};
 use crate::upstream::transport::Document;
 

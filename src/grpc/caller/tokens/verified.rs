@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -71,6 +71,17 @@ fn print(token: &str) -> Print {
     print
 }
 
+/// Until a second after 1970; none when it has come.
+pub(in crate::grpc::caller) fn left(until: u64) -> Option<Duration> {
+    left_at(until, SystemTime::now())
+}
+
+fn left_at(until: u64, now: SystemTime) -> Option<Duration> {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = Duration::from_secs(until).checked_sub(now)?;
+    (!left.is_zero()).then_some(left)
+}
+
 /// A clock from before 1970 makes every token a new one.
 fn now() -> u64 {
     SystemTime::now()
@@ -96,6 +107,24 @@ mod tests {
         assert_eq!(verified.get_at("token", 99), Some(bearer("jwt:a")));
         assert_eq!(verified.get_at("token", 100), None);
         assert_eq!(verified.get_at("other", 99), None);
+    }
+
+    #[test]
+    fn a_token_has_time_left_until_its_second_has_come() {
+        let at = |seconds: f64| UNIX_EPOCH + Duration::from_secs_f64(seconds);
+        for (until, now, expected) in [
+            (100, 0.0, Some(100.0)),
+            (100, 99.5, Some(0.5)),
+            (100, 100.0, None),
+            (100, 101.0, None),
+            (0, 0.0, None),
+        ] {
+            let left = left_at(until, at(now)).map(|it| it.as_secs_f64());
+            assert_eq!(left, expected, "{until} {now}");
+        }
+        assert!(left(u64::MAX).is_some());
+        let before_1970 = UNIX_EPOCH - Duration::from_secs(5);
+        assert_eq!(left_at(3, before_1970), Some(Duration::from_secs(3)));
     }
 
     #[test]
