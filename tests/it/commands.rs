@@ -571,7 +571,9 @@ async fn files_of_tls_that_cannot_be_used_are_a_wrong_configuration() {
 #[tokio::test]
 async fn the_audit_log_is_written_whatever_the_level_is() {
     let site = Site::with("  shutdown_delay: 0s\nlog: { level: \"off\" }\n").await;
-    let mut gateway = Process::spawn(site.serve());
+    let mut command = site.serve();
+    command.env_remove("SWITCHBOARD__LOG__LEVEL");
+    let mut gateway = Process::spawn(command);
     serving(site.listen).await;
     attach(site.listen).await.unwrap();
     gateway.terminate();
