@@ -13,6 +13,7 @@ use http::HeaderMap;
 use opentelemetry::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::circuits::{Circuit, Circuits};
 use self::readings::Readings;
@@ -208,8 +209,15 @@ impl App {
             connections,
             circuits,
             log_level,
+            genesys,
+            aicc,
             ..
         } = self;
+        let renewals = [
+            genesys.as_ref().map(Client::renewal),
+            aicc.as_ref().map(Client::renewal),
+        ];
+        let _kept = renewals.map(|it| it.map(|it| AbortOnDropHandle::new(tokio::spawn(it.keep()))));
         let stop_admin = CancellationToken::new();
         let state = AdminState {
             readiness: lifecycle.readiness.clone(),
@@ -403,6 +411,10 @@ impl Observer for Counted {
     fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
         self.metrics.record_refresh(vendor, account, result);
         self.recent.login(vendor, account, result);
+    }
+
+    fn tls_failures(&self, vendor: &'static str, more: u64) {
+        self.metrics.record_tls_failures(vendor, more);
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Method {
     pub name: Arc<str>,
     /// Whether it changes anything.
     pub writes: bool,
+    /// Whether it answers with a stream.
+    pub streams: bool,
 }
 
 impl Method {
@@ -47,6 +49,7 @@ pub fn all() -> Vec<Method> {
                 Method {
                     name: format!("{service_name}/{}", method.name()).into(),
                     writes: !reads && !service_name.starts_with("grpc."),
+                    streams: method.server_streaming(),
                 }
             }));
         }
@@ -76,6 +79,21 @@ mod tests {
                 "contactcenter.v1.SmsSessionData/AttachUserData",
                 "contactcenter.v1.SmsSessionData/DeleteUserData",
                 "contactcenter.v1.SmsSessionData/UpdateUserData",
+            ]
+        );
+        let mut streams: Vec<&str> = all
+            .iter()
+            .filter(|it| it.streams)
+            .map(|it| &*it.name)
+            .collect();
+        streams.sort_unstable();
+        assert_eq!(
+            streams,
+            [
+                "contactcenter.v1.SmsSessionData/WatchSessions",
+                "grpc.health.v1.Health/Watch",
+                "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
             ]
         );
         let health: Vec<_> = all.iter().filter(|it| it.is_served(&[])).collect();

@@ -6,7 +6,6 @@ mod connections;
 mod deadline;
 pub mod dedupe;
 mod details;
-mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod inbound;

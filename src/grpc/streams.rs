@@ -97,7 +97,9 @@ impl HttpBody for Ending {
         }
         ready!(self.closing.as_mut().poll(cx));
         self.body = None;
-        Poll::Ready(Some(Ok(Frame::trailers(drained()))))
+        // To be opened again at once: another replica is there for it.
+        let trailers = trailers(super::status::draining());
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -112,9 +114,8 @@ impl HttpBody for Ending {
     }
 }
 
-/// UNAVAILABLE, and to be opened again at once: another replica is there for it.
-fn drained() -> http::HeaderMap {
-    let status = super::status::draining();
+/// The end of a stream.
+pub(super) fn trailers(status: Status) -> http::HeaderMap {
     let mut trailers = status.into_http::<Body>().headers().clone();
     // Of an answer without a body; trailers describe no content.
     trailers.remove(http::header::CONTENT_TYPE);

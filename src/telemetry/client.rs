@@ -15,6 +15,7 @@ pub struct ClientMetrics {
     attempts: Counter<u64>,
     retries: Counter<u64>,
     refreshes: Counter<u64>,
+    tls_failures: Counter<u64>,
     breaker: Gauge<u64>,
 }
 
@@ -60,6 +61,10 @@ impl ClientMetrics {
             refreshes: counter(
                 "switchboard_token_refreshes",
                 "Logins at a vendor, by how they ended.",
+            ),
+            tls_failures: counter(
+                "switchboard_vendor_tls_reload_failures",
+                "Times that the TLS files of a vendor could not be used.",
             ),
             breaker: meter
                 .u64_gauge("switchboard_breaker_state")
@@ -108,6 +113,11 @@ impl ClientMetrics {
     pub fn record_breaker(&self, vendor: &'static str, state: u64) {
         self.breaker
             .record(state, &[KeyValue::new("vendor", vendor)]);
+    }
+
+    pub fn record_tls_failures(&self, vendor: &'static str, more: u64) {
+        self.tls_failures
+            .add(more, &[KeyValue::new("vendor", vendor)]);
     }
 
     pub fn record_retry(&self, vendor: &'static str, reason: &'static str) {

@@ -22,6 +22,7 @@ use super::outlive::Outlive;
 use super::retry::Policy;
 use super::stack::{self, Kit, Stack};
 use super::token_cache::TokenCache;
+use super::transport::Renewal;
 
 /// How long a login may take in all; who waits for it has a deadline of his own.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,6 +33,7 @@ pub struct Client<V> {
     /// Writes that outlive their callers; the drain waits for them.
     tasks: TaskTracker,
     policy: Policy,
+    renewal: Arc<Renewal>,
     vendor: PhantomData<fn() -> V>,
 }
 
@@ -41,6 +43,7 @@ impl<V> Clone for Client<V> {
             accounts: Arc::clone(&self.accounts),
             tasks: self.tasks.clone(),
             policy: self.policy.clone(),
+            renewal: Arc::clone(&self.renewal),
             vendor: PhantomData,
         }
     }
@@ -130,6 +133,7 @@ impl<V: Vendor> Client<V> {
             accounts: Arc::new(stacks.collect()),
             tasks,
             policy: kit.policy.clone(),
+            renewal: Arc::clone(&kit.renewal),
             vendor: PhantomData,
         }
     }
@@ -147,6 +151,11 @@ impl<V: Vendor> Client<V> {
     /// How many retries the vendor's budget would pay for now.
     pub fn retry_budget(&self) -> i64 {
         self.policy.budget_left()
+    }
+
+    /// What makes the vendor's connections follow its TLS files, for as long as it is kept up.
+    pub fn renewal(&self) -> Arc<Renewal> {
+        Arc::clone(&self.renewal)
     }
 
     pub fn knows(&self, account: &str) -> bool {

@@ -17,6 +17,7 @@ pub(crate) mod benchmarks;
 pub mod breaker;
 pub mod client;
 pub mod error;
+pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod judge;

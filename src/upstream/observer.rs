@@ -25,6 +25,9 @@ pub trait Observer: Send + Sync + 'static {
 
     /// A login ended.
     fn login(&self, vendor: &'static str, account: &str, result: &'static str);
+
+    /// A vendor's TLS files could not be used so many times more.
+    fn tls_failures(&self, vendor: &'static str, more: u64);
 }
 
 /// One request and how it ended.
@@ -70,4 +73,5 @@ impl Observer for Blind {
     fn retry(&self, _: &'static str, _: &'static str) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+    fn tls_failures(&self, _: &'static str, _: u64) {}
 }

@@ -455,6 +455,8 @@ impl Observer for Reasons {
     fn breaker(&self, _: &'static str, _: crate::upstream::breaker::BreakerState) {}
 
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+
+    fn tls_failures(&self, _: &'static str, _: u64) {}
 }
 
 #[tokio::test(start_paused = true)]

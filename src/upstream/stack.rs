@@ -20,7 +20,7 @@ use super::settings::Settings;
 use super::timeout::{AttemptTimeoutLayer, DeadlineLayer};
 use super::token_cache::TokenCache;
 use super::trace::AttemptSpanLayer;
-use super::transport::{self, Connections, Protocol};
+use super::transport::{self, Connections, Files, Protocol, Renewal};
 
 pub(super) type Stack = BoxCloneSyncService<Call, Reply, Error>;
 
@@ -31,6 +31,7 @@ pub struct Kit {
     pub(super) connections: Connections,
     /// Apart from the others: held requests must not take the place of calls.
     polls: Connections,
+    pub(super) renewal: Arc<Renewal>,
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
     pub(super) policy: Policy,
@@ -44,10 +45,16 @@ impl Kit {
         settings: &Settings,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, transport::TransportError> {
+        let files = Files::read(&settings.tls)?;
+        let connections = Connections::new(settings, Protocol::Negotiated, &files)?;
+        let polls = Connections::new(settings, Protocol::Http1, &files)?;
+        let both = [connections.clone(), polls.clone()];
+        let renewal = Renewal::new(vendor, settings, &files, both, Arc::clone(&observer));
         Ok(Kit {
             vendor,
-            connections: Connections::new(settings, Protocol::Negotiated)?,
-            polls: Connections::new(settings, Protocol::Http1)?,
+            connections,
+            polls,
+            renewal: Arc::new(renewal),
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
             breaker: BreakerLayer::new(vendor, &settings.breaker, &observer),

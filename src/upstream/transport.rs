@@ -3,11 +3,13 @@
 //! It repeats nothing, follows no redirect, and reads no more than the cap.
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
@@ -15,13 +17,17 @@ use reqwest::{NoProxy, Proxy, Url, redirect, retry, tls};
 use tower::Service;
 
 use super::error::Error;
+use super::files::FileError;
 use super::observer::Server;
 use super::operation::{Call, Progress, Reply};
-use super::settings::{Settings, Tls};
+use super::secret::SecretError;
+use super::settings::Settings;
 
 mod document;
+mod renewal;
 
 pub use self::document::Document;
+pub use self::renewal::{Files, Renewal};
 
 /// Shorter than the keep-alive of the vendors' servers, so that they do not hang up first.
 const POOL_IDLE: Duration = Duration::from_secs(15);
@@ -33,26 +39,28 @@ const POOL_IDLE_POLLS: Duration = Duration::from_secs(2);
 /// Why a client for a vendor could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    #[error("cannot read {path}: {source}")]
-    File {
-        path: String,
-        source: std::io::Error,
-    },
-    #[error("{path} is not usable: {source}")]
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Key(#[from] SecretError),
+    #[error("{} holds no certificate in PEM", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("{path} is not usable: {}", chain(source))]
     Pem {
         path: String,
         source: reqwest::Error,
     },
     #[error("the HTTPS proxy of the environment is not usable: {0}")]
     Proxy(reqwest::Error),
-    #[error("cannot set up the HTTP client: {0}")]
+    #[error("cannot set up the HTTP client: {}", chain(.0))]
     Client(reqwest::Error),
 }
 
-/// The connections to one vendor: pooled, and shared by its accounts.
+/// The connections to one vendor: pooled, and shared by its accounts. [`Renewal`] replaces them.
 #[derive(Clone)]
 pub struct Connections {
-    client: reqwest::Client,
+    client: Arc<ArcSwap<reqwest::Client>>,
+    protocol: Protocol,
     max_answer: u64,
 }
 
@@ -67,29 +75,14 @@ pub enum Protocol {
 }
 
 impl Connections {
-    pub fn new(settings: &Settings, protocol: Protocol) -> Result<Self, TransportError> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
-            .connect_timeout(settings.timeout.connect)
-            .pool_idle_timeout(POOL_IDLE)
-            .tcp_nodelay(true)
-            .tls_version_min(tls::Version::TLS_1_2)
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-            // First none at all: HTTP_PROXY must never see credentials in clear.
-            .no_proxy();
-        if protocol == Protocol::Http1 {
-            builder = builder.http1_only().pool_idle_timeout(POOL_IDLE_POLLS);
-        }
-        if let Some(proxy) = https_proxy()? {
-            builder = builder.proxy(proxy);
-        }
-        let client = with_tls(builder, &settings.tls)?
-            .build()
-            .map_err(TransportError::Client)?;
+    pub fn new(
+        settings: &Settings,
+        protocol: Protocol,
+        files: &Files,
+    ) -> Result<Self, TransportError> {
         Ok(Connections {
-            client,
+            client: Arc::new(ArcSwap::from_pointee(client(settings, protocol, files)?)),
+            protocol,
             max_answer: settings.max_answer,
         })
     }
@@ -113,6 +106,32 @@ pub(super) fn server(base: &Url) -> Server {
     }
 }
 
+fn client(
+    settings: &Settings,
+    protocol: Protocol,
+    files: &Files,
+) -> Result<reqwest::Client, TransportError> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
+        .connect_timeout(settings.timeout.connect)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        .tls_version_min(tls::Version::TLS_1_2)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        // First none at all: HTTP_PROXY must never see credentials in clear.
+        .no_proxy();
+    if protocol == Protocol::Http1 {
+        builder = builder.http1_only().pool_idle_timeout(POOL_IDLE_POLLS);
+    }
+    if let Some(proxy) = https_proxy()? {
+        builder = builder.proxy(proxy);
+    }
+    let builder = files.put_into(builder, &settings.tls)?;
+    builder.build().map_err(TransportError::Client)
+}
+
 fn https_proxy() -> Result<Option<Proxy>, TransportError> {
     let named = ["HTTPS_PROXY", "https_proxy"]
         .into_iter()
@@ -125,31 +144,6 @@ fn https_proxy() -> Result<Option<Proxy>, TransportError> {
                 .map_err(TransportError::Proxy)
         })
         .transpose()
-}
-
-fn with_tls(
-    mut builder: reqwest::ClientBuilder,
-    settings: &Tls,
-) -> Result<reqwest::ClientBuilder, TransportError> {
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|source| TransportError::File {
-            path: path.display().to_string(),
-            source,
-        })
-    };
-    let pem = |path: &std::path::Path| {
-        let path = path.display().to_string();
-        move |source| TransportError::Pem { path, source }
-    };
-    if let Some(path) = &settings.ca_file {
-        let bundle = reqwest::Certificate::from_pem_bundle(&read(path)?).map_err(pem(path))?;
-        builder = builder.tls_certs_merge(bundle);
-    }
-    if let (Some(cert), Some(key)) = (&settings.client_cert_file, &settings.client_key_file) {
-        let both = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
-        builder = builder.identity(reqwest::Identity::from_pem(&both).map_err(pem(cert))?);
-    }
-    Ok(builder)
 }
 
 /// Cheap to clone, as every call takes one along.
@@ -186,8 +180,8 @@ impl Target {
             ..
         } = call;
         let request = self.outgoing(request, &progress)?;
-        let answer = self.connections.client.execute(request).await;
-        let mut response = answer.map_err(|error| failed(error, &progress))?;
+        let answer = self.connections.client.load().execute(request);
+        let mut response = answer.await.map_err(|error| failed(error, &progress))?;
         if let Some(signed) = signed {
             signed.answered(response.headers());
         }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The chart, held against real tools: lint, rendering, schemas of ten Kubernetes versions, restricted
 # pod security, wrong values, `switchboard check` of what it renders, and what it renders started for
-# real in namespaces of its own. `--full` adds what is slow to build: see tests/acceptance/helm_full.sh.
+# real in namespaces of its own. `--full` adds what is slow to build: see tests/acceptance/helm_full.sh
+# and tests/acceptance/kubernetes_tokens.sh.
 #
 # Runs as root, or where users may make namespaces. SWITCHBOARD: the binary, target/debug/switchboard
 # by default. It is not built here. What else it needs is installed into the cache folder.
@@ -124,4 +125,5 @@ private "$PYTHON" "$CHECKS/configured.py" "$scratch/manifests" "$scratch/root" "
 printf 'ok  configurations\n'
 if [ "${1:-}" = --full ]; then
   bash tests/acceptance/helm_full.sh "$scratch/manifests"
+  bash tests/acceptance/kubernetes_tokens.sh
 fi

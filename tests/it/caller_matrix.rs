@@ -7,7 +7,7 @@ use switchboard::config::{Config, Jwks, Jwt, Tls};
 use switchboard::grpc::caller::policy::{Pattern, Policy, Rule};
 use switchboard::pb::WatchSessionsRequest;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -19,6 +19,7 @@ use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
 use crate::support::vendor::Vendor;
 use crate::support::watch::until;
+use crate::support::wire::Channel;
 use crate::support::{Gateway, attempts, patient, reason, relocate};
 
 const BOT: &str = "spiffe://corp.example/ns/bots/sa/sms";
@@ -105,7 +106,7 @@ impl Site {
     fn over_tls(&self, gateway: &Gateway, own: Option<&Issued>) -> Channel {
         let endpoint = Endpoint::from_shared(format!("https://{}", gateway.address));
         let endpoint = endpoint.unwrap().tls_config(self.ours.client(own));
-        endpoint.unwrap().connect_lazy()
+        endpoint.unwrap().connect_lazy().into()
     }
 
     fn token(&self, subject: &str) -> String {

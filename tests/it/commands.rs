@@ -18,7 +18,9 @@ use tonic::transport::Endpoint;
 use crate::support::authority::Authority;
 use crate::support::doors::secrets;
 use crate::support::port::Port;
+use crate::support::scan;
 use crate::support::watch::{in_time, until};
+use crate::support::wire::Channel;
 use crate::support::{self, SESSION, USER};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
@@ -48,6 +50,9 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
+        if let Ok(log) = fs::read_to_string(self.0.join("stderr")) {
+            scan::emit("processes", &log);
+        }
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -102,12 +107,19 @@ impl Site {
 
     fn serve(&self) -> Command {
         let mut command = switchboard(&["serve", "--config", &self.config]);
+        command.envs(scan::loud());
         command.stderr(Stdio::from(fs::File::create(self.stderr()).unwrap()));
         command
     }
 
     fn stderr(&self) -> PathBuf {
         self.dir.0.join("stderr")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        scan::confide_all(self.sandbox.journal());
     }
 }
 
@@ -126,7 +138,9 @@ fn switchboard(arguments: &[&str]) -> Command {
 /// Runs it to its end, off the runtime: the sandbox is served by this one.
 async fn run(mut command: Command) -> Output {
     let output = tokio::task::spawn_blocking(move || command.output().unwrap());
-    in_time("the command", output).await.unwrap()
+    let output = in_time("the command", output).await.unwrap();
+    scan::emit("commands", &(out(&output) + &err(&output)));
+    output
 }
 
 fn code(output: &Output) -> i32 {
@@ -402,9 +416,9 @@ async fn attach(address: SocketAddr) -> Result<(), tonic::Status> {
     sms.attach_user_data(request).await.map(drop)
 }
 
-fn channel(address: SocketAddr) -> tonic::transport::Channel {
+fn channel(address: SocketAddr) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    endpoint.unwrap().connect_lazy()
+    endpoint.unwrap().connect_lazy().into()
 }
 
 /// A few calls of every kind that sees a secret: logins, reads, writes, refusals, failures.
@@ -557,7 +571,9 @@ async fn files_of_tls_that_cannot_be_used_are_a_wrong_configuration() {
 #[tokio::test]
 async fn the_audit_log_is_written_whatever_the_level_is() {
     let site = Site::with("  shutdown_delay: 0s\nlog: { level: \"off\" }\n").await;
-    let mut gateway = Process::spawn(site.serve());
+    let mut command = site.serve();
+    command.env_remove("SWITCHBOARD__LOG__LEVEL");
+    let mut gateway = Process::spawn(command);
     serving(site.listen).await;
     attach(site.listen).await.unwrap();
     gateway.terminate();

@@ -10,13 +10,14 @@ use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::unsent::transparently;
 use crate::support::watch::{in_time, until};
+use crate::support::wire::Channel;
 use crate::support::{Gateway, SESSION};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
@@ -38,6 +39,7 @@ fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
         .connect_lazy()
+        .into()
 }
 
 fn get() -> GetSessionRequest {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::HealthCheckResponse;
@@ -27,6 +27,7 @@ use crate::support::unsent::is_unsent;
 use crate::support::untimed;
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::request;
+use crate::support::wire::Channel;
 use crate::support::{self, SESSION};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
@@ -75,6 +76,7 @@ impl Mortal {
         Endpoint::from_shared(format!("http://{}", self.address))
             .unwrap()
             .connect_lazy()
+            .into()
     }
 
     fn sms(&self) -> SmsSessionDataClient<Channel> {

@@ -4,9 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use switchboard::pb::{
     AttachUserDataRequest, CallType, Confirmation, CreateAgentSettingsRequest,
     DeleteAgentSettingsRequest, DeleteUserDataRequest, GetAgentSettingsRequest, GetSessionRequest,
@@ -20,6 +17,7 @@ use tonic::{Request, Status};
 use crate::support::collector::Collector;
 use crate::support::doors::secrets;
 use crate::support::observed::Observed;
+use crate::support::scan::forms;
 use crate::support::verdict::all_words;
 use crate::support::watch::until;
 use crate::support::{RECORD, SESSION, USER, number, text};
@@ -44,19 +42,6 @@ impl Emitted {
         let places = self.0.iter().filter(|(_, text)| text.contains(words));
         places.map(|(place, _)| *place).collect()
     }
-}
-
-/// As it is, and as it might travel.
-fn forms(secret: &str) -> Vec<String> {
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    vec![
-        secret.to_owned(),
-        BASE64_STANDARD_NO_PAD.encode(secret),
-        BASE64_URL_SAFE_NO_PAD.encode(secret),
-        utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string(),
-        hex,
-        format!("{:?}", secret.as_bytes()),
-    ]
 }
 
 fn user_data() -> prost_types::Struct {

@@ -292,7 +292,7 @@ impl Scene {
 /// Watches for ever, as a caller should: what ended with UNAVAILABLE is opened again.
 async fn watch(
     mut sms: switchboard::pb::sms_session_data_client::SmsSessionDataClient<
-        tonic::transport::Channel,
+        crate::support::wire::Channel,
     >,
     account: String,
     view: Arc<Mutex<View>>,

@@ -21,8 +21,10 @@ use tonic::{Code, Response, Status};
 
 use crate::support::port::Port;
 use crate::support::redis::RedisServer;
+use crate::support::scan;
 use crate::support::verdict::{pushback, retry_info};
 use crate::support::watch::{in_time, until};
+use crate::support::wire::Channel;
 use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason};
 
 /// Two gateways in front of one vendor, with one Redis.
@@ -374,7 +376,8 @@ impl Site {
         let process = Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .args(["serve", "--config", &write("config.yaml", &config)])
             .stdin(Stdio::null())
-            .stderr(Stdio::null())
+            .envs(scan::loud())
+            .stderr(scan::stderr_of_a_process().map_or(Stdio::null(), Stdio::from))
             .spawn()
             .unwrap();
         Site {
@@ -400,12 +403,12 @@ impl Drop for Site {
     }
 }
 
-async fn connect(address: &str) -> SmsSessionDataClient<tonic::transport::Channel> {
+async fn connect(address: &str) -> SmsSessionDataClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let connected = async {
         loop {
             if let Ok(channel) = endpoint.connect().await {
-                return SmsSessionDataClient::new(channel);
+                return SmsSessionDataClient::new(channel.into());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

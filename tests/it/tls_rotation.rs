@@ -2,9 +2,7 @@
 //! still allowed notices, and what has changed is in force within seconds.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use rustls::pki_types::ServerName;
@@ -12,15 +10,16 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::authority::{Authority, Issued};
 use crate::support::calls::Call;
-use crate::support::dir::Dir;
+use crate::support::dir::{Dir, Mounted};
+use crate::support::load::Load;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
+use crate::support::wire::Channel;
 use crate::support::{Gateway, reason};
 
 /// Metrics without labels have their value behind one blank.
@@ -42,110 +41,21 @@ fn client(authorities: [&Authority; 2], own: &Issued) -> ClientTlsConfig {
 
 fn channel(gateway: &Gateway, tls: &ClientTlsConfig) -> Channel {
     let endpoint = Endpoint::from_shared(format!("https://{}", gateway.address)).unwrap();
-    endpoint.tls_config(tls.clone()).unwrap().connect_lazy()
+    endpoint
+        .tls_config(tls.clone())
+        .unwrap()
+        .connect_lazy()
+        .into()
 }
 
 async fn is_served(channel: Channel, token: Option<&str>) -> bool {
     Call::GetSession.send_over(channel, "", token).await.is_ok()
 }
 
-/// Calls one after another, over one connection and over a new one each time, until told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    running: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(open: impl Fn() -> Channel + Send + 'static, token: Option<String>) -> Load {
-        let (stop, done) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicUsize::new(0)),
-        );
-        let lasting = open();
-        let running = vec![
-            Self::calls(move || lasting.clone(), token.clone(), &stop, &done),
-            Self::calls(open, token, &stop, &done),
-        ];
-        Load {
-            stop,
-            done,
-            running,
-        }
-    }
-
-    fn calls(
-        open: impl Fn() -> Channel + Send + 'static,
-        token: Option<String>,
-        stop: &Arc<AtomicBool>,
-        done: &Arc<AtomicUsize>,
-    ) -> JoinHandle<()> {
-        let (stop, done) = (Arc::clone(stop), Arc::clone(done));
-        tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                let answer = Call::GetSession
-                    .send_over(open(), "", token.as_deref())
-                    .await;
-                answer.unwrap();
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-        })
-    }
-
-    /// Some more calls have been answered, on every way.
-    async fn goes_on(&self) {
-        let before = self.done.load(Ordering::Relaxed);
-        let on = || self.done.load(Ordering::Relaxed) > before + 20 || self.failed();
-        until("more calls", on).await;
-        assert!(!self.failed(), "a call failed");
-    }
-
-    fn failed(&self) -> bool {
-        self.running.iter().any(JoinHandle::is_finished)
-    }
-
-    /// None has failed.
-    async fn end(self) {
-        assert!(!self.failed(), "a call failed");
-        self.stop.store(true, Ordering::Relaxed);
-        for running in self.running {
-            running.await.unwrap();
-        }
-    }
-}
-
-/// What Kubernetes makes of a secret: a link to a folder, turned as a whole.
-struct Mounted {
-    dir: Dir,
-    next: AtomicUsize,
-}
-
-impl Mounted {
-    fn new(files: &[(&str, &str)]) -> Mounted {
-        let mounted = Mounted {
-            dir: Dir::new(),
-            next: AtomicUsize::new(0),
-        };
-        mounted.turn(files);
-        mounted
-    }
-
-    fn turn(&self, files: &[(&str, &str)]) {
-        let folder = format!("..{}", self.next.fetch_add(1, Ordering::Relaxed));
-        fs::create_dir(self.dir.path(&folder)).unwrap();
-        for (name, contents) in files {
-            self.dir.write(&format!("{folder}/{name}"), contents);
-        }
-        let _ = fs::remove_file(self.dir.path("..next"));
-        symlink(&folder, self.dir.path("..next")).unwrap();
-        fs::rename(self.dir.path("..next"), self.dir.path("..data")).unwrap();
-    }
-}
-
 fn mutual(config: &mut Config, pair: &Mounted, trust: &Dir) {
     config.server.tls = Some(Tls {
-        cert_file: pair.dir.path("..data/tls.crt"),
-        key_file: pair.dir.path("..data/tls.key"),
+        cert_file: pair.path("tls.crt"),
+        key_file: pair.path("tls.key"),
         client_ca_file: Some(trust.path("ca.crt")),
         crl_file: Some(trust.path("crl.pem")),
     });

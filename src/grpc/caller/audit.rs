@@ -49,7 +49,7 @@ pub(super) struct Audited {
 impl Audited {
     /// The answer's head is there. The answer of a single message that is no error comes without
     /// a status in its head.
-    pub(super) fn answered(mut self, headers: &HeaderMap) {
+    pub(super) fn answered(&mut self, headers: &HeaderMap) {
         self.told = true;
         let code = Code::of(headers).map_or("OK", Code::name);
         let reason = match code {
@@ -61,6 +61,11 @@ impl Audited {
         if self.writes || refused {
             self.line(code, reason, if refused { "refused" } else { "write" });
         }
+    }
+
+    /// A stream was ended for what its caller is no longer.
+    pub(super) fn lapsed(&self) {
+        self.line("UNAUTHENTICATED", Some("CALLER_UNAUTHENTICATED"), "refused");
     }
 
     fn line(&self, code: &str, reason: Option<&str>, what: &'static str) {

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::audit::{Audited, Record};
+use super::bearer::bearer;
+use super::lapse::{Lapsing, Proof};
 use super::{Access, Permit, policy};
 use crate::grpc::connections::Peer;
 use crate::grpc::methods::Method;
 use crate::grpc::status;
 use crate::telemetry::server::Caller;
 
-const BEARER: &[u8] = b"bearer ";
+pub(super) const WITHDRAWN: &str = "the client certificate is no longer accepted";
 
 /// Around every service, health and reflection too.
 #[derive(Clone)]
@@ -39,7 +40,14 @@ pub(in crate::grpc) struct CallerService<S> {
 /// How a call begins.
 struct Arrival {
     method: Arc<str>,
+    streams: bool,
     audited: Audited,
+}
+
+/// A caller, and what tells that it is this one.
+struct Known {
+    identity: Arc<str>,
+    proof: Proof,
 }
 
 impl CallerLayer {
@@ -64,19 +72,29 @@ impl CallerLayer {
             writes: known.is_some_and(|known| known.writes),
             told: false,
         };
-        Arrival { method, audited }
+        Arrival {
+            method,
+            streams: known.is_some_and(|known| known.streams),
+            audited,
+        }
     }
 
     /// Who calls; `Err` when a caller has to be known, and is not.
-    async fn identify(&self, request: &Parts) -> Result<Option<Arc<str>>, Status> {
+    async fn identify(&self, request: &Parts) -> Result<Option<Known>, Status> {
         if !self.access.is_closed() {
             return Ok(None);
         }
         if let Some(tokens) = &self.access.tokens
             && let Some(token) = bearer(&request.headers)?
         {
-            let identity = tokens.identity(token).await;
-            return identity.map(Some).map_err(status::unauthenticated);
+            let bearer = tokens
+                .bearer(token)
+                .await
+                .map_err(status::unauthenticated)?;
+            return Ok(Some(Known {
+                identity: bearer.identity,
+                proof: Proof::Token(bearer.until),
+            }));
         }
         let certificate = of_connection(request)?;
         certificate
@@ -96,60 +114,49 @@ impl CallerLayer {
     }
 
     /// Whether the caller may call the method at all.
-    async fn admit(&self, request: &Parts, arrival: &mut Arrival) -> Result<Permit, Status> {
+    async fn admit(
+        &self,
+        request: &Parts,
+        arrival: &mut Arrival,
+    ) -> Result<(Permit, Option<Proof>), Status> {
         let method = &arrival.method;
         let open = policy::any(&self.access.open_methods, method);
         // Nothing that a call to an open method brings can be wrong.
-        let caller = match open {
+        let known = match open {
             true => None,
             false => self.identify(request).await?,
         };
+        let (caller, proof) = known.map(|known| (known.identity, known.proof)).unzip();
         arrival.audited.caller.clone_from(&caller);
         if let (Some(policy), Some(caller)) = (&self.access.policy, &caller)
             && !policy.allows_method(caller, method)
         {
             return Err(status::denied("call this method"));
         }
-        Ok(Permit {
+        let permit = Permit {
             access: Arc::clone(&self.access),
             method: Arc::clone(method),
             caller,
             record: arrival.audited.record.clone(),
-        })
+        };
+        Ok((permit, proof))
     }
-}
-
-/// The token, where one is sent. Two of them are none: which is meant cannot be known.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
-    let mut tokens = headers
-        .get_all(AUTHORIZATION)
-        .iter()
-        .filter_map(after_scheme);
-    let token = tokens.next();
-    if tokens.next().is_some() {
-        return Err(status::unauthenticated("more than one token was sent"));
-    }
-    // What is no text is no token either, but was meant as one.
-    Ok(token.map(|token| str::from_utf8(token).unwrap_or_default().trim()))
-}
-
-fn after_scheme(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
-    scheme.eq_ignore_ascii_case(BEARER).then_some(token)
 }
 
 /// Who the connection's certificate names.
-fn of_connection(request: &Parts) -> Result<Option<Arc<str>>, Status> {
+fn of_connection(request: &Parts) -> Result<Option<Known>, Status> {
     let peer = request.extensions.get::<Peer>();
     let Some(certificate) = peer.and_then(|peer| peer.certificate.as_ref()) else {
         return Ok(None);
     };
     if certificate.is_withdrawn() {
-        return Err(status::unauthenticated(
-            "the client certificate is no longer accepted",
-        ));
+        return Err(status::unauthenticated(WITHDRAWN));
     }
-    Ok(certificate.identity().cloned())
+    let known = |identity: &Arc<str>| Known {
+        identity: Arc::clone(identity),
+        proof: Proof::Certificate(Arc::clone(certificate)),
+    };
+    Ok(certificate.identity().map(known))
 }
 
 impl<S> Layer<S> for CallerLayer {
@@ -185,49 +192,25 @@ where
             // Apart from the body, which no two threads may look at.
             let (mut head, body) = request.into_parts();
             let mut arrival = layer.arrive(&head);
-            let mut response = match layer.admit(&head, &mut arrival).await {
-                Ok(permit) => {
+            let (mut response, proof) = match layer.admit(&head, &mut arrival).await {
+                Ok((permit, proof)) => {
                     head.extensions.insert(permit);
-                    inner.call(Request::from_parts(head, body)).await?
+                    (inner.call(Request::from_parts(head, body)).await?, proof)
                 }
-                Err(refusal) => refusal.into_http(),
+                Err(refusal) => (refusal.into_http(), None),
             };
             if let Some(caller) = &arrival.audited.caller {
                 let caller = Caller(Arc::clone(caller));
                 response.extensions_mut().insert(caller);
             }
             arrival.audited.answered(response.headers());
-            Ok(response)
+            Ok(match proof {
+                // A single answer is there already.
+                Some(proof) if arrival.streams => {
+                    response.map(|body| Lapsing::around(body, proof, arrival.audited))
+                }
+                _ => response,
+            })
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn token(values: &[&[u8]]) -> Result<Option<String>, ()> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
-        }
-        let found = bearer(&headers).map_err(drop)?;
-        Ok(found.map(str::to_owned))
-    }
-
-    #[test]
-    fn one_token_is_taken_and_no_other_scheme() {
-        let some = |text: &str| Ok(Some(text.to_owned()));
-        assert_eq!(token(&[b"Bearer a.b.c"]), some("a.b.c"));
-        assert_eq!(token(&[b"bEARER  a.b.c "]), some("a.b.c"));
-        assert_eq!(token(&[b"Basic YTpi", b"Bearer a"]), some("a"));
-        assert_eq!(token(&[]), Ok(None));
-        assert_eq!(token(&[b"Basic YTpi"]), Ok(None));
-        assert_eq!(token(&[b"Bearer"]), Ok(None));
-        assert_eq!(token(&[b"Bearera.b.c"]), Ok(None));
-        assert_eq!(token(&[b"Bearer a", b"Bearer a"]), Err(()));
-        // Refused later, and not passed over in favour of a certificate.
-        assert_eq!(token(&[b"Bearer "]), some(""));
-        assert_eq!(token(&[b"Bearer \xff"]), some(""));
     }
 }

@@ -6,7 +6,9 @@
 //! facade can forget to. Both, and every write, leave a line in the audit log.
 
 mod audit;
+mod bearer;
 mod certificate;
+mod lapse;
 mod layer;
 pub mod policy;
 pub mod tokens;

@@ -34,7 +34,7 @@ use tower::{Service, ServiceExt};
 
 use self::calls::Calls;
 use self::door::Door;
-pub(super) use self::peer::Peer;
+pub(super) use self::peer::{Certificate, Peer};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 use self::wire::Wire;
 

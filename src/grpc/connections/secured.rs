@@ -81,7 +81,7 @@ async fn watch_over(
     leaving: CancellationToken,
 ) {
     if let Some(certificate) = certificate {
-        certificate.withdrawn(sets).await;
+        certificate.watch_over(sets).await;
         tracing::info!(
             caller = certificate.identity().map(|it| &**it),
             "a connection is asked to end: its certificate is no longer accepted"

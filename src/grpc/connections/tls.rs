@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 pub(super) use self::set::Set;
 pub use self::set::TlsError;
+use crate::upstream::files::{Complaint, LOOK_AGAIN};
 
 /// A caller sends its first message at once, and its last as soon as it has our certificate.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -27,9 +28,6 @@ const REST_TIME: Duration = Duration::from_secs(5);
 /// those whose caller has said something.
 const AT_ONCE: usize = 256;
 const TURN_TIME: Duration = Duration::from_secs(10);
-
-/// How often the files are looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the operator names. Each file may change at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +46,7 @@ pub struct TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     set: watch::Sender<Arc<Set>>,
-    /// What was complained of last, so that it is said once.
-    complaint: Mutex<Option<String>>,
+    complaint: Mutex<Complaint>,
     turns: Semaphore,
     failures: Counter<u64>,
 }
@@ -95,18 +92,17 @@ impl Tls {
             .unwrap_or_else(PoisonError::into_inner);
         let in_force = Arc::clone(&self.set.borrow());
         match in_force.look(&self.files) {
-            Ok(None) => *complaint = None,
+            Ok(None) => complaint.is_over(),
             Ok(Some(set)) => {
-                *complaint = None;
+                complaint.is_over();
                 tracing::info!("the files of server.tls have changed: new ones are in force");
                 self.set.send_replace(Arc::new(set));
             }
             Err(error) => {
                 self.failures.add(1, &[]);
                 let error = error.to_string();
-                if complaint.as_ref() != Some(&error) {
+                if complaint.is_new(&error) {
                     tracing::warn!(error, "server.tls: the files from before stay in force");
-                    *complaint = Some(error);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// A line by the names of its fields; `message` is one of them.
@@ -20,8 +20,12 @@ pub struct Audit {
 
 impl Audit {
     pub fn listen() -> Audit {
+        super::scan::begin_log();
         let lines = Arc::default();
-        let listening = Listening(Arc::clone(&lines));
+        let listening = Listening {
+            lines: Arc::clone(&lines),
+            beyond: tracing::dispatcher::get_default(Clone::clone),
+        };
         let subscriber = tracing_subscriber::registry().with(listening);
         Audit {
             lines,
@@ -42,14 +46,21 @@ impl Audit {
     }
 }
 
-struct Listening(Arc<Mutex<Vec<Line>>>);
+struct Listening {
+    lines: Arc<Mutex<Vec<Line>>>,
+    /// Who would listen without us.
+    beyond: Dispatch,
+}
 
 impl<S: Subscriber> Layer<S> for Listening {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if self.beyond.enabled(event.metadata()) {
+            self.beyond.event(event);
+        }
         if event.metadata().target() == "switchboard::audit" {
             let mut line = Fields::default();
             event.record(&mut line);
-            self.0.lock().unwrap().push(line.0);
+            self.lines.lock().unwrap().push(line.0);
         }
     }
 }

@@ -7,7 +7,10 @@ use rcgen::{
     date_time_ymd,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+use super::scan;
 
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -35,36 +38,50 @@ impl Authority {
 
     /// For a server on this machine.
     pub fn server(&self) -> Issued {
-        self.issue(
-            vec![SanType::IpAddress([127, 0, 0, 1].into()), dns("localhost")],
-            2100,
-        )
+        let here = SanType::IpAddress([127, 0, 0, 1].into());
+        self.issue(vec![here, dns("localhost")], |_| {})
     }
 
     /// For the caller of this URI.
     pub fn uri(&self, uri: &str) -> Issued {
-        self.issue(vec![SanType::URI(Ia5String::try_from(uri).unwrap())], 2100)
+        let uri = SanType::URI(Ia5String::try_from(uri).unwrap());
+        self.issue(vec![uri], |_| {})
     }
 
     pub fn dns(&self, name: &str) -> Issued {
-        self.issue(vec![dns(name)], 2100)
+        self.issue(vec![dns(name)], |_| {})
     }
 
     pub fn expired(&self, name: &str) -> Issued {
-        self.issue(vec![dns(name)], 2020)
+        self.issue(vec![dns(name)], |params| {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        })
     }
 
-    fn issue(&self, names: Vec<SanType>, end: i32) -> Issued {
+    /// One that is good for so long from now.
+    pub fn ending(&self, name: &str, after: Duration) -> Issued {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.issue(vec![dns(name)], |params| {
+            params.not_after = date_time_ymd(1970, 1, 1) + now + after;
+        })
+    }
+
+    fn issue(&self, names: Vec<SanType>, change: impl FnOnce(&mut CertificateParams)) -> Issued {
         static NEXT: AtomicU64 = AtomicU64::new(100);
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = names;
         params.serial_number = Some(SerialNumber::from(serial));
-        params.not_after = date_time_ymd(end, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
+        change(&mut params);
+        let pem = key.serialize_pem();
+        for line in pem.lines().filter(|line| !line.starts_with('-')) {
+            scan::confide("secret", line);
+        }
         Issued {
             cert: params.signed_by(&key, &self.0).unwrap().pem(),
-            key: key.serialize_pem(),
+            key: pem,
             serial,
         }
     }

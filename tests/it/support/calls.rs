@@ -3,8 +3,8 @@
 
 use tonic::Status;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
-use tonic::transport::Channel;
 
+use super::wire::Channel;
 use super::{Gateway, RECORD, SESSION, USER, data};
 use switchboard::pb::agent_settings_client::AgentSettingsClient;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;

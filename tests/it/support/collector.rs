@@ -40,6 +40,8 @@ use super::secured::Secured;
 
 const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
+use super::scan;
+
 #[derive(Clone, Default)]
 pub struct Collector(Arc<Mutex<Taken>>);
 
@@ -161,6 +163,7 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_spans {
             let about = resource.resource.unwrap_or_default();
@@ -178,6 +181,7 @@ impl MetricsService for Collector {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_metrics {
             let metrics = resource.scope_metrics.into_iter().flat_map(|it| it.metrics);
@@ -193,6 +197,7 @@ impl LogsService for Collector {
         &self,
         request: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        scan::emit("otlp", &format!("{request:?}"));
         let mut taken = self.0.lock().unwrap();
         for resource in request.into_inner().resource_logs {
             let logs = resource

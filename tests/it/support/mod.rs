@@ -8,12 +8,14 @@ pub mod dir;
 pub mod doors;
 pub mod faults;
 pub mod frames;
+pub mod load;
 pub mod mint;
 pub mod observed;
 pub mod port;
 #[allow(dead_code, reason = "benchmarks need more of it")]
 pub mod process;
 pub mod redis;
+pub mod scan;
 pub mod secured;
 pub mod spans;
 pub mod unsent;
@@ -22,6 +24,7 @@ pub mod vendor;
 pub mod verdict;
 pub mod watch;
 pub mod watcher;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,8 +45,10 @@ use switchboard::vendors::{aicc, genesys};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic_types::StatusExt;
+
+use self::wire::Channel;
 
 /// A session that the sandbox is seeded with.
 pub const SESSION: &str = "0071023821aec011";
@@ -78,6 +83,7 @@ impl Gateway {
     }
 
     async fn start_in_front_of(sandbox: Sandbox, config: &Config) -> Gateway {
+        scan::begin(config);
         let metrics = Metrics::new().unwrap();
         let app = App::new(config, metrics.clone()).unwrap();
         let listeners = Listeners::bind(config.server.listen, config.server.admin_listen)
@@ -95,7 +101,8 @@ impl Gateway {
         let running = tokio::spawn(app.run(listeners, signals));
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .unwrap()
-            .connect_lazy();
+            .connect_lazy()
+            .into();
         Gateway {
             sandbox,
             address,
@@ -123,6 +130,13 @@ impl Gateway {
     /// Waits for the gateway to end.
     pub async fn ended(&mut self) -> Result<(), RunError> {
         (&mut self.running).await.unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        scan::end(&self.metrics, self.admin);
+        scan::confide_all(self.sandbox.journal());
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use switchboard::pb::agent_settings_client::AgentSettingsClient;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::sandbox::{Options, Sandbox, aicc, genesys};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::port::Port;
+use super::scan;
 use super::watch::{in_time, until};
+use super::wire::Channel;
 
 pub struct Observed {
     pub sandbox: Sandbox,
@@ -80,9 +82,8 @@ impl Observed {
         for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
             command.env_remove(name);
         }
-        command
-            .env_remove("RUST_LOG")
-            .envs(variables.iter().copied());
+        command.env_remove("RUST_LOG").envs(scan::loud());
+        command.envs(variables.iter().copied());
         command
             .args(["serve", "--config"])
             .arg(folder.join("config.yaml"));
@@ -98,7 +99,8 @@ impl Observed {
             admin,
             channel: Endpoint::from_shared(format!("http://{listen}"))
                 .unwrap()
-                .connect_lazy(),
+                .connect_lazy()
+                .into(),
             child,
             folder,
             _ports: ports,
@@ -166,6 +168,11 @@ impl Drop for Observed {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Of one that logs into a pipe there is nothing to read.
+        if let Ok(log) = fs::read_to_string(self.folder.join("stderr")) {
+            scan::emit("processes", &log);
+        }
+        scan::confide_all(self.sandbox.journal());
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

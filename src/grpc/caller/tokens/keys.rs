@@ -3,8 +3,6 @@
 //! The algorithm is the key's and never the token's, so that no token can choose how it is
 //! verified.
 
-use std::sync::Arc;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
@@ -12,7 +10,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::verified::Verified;
+use super::EXPIRED;
+use super::verified::{Bearer, Verified};
 use crate::grpc::caller::is_sound;
 
 /// How far clocks may be apart, in seconds.
@@ -110,10 +109,10 @@ impl Keys {
         self.keys.len()
     }
 
-    /// `jwt:` and the subject of a token that is good now.
-    pub(super) fn verify(&self, token: &str) -> Result<Arc<str>, Refusal> {
-        if let Some(identity) = self.verified.get(token) {
-            return Ok(identity);
+    /// Whom a token names that is good now.
+    pub(super) fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
+        if let Some(bearer) = self.verified.get(token) {
+            return Ok(bearer);
         }
         let header = decode_header(token).map_err(|_| Refusal::Because(NOT_A_TOKEN))?;
         let key = self.key(header.kid.as_deref())?;
@@ -123,10 +122,13 @@ impl Keys {
         if !is_sound(&claims.sub) {
             return Err(Refusal::Because("the token's subject is empty or too long"));
         }
-        let identity: Arc<str> = format!("jwt:{}", claims.sub).into();
-        let until = claims.exp as u64 + LEEWAY;
-        self.verified.put(token, Arc::clone(&identity), until);
-        Ok(identity)
+        let bearer = Bearer {
+            identity: format!("jwt:{}", claims.sub).into(),
+            // The first second in which it would not pass.
+            until: (claims.exp.round() as u64).saturating_add(LEEWAY + 1),
+        };
+        self.verified.put(token, bearer.clone());
+        Ok(bearer)
     }
 
     /// A token without a key's id can mean only the one that there is.
@@ -182,7 +184,7 @@ fn words(error: &Error) -> &'static str {
             "the token is signed by another algorithm than its key is for"
         }
         ErrorKind::InvalidSignature => "the token's signature is wrong",
-        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ExpiredSignature => EXPIRED,
         ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidIssuer => "the token is of another issuer",
         ErrorKind::InvalidAudience => "the token is meant for another audience",

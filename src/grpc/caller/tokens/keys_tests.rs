@@ -28,7 +28,7 @@ fn a_good_token_passes_by_each_algorithm_and_again() {
         let keys = keys(&[signer.jwk("a")]);
         let token = signer.token("a", &claims("system:serviceaccount:crm:bot"));
         for _ in 0..2 {
-            let identity = keys.verify(&token).unwrap();
+            let identity = keys.verify(&token).unwrap().identity;
             assert_eq!(
                 &*identity,
                 "jwt:system:serviceaccount:crm:bot",
@@ -37,7 +37,7 @@ fn a_good_token_passes_by_each_algorithm_and_again() {
             );
         }
         let single = signer.token("a", &but("s", "aud", json!("switchboard")));
-        assert_eq!(&*keys.verify(&single).unwrap(), "jwt:s");
+        assert_eq!(&*keys.verify(&single).unwrap().identity, "jwt:s");
     }
 }
 
@@ -207,8 +207,17 @@ fn a_cached_token_expires_all_the_same() {
     let token = signer.token("a", &but("s", "exp", json!(from_now(-29))));
     assert!(keys.verify(&token).is_ok());
     let begun = from_now(0);
+    let until = keys.verify(&token).unwrap().until;
     while keys.verify(&token).is_ok() {
         assert!(from_now(0) - begun < 10, "it never expires");
     }
+    assert!(
+        from_now(0) >= until as i64,
+        "it was good for longer than that"
+    );
+    assert!(
+        until as i64 > begun,
+        "a stream ends while a call is still let in"
+    );
     assert_eq!(refused(&keys, &token), "the token has expired");
 }

@@ -20,11 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use self::keys::Rules;
 use self::keys::{Keys, Refusal};
-use crate::grpc::files;
+pub(super) use self::verified::{Bearer, left};
+use crate::upstream::files::{self, Complaint, LOOK_AGAIN};
 use crate::upstream::transport::Document;
 
-/// How often a file is looked at.
-const FILE_AGAIN: Duration = Duration::from_secs(1);
+/// What a caller is told of a token that was good once.
+pub(super) const EXPIRED: &str = "the token has expired";
 
 /// How long a key that its issuer has taken back may still be used.
 const URL_AGAIN: Duration = Duration::from_secs(300);
@@ -93,8 +94,8 @@ impl Tokens {
         })
     }
 
-    /// `jwt:` and the subject; or why the token is refused, in words for the caller.
-    pub(super) async fn identity(&self, token: &str) -> Result<Arc<str>, &'static str> {
+    /// Whom a token names; or why it is refused, in words for the caller.
+    pub(super) async fn bearer(&self, token: &str) -> Result<Bearer, &'static str> {
         let first = self.keys.load_full().verify(token);
         if !matches!(first, Err(Refusal::UnknownKey)) {
             return first.map_err(Refusal::words);
@@ -112,7 +113,7 @@ impl Tokens {
     /// Looks at the source again and again, for as long as it is polled.
     pub(in crate::grpc) async fn keep(&self) {
         let mut asked_at: Option<Instant> = None;
-        let mut complaint = None;
+        let mut complaint = Complaint::default();
         loop {
             let early = asked_at.is_some_and(|at| at.elapsed() < NOT_BEFORE);
             if !(early && self.is_slow()) {
@@ -122,7 +123,7 @@ impl Tokens {
             self.looked.send_modify(|times| *times += 1);
             tokio::select! {
                 () = self.missed.notified() => {}
-                () = sleep(self.pause(complaint.is_some())) => {}
+                () = sleep(self.pause(complaint.lasts())) => {}
             }
         }
     }
@@ -133,17 +134,17 @@ impl Tokens {
 
     fn pause(&self, failed: bool) -> Duration {
         match (&self.source, failed) {
-            (Source::File(_), _) => FILE_AGAIN,
+            (Source::File(_), _) => LOOK_AGAIN,
             (Source::Url(_), true) => NOT_BEFORE,
             (Source::Url(_), false) => URL_AGAIN,
         }
     }
 
     /// Says a failure once, and counts it each time.
-    async fn look(&self, complaint: &mut Option<String>) {
+    async fn look(&self, complaint: &mut Complaint) {
         match self.fetch().await {
             Ok(keys) => {
-                *complaint = None;
+                complaint.is_over();
                 if !keys.is_same(&self.keys.load()) {
                     tracing::info!(keys = keys.len(), "the keys of tokens have changed");
                     self.keys.store(Arc::new(keys));
@@ -152,12 +153,11 @@ impl Tokens {
             Err(error) => {
                 self.failures.add(1, &[]);
                 let error = error.to_string();
-                if complaint.as_ref() != Some(&error) {
+                if complaint.is_new(&error) {
                     tracing::warn!(
                         error,
                         "no new keys for tokens: those from before stay in use"
                     );
-                    *complaint = Some(error);
                 }
             }
         }

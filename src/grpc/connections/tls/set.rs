@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{Context, SHA256};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
@@ -13,7 +12,7 @@ use rustls::{RootCertStore, ServerConfig, crypto};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::TlsFiles;
-use crate::grpc::files::{self, FileError};
+use crate::upstream::files::{self, FileError, Print};
 use crate::upstream::secret::{Secret, SecretError};
 
 /// Why files are no usable set; never a word of the key.
@@ -40,7 +39,7 @@ pub(in crate::grpc::connections) struct Set {
     config: Arc<ServerConfig>,
     /// None where callers show no certificates.
     clients: Option<Arc<dyn ClientCertVerifier>>,
-    print: Vec<u8>,
+    print: Print,
 }
 
 /// The files, read and not yet looked into.
@@ -56,8 +55,7 @@ impl Set {
         Contents::read(files)?.into_set(files)
     }
 
-    /// The set that the files are now, unless they are this one. They are read and compared,
-    /// since neither times nor inodes tell of every change.
+    /// The set that the files are now, unless they are this one.
     pub(super) fn look(&self, files: &TlsFiles) -> Result<Option<Self>, TlsError> {
         let contents = Contents::read(files)?;
         if contents.print() == self.print {
@@ -70,13 +68,16 @@ impl Set {
         Arc::clone(&self.config)
     }
 
-    /// Whether a caller who shows these certificates, its own first, would be let in now.
-    pub(in crate::grpc::connections) fn admits(&self, shown: &[CertificateDer<'_>]) -> bool {
+    /// Whether a caller who shows these certificates, its own first, would be let in at a time.
+    pub(in crate::grpc::connections) fn admits(
+        &self,
+        shown: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> bool {
         let (Some(clients), Some((own, between))) = (&self.clients, shown.split_first()) else {
             return false;
         };
-        let verified = clients.verify_client_cert(own, between, UnixTime::now());
-        verified.is_ok()
+        clients.verify_client_cert(own, between, at).is_ok()
     }
 }
 
@@ -91,15 +92,10 @@ impl Contents {
         })
     }
 
-    fn print(&self) -> Vec<u8> {
-        let mut print = Context::new(&SHA256);
+    fn print(&self) -> Print {
         let key = self.key.expose_secret().as_bytes();
-        let optional = [&self.client_ca, &self.crl].map(|it| it.as_deref().unwrap_or_default());
-        for part in [&*self.cert, key].into_iter().chain(optional) {
-            print.update(&(part.len() as u64).to_be_bytes());
-            print.update(part);
-        }
-        print.finish().as_ref().to_vec()
+        let (client_ca, crl) = (self.client_ca.as_deref(), self.crl.as_deref());
+        Print::of([Some(&*self.cert), Some(key), client_ca, crl])
     }
 
     fn into_set(self, files: &TlsFiles) -> Result<Set, TlsError> {

@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
@@ -64,21 +65,29 @@ fn a_caller_is_admitted_by_authority_time_and_list() {
     let files = files(&dir, &ours, true);
     let set = Set::read(&files).unwrap();
     let (good, ..) = issue(&ours, 7, 2100);
-    assert!(set.admits(std::slice::from_ref(&good)));
-    assert!(!set.admits(&[issue(&ours, 8, 2020).0]), "expired");
+    assert!(set.admits(std::slice::from_ref(&good), UnixTime::now()));
     assert!(
-        !set.admits(&[issue(&theirs, 9, 2100).0]),
+        !set.admits(&[issue(&ours, 8, 2020).0], UnixTime::now()),
+        "expired"
+    );
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(140 * 365 * 24 * 3600));
+    assert!(!set.admits(std::slice::from_ref(&good), later), "by then");
+    assert!(
+        !set.admits(&[issue(&theirs, 9, 2100).0], UnixTime::now()),
         "of another authority"
     );
-    assert!(!set.admits(&[]));
+    assert!(!set.admits(&[], UnixTime::now()));
     dir.write("crl.pem", revoking(&ours, &[7]));
     let set = set.look(&files).unwrap().expect("another set");
-    assert!(!set.admits(std::slice::from_ref(&good)), "revoked");
-    assert!(set.admits(&[issue(&ours, 10, 2100).0]));
+    assert!(
+        !set.admits(std::slice::from_ref(&good), UnixTime::now()),
+        "revoked"
+    );
+    assert!(set.admits(&[issue(&ours, 10, 2100).0], UnixTime::now()));
     // A list that does not speak of the authority says nothing of its certificates.
     dir.write("crl.pem", revoking(&theirs, &[]));
     let set = set.look(&files).unwrap().expect("another set");
-    assert!(!set.admits(&[issue(&ours, 10, 2100).0]));
+    assert!(!set.admits(&[issue(&ours, 10, 2100).0], UnixTime::now()));
 }
 
 #[test]

@@ -1,0 +1,151 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rcgen::{CertificateParams, KeyPair};
+
+use super::*;
+use crate::settings::testing::Dir;
+use crate::upstream::breaker::BreakerState;
+use crate::upstream::observer::Attempt;
+use crate::upstream::transport::Protocol;
+
+#[derive(Default)]
+struct Failures(AtomicU64);
+
+impl Observer for Failures {
+    fn inject(&self, _: &opentelemetry::Context, _: &mut http::HeaderMap) {}
+    fn attempt(&self, _: &Attempt<'_>) {}
+    fn retry(&self, _: &'static str, _: &'static str) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+
+    fn tls_failures(&self, _: &'static str, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// A certificate, good as an authority too, and its key.
+fn pair() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+fn settings(dir: &Dir) -> Settings {
+    Settings {
+        tls: Tls {
+            ca_file: Some(dir.path("ca.crt")),
+            client_cert_file: Some(dir.path("tls.crt")),
+            client_key_file: Some(dir.path("tls.key")),
+        },
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn only_a_change_that_can_be_used_makes_new_clients() {
+    let (dir, failures) = (Dir::new(), Arc::new(Failures::default()));
+    let (one, two) = (pair(), pair());
+    let write = |ca: &str, cert: &str, key: &str| {
+        for (name, contents) in [("ca.crt", ca), ("tls.crt", cert), ("tls.key", key)] {
+            dir.write(name, contents);
+        }
+    };
+    write(&one.0, &one.0, &one.1);
+    let settings = settings(&dir);
+    let files = Files::read(&settings.tls).unwrap();
+    let connections = [Protocol::Negotiated, Protocol::Http1]
+        .map(|protocol| Connections::new(&settings, protocol, &files).unwrap());
+    let observer: Arc<dyn Observer> = failures.clone();
+    let renewal = Renewal::new("v", &settings, &files, connections.clone(), observer);
+    let clients = || connections.each_ref().map(|it| it.client.load_full());
+    let half = |pem: &str| pem[..pem.len() / 2].to_owned();
+    for (what, files, renewed, failed) in [
+        ("the same", [&one.0, &one.0, &one.1], false, 0),
+        ("another authority", [&two.0, &one.0, &one.1], true, 0),
+        ("another pair", [&two.0, &two.0, &two.1], true, 0),
+        ("no authority", [&String::new(), &two.0, &two.1], false, 1),
+        (
+            "half an authority",
+            [&half(&two.0), &two.0, &two.1],
+            false,
+            1,
+        ),
+        (
+            "half a certificate",
+            [&two.0, &half(&two.0), &two.1],
+            false,
+            1,
+        ),
+        ("half a key", [&two.0, &two.0, &half(&two.1)], false, 1),
+        ("no key", [&two.0, &two.0, &String::new()], false, 1),
+        (
+            "a pair that does not fit",
+            [&two.0, &two.0, &one.1],
+            false,
+            1,
+        ),
+        ("that again", [&two.0, &two.0, &one.1], false, 1),
+        ("as before", [&two.0, &two.0, &two.1], false, 0),
+        ("the first again", [&one.0, &one.0, &one.1], true, 0),
+    ] {
+        let (before, counted) = (clients(), failures.0.load(Ordering::Relaxed));
+        let [ca, cert, key] = files;
+        write(ca, cert, key);
+        renewal.look();
+        for (before, after) in before.iter().zip(&clients()) {
+            assert_eq!(!Arc::ptr_eq(before, after), renewed, "{what}");
+        }
+        let counted = failures.0.load(Ordering::Relaxed) - counted;
+        assert_eq!(counted, failed, "{what}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_files_names_them_and_quotes_nothing() {
+    let dir = Dir::new();
+    let (one, two) = (pair(), pair());
+    let settings = settings(&dir);
+    let path = |name: &str| dir.path(name).display().to_string();
+    let broken_key = two.1.replacen("BEGIN", "BEGUN", 1);
+    for (ca, cert, key, words) in [
+        (
+            "",
+            &one.0,
+            &one.1,
+            format!("{} holds no certificate in PEM", path("ca.crt")),
+        ),
+        (
+            &*one.0,
+            &String::new(),
+            &one.1,
+            format!("{} is not usable: ", path("tls.crt")),
+        ),
+        (
+            &*one.0,
+            &one.0,
+            &broken_key,
+            format!("{} is not usable: ", path("tls.crt")),
+        ),
+        (
+            &*one.0,
+            &one.0,
+            &two.1,
+            "cannot set up the HTTP client: ".to_owned(),
+        ),
+    ] {
+        dir.write("ca.crt", ca);
+        dir.write("tls.crt", cert);
+        dir.write("tls.key", key);
+        let files = Files::read(&settings.tls).unwrap();
+        let made = Connections::new(&settings, Protocol::Negotiated, &files);
+        let error = made.err().unwrap();
+        let (told, whole) = (error.to_string(), format!("{error:?}"));
+        assert!(told.starts_with(&words), "{told}");
+        let secret = key
+            .lines()
+            .filter(|line| line.len() > 20 && !line.contains("-----"));
+        for line in secret {
+            assert!(!told.contains(line) && !whole.contains(line), "{told}");
+        }
+    }
+}
