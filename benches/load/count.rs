@@ -27,12 +27,12 @@ pub(crate) async fn report(arguments: &[String]) {
                 println!(
                     "{:24}{:>10} instructions/call",
                     kind.name(),
-                    count(kind, &vendor).await
+                    count(kind, &vendor, &[]).await
                 );
             }
         }
         [guard, file] if guard == "--guard" => {
-            let now = count(Kind::Gateway, &vendor).await;
+            let now = count(Kind::Gateway, &vendor, &[]).await;
             let then = std::fs::read_to_string(file).expect("the file with the last count");
             let then: u64 = then.trim().parse().expect("a count");
             let change = (now as f64 / then as f64 - 1.0) * 100.0;
@@ -43,39 +43,40 @@ pub(crate) async fn report(arguments: &[String]) {
             );
         }
         [write, file] if write == "--write" => {
-            let now = count(Kind::Gateway, &vendor).await;
+            let now = count(Kind::Gateway, &vendor, &[]).await;
             std::fs::write(file, format!("{now}\n")).unwrap();
             println!("{now} instructions/call");
         }
         [profile, file] if profile == "--profile" => {
-            run(Kind::Gateway, &vendor, WARM_UP + CALLS, Path::new(file)).await;
+            let calls = WARM_UP + CALLS;
+            run(Kind::Gateway, &vendor, &[], calls, Path::new(file)).await;
         }
         _ => panic!("instructions [--guard FILE | --write FILE | --profile FILE]"),
     }
 }
 
 /// The difference between a long run and a short one: what a start and an end cost is in both.
-async fn count(kind: Kind, vendor: &Vendor) -> u64 {
-    let short = total(kind, vendor, WARM_UP).await;
-    let long = total(kind, vendor, WARM_UP + CALLS).await;
+pub(crate) async fn count(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)]) -> u64 {
+    let short = total(kind, vendor, variables, WARM_UP).await;
+    let long = total(kind, vendor, variables, WARM_UP + CALLS).await;
     (long - short) / CALLS as u64
 }
 
 /// Of a whole process that serves so many calls.
-async fn total(kind: Kind, vendor: &Vendor, calls: usize) -> u64 {
+async fn total(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)], calls: usize) -> u64 {
     let name = format!("switchboard-callgrind-{}", std::process::id());
     let out = std::env::temp_dir().join(name);
-    run(kind, vendor, calls, &out).await;
+    run(kind, vendor, variables, calls, &out).await;
     let text = std::fs::read_to_string(&out).unwrap();
     std::fs::remove_file(&out).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("totals: "));
     line.expect("a total").trim().parse().unwrap()
 }
 
-async fn run(kind: Kind, vendor: &Vendor, calls: usize, out: &Path) {
+async fn run(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)], calls: usize, out: &Path) {
     let file = format!("--callgrind-out-file={}", out.display());
     let before = ["valgrind", "-q", "--tool=callgrind", &file];
-    let server = Server::start_under(kind, vendor, &before).await;
+    let server = Server::start_under(kind, vendor, &before, variables).await;
     let callers = Callers::connect(server.address, CONNECTIONS).await;
     callers.calls(calls).await;
     drop(callers);

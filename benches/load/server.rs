@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Hyper,
     Reqwest,
     Gateway,
+    /// The gateway, and nothing measured or logged: this executable again.
+    Muted,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Kind::Hyper => "tonic + hyper",
             Kind::Reqwest => "tonic + reqwest",
             Kind::Gateway => "switchboard",
+            Kind::Muted => "switchboard, muted",
         }
     }
 }
@@ -42,19 +45,25 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(kind: Kind, vendor: &Vendor) -> Server {
-        Self::start_under(kind, vendor, &["taskset", "-c", THEIRS]).await
+        Self::start_under(kind, vendor, &["taskset", "-c", THEIRS], &[]).await
     }
 
-    /// With the words of another command before its own.
-    pub(crate) async fn start_under(kind: Kind, vendor: &Vendor, before: &[&str]) -> Server {
+    /// With the words of another command before its own, and with these variables.
+    pub(crate) async fn start_under(
+        kind: Kind,
+        vendor: &Vendor,
+        before: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Server {
         let [address, admin] = [(); 2].map(|()| free());
         let name = format!("switchboard-load-{}-{}", std::process::id(), address.port());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).unwrap();
         let mut command = Command::new(before[0]);
         command.args(&before[1..]);
+        command.envs(variables.iter().copied());
         match kind {
-            Kind::Gateway => {
+            Kind::Gateway | Kind::Muted => {
                 let password = folder.join("password");
                 std::fs::write(&password, "secret").unwrap();
                 let config = folder.join("switchboard.yaml");
@@ -66,8 +75,12 @@ impl Server {
                     password.display()
                 );
                 std::fs::write(&config, text).unwrap();
-                command.arg(env!("CARGO_BIN_EXE_switchboard"));
-                command.args(["serve", "--config"]).arg(&config);
+                if kind == Kind::Gateway {
+                    command.args([env!("CARGO_BIN_EXE_switchboard"), "serve", "--config"]);
+                } else {
+                    command.arg(std::env::current_exe().unwrap()).arg("muted");
+                }
+                command.arg(&config);
             }
             Kind::Hyper | Kind::Reqwest => {
                 command.arg(std::env::current_exe().unwrap());

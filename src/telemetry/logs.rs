@@ -2,8 +2,9 @@
 //!
 //! stdout stays free for what a command prints as its result.
 
-use std::io::{self, BufWriter, Stderr};
+use std::io::{self, BufWriter, Stderr, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -27,6 +28,10 @@ const WAITING_LINES: usize = 16_384;
 
 /// As much as a pipe holds.
 const WRITTEN_TOGETHER: usize = 64 * 1024;
+
+/// How long lines may wait for others to go out with. A thread that is woken for each line, and
+/// writes each on its own, costs as much as a fifth of a call.
+const WAIT_FOR_OTHERS: Duration = Duration::from_millis(10);
 
 /// What may be set at run time: no directives, as those name modules and may be arbitrarily long.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -147,10 +152,29 @@ impl Output {
             .lossy(true)
             .buffered_lines_limit(WAITING_LINES)
             .thread_name("log")
-            // Lines that wait together go out together; the thread flushes when none is left.
-            .finish(BufWriter::with_capacity(WRITTEN_TOGETHER, io::stderr()));
+            .finish(Together(BufWriter::with_capacity(
+                WRITTEN_TOGETHER,
+                io::stderr(),
+            )));
         let dropped = writer.error_counter();
         (Output(writer), dropped, guard)
+    }
+}
+
+/// Lines that wait together go out together. The thread of the log flushes when none is left, and
+/// then lets some come: until it asks again nobody has to wake it.
+struct Together<W>(W);
+
+impl<W: Write> Write for Together<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        #[allow(clippy::disallowed_methods, reason = "a thread of its own")]
+        std::thread::sleep(WAIT_FOR_OTHERS);
+        flushed
     }
 }
 

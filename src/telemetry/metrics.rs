@@ -26,6 +26,16 @@ impl Metrics {
         Self::with(None)
     }
 
+    /// Read by nobody, so that nothing is measured: what the rest costs alone.
+    #[cfg(feature = "benchmarks")]
+    #[must_use]
+    pub fn unread() -> Self {
+        Self {
+            provider: SdkMeterProvider::builder().build(),
+            registry: Registry::new(),
+        }
+    }
+
     /// Read by somebody else as well.
     pub(super) fn with(pushed: Option<Pushed>) -> Result<Self, OTelSdkError> {
         let registry = Registry::new();

@@ -1,8 +1,10 @@
 //! The parts of a call that are this vendor's.
 
+use std::sync::Arc;
+
 use super::agent_settings::benchmarks::{create, delete, get, update};
-use crate::benchmarks::Part;
-use crate::upstream::benchmarks::{calls, decode, encode};
+use crate::upstream::benchmarks::{Part, calls, decode, encode};
+use crate::upstream::observer::Observer;
 
 const WRITTEN: &str = r#"{"returnCode":"0","returnDesc":"operation success",
     "id":"8ab4a1d8-0a8c-4a1b-9d4b-1c1f5b0d7c11"}"#;
@@ -12,9 +14,9 @@ const FOUND: &str = r#"{"returnCode":"0","returnDesc":"operation success","userI
     "callerPresent":["02155550100"],"callNumber":["02155550101","02155550102"],
     "callNumberDefault":"02155550101","callerPresentDefault":"02155550100"}"#;
 
-pub(crate) fn parts() -> Vec<Part> {
+pub(crate) fn parts(measured: &Arc<dyn Observer>) -> Vec<Part> {
     let named = ["stack: create", "stack: create, measured"];
-    let mut parts = Vec::from(calls(named, create, WRITTEN));
+    let mut parts = Vec::from(calls(named, create, WRITTEN, measured));
     parts.extend([
         encode("encode: create", create()),
         encode("encode: update", update()),

@@ -1,13 +1,14 @@
 //! The parts of a call that are this vendor's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
 use super::sms_session_data::benchmarks::{attach, delete, get, list, update};
-use crate::benchmarks::Part;
-use crate::upstream::benchmarks::{calls, decode, encode};
+use crate::upstream::benchmarks::{Part, calls, decode, encode};
+use crate::upstream::observer::Observer;
 
 const ACCEPTED: &str = r#"{"statusCode":0,"referenceId":83}"#;
 
@@ -21,9 +22,9 @@ const SESSIONS: &str = r#"{"statusCode":0,"smssessions":[{"id":"0071023821aec011
     "userData":{"ContactId":null,"FirstName":"Ann","IdentifyCreateContact":3,
     "PegAGChat distribution for processing":1,"UserData2":"DATAUPDATE-@123"}}]}"#;
 
-pub(crate) fn parts() -> Vec<Part> {
+pub(crate) fn parts(measured: &Arc<dyn Observer>) -> Vec<Part> {
     let named = ["stack: UpdateUserData", "stack: UpdateUserData, measured"];
-    let mut parts = Vec::from(calls(named, || update(data()), ACCEPTED));
+    let mut parts = Vec::from(calls(named, || update(data()), ACCEPTED, measured));
     parts.extend([
         encode("encode: AttachUserData", attach(data())),
         encode("encode: UpdateUserData", update(data())),
