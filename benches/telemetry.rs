@@ -44,7 +44,7 @@ const METRICS_AND_LINES: f64 = 15.0;
 const UNSAMPLED: f64 = 3.0;
 
 /// A collector that is away: spans are made, queued, encoded and lost.
-const COLLECTOR: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+const COLLECTOR: (&str, &str) = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1");
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench");

@@ -13,7 +13,7 @@
 
 pub mod admin;
 pub mod app;
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub mod benchmarks;
 pub mod commands;
 pub mod config;

@@ -12,7 +12,7 @@
 
 pub mod auth;
 pub mod backoff;
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub(crate) mod benchmarks;
 pub mod breaker;
 pub mod client;

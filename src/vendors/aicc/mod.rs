@@ -3,7 +3,7 @@
 
 mod agent_settings;
 mod auth;
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub(crate) mod benchmarks;
 pub mod config;
 #[cfg(any(test, fuzzing))]

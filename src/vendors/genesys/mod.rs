@@ -3,7 +3,7 @@
 //! Not Workspace v3 and not Genesys Cloud, whose words look alike and mean other things.
 
 mod auth;
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub(crate) mod benchmarks;
 pub mod config;
 #[cfg(any(test, fuzzing))]

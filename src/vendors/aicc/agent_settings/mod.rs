@@ -1,6 +1,6 @@
 //! The service `contactcenter.v1.AgentSettings`.
 
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub(super) mod benchmarks;
 mod create;
 mod delete;

@@ -2,7 +2,7 @@
 
 mod answers;
 mod attach_user_data;
-#[cfg(feature = "benchmarks")]
+#[cfg(any(test, feature = "benchmarks"))]
 pub(super) mod benchmarks;
 mod delete_user_data;
 pub(super) mod get_session;
