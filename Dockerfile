@@ -11,7 +11,8 @@ ARG BUILDER=rust:1.95-slim-trixie
 ARG BASE=gcr.io/distroless/cc-debian13:nonroot
 
 FROM ${BUILDER} AS builder
-# A C compiler comes with Rust's image; aws-lc, the cryptography below TLS, wants nothing else.
+# A C compiler comes with Rust's image; aws-lc, the cryptography below TLS, and mimalloc want nothing
+# else.
 RUN cargo install --locked cargo-auditable@0.7.7
 WORKDIR /src
 
