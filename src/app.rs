@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use http::HeaderMap;
 use opentelemetry::Context;
+use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -106,11 +107,7 @@ impl App {
     pub fn new(config: &Config, metrics: Metrics) -> Result<App, SetUpError> {
         let lifecycle = Lifecycle::default();
         let recent = Recent::new(accounts(config));
-        let counted = Arc::new(Counted {
-            metrics: ClientMetrics::new(&metrics.meter()),
-            recent: recent.clone(),
-            circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
-        });
+        let counted = Arc::new(Counted::new(&metrics.meter(), recent.clone()));
         let observer: Arc<dyn Observer> = counted.clone();
         let limits = Limits {
             max_in_flight: config.server.max_in_flight,
@@ -354,10 +351,20 @@ async fn log_in<V: Vendor>(client: &Client<V>) -> Vec<Login> {
 }
 
 /// What the kit tells of itself, as metrics, as health and for the status page.
-struct Counted {
+pub(crate) struct Counted {
     metrics: ClientMetrics,
     recent: Recent,
     circuits: Circuits,
+}
+
+impl Counted {
+    pub(crate) fn new(meter: &Meter, recent: Recent) -> Self {
+        Counted {
+            metrics: ClientMetrics::new(meter),
+            recent,
+            circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
+        }
+    }
 }
 
 impl Observer for Counted {

@@ -3,23 +3,26 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-use opentelemetry::Context;
+use http::StatusCode;
 use tonic::Status;
 
+use crate::app::Counted;
 use crate::telemetry::Metrics;
-use crate::telemetry::client::{ClientMetrics, Request, inject};
+use crate::telemetry::recent::Recent;
 pub use crate::upstream::benchmarks::Part;
-use crate::upstream::breaker::BreakerState;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
-use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::observer::Observer;
 use crate::upstream::operation::Replay;
 use crate::{upstream, vendors};
 
 /// All of them; every name is there once.
 #[must_use]
 pub fn parts() -> Vec<Part> {
-    let measured: Arc<dyn Observer> = Arc::new(Measuring::new());
+    let metrics = Metrics::new().expect("metrics");
+    let recent = Recent::new(Vec::<(_, Vec<String>)>::new());
+    let measured: Arc<dyn Observer> = Arc::new(Counted::new(&metrics.meter(), recent));
+    // They end with their provider, which the process keeps to its end.
+    std::mem::forget(metrics);
     let mut parts = upstream::benchmarks::parts();
     parts.extend([refused(), outcome_unknown()]);
     parts.extend(vendors::genesys::benchmarks::parts(&measured));
@@ -58,48 +61,6 @@ fn status(error: Error, replay: Replay) -> Status {
         was_in_doubt: false,
         budget_spent: false,
     })
-}
-
-/// Measures what every call of the gateway measures at its vendor.
-struct Measuring(ClientMetrics);
-
-impl Measuring {
-    fn new() -> Self {
-        let metrics = Metrics::new().expect("metrics");
-        let client = ClientMetrics::new(&metrics.meter());
-        // They end with their provider, which the process keeps to its end.
-        std::mem::forget(metrics);
-        Measuring(client)
-    }
-}
-
-impl Observer for Measuring {
-    fn inject(&self, span: &Context, headers: &mut HeaderMap) {
-        inject(span, headers);
-    }
-
-    fn attempt(&self, attempt: &Attempt<'_>) {
-        let outcome = attempt.error.unwrap_or("ok");
-        self.0
-            .record_attempt(attempt.vendor, attempt.meta.name, outcome);
-        self.0.record_request(&Request {
-            method: "POST",
-            address: &attempt.server.address,
-            port: attempt.server.port,
-            template: attempt.server.template(attempt.meta),
-            status: attempt.status,
-            error: attempt.error,
-            duration: attempt.duration,
-        });
-    }
-
-    fn retry(&self, _: &'static str, _: &'static str) {}
-
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-
-    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-
-    fn tls_failures(&self, _: &'static str, _: u64) {}
 }
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 //! their connection is old: else one open stream would keep it waiting for ever.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::connections::Leaving;
+use super::status;
 
 /// Ends every response body of the service below it.
 #[derive(Debug, Clone)]
@@ -63,21 +64,46 @@ where
         let closing = leaving.map_or(&self.closing, |leaving| &leaving.0).clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let ended = |body| {
-                Body::new(Ending {
-                    body: Some(body),
-                    closing: Box::pin(closing.cancelled_owned()),
-                })
+            let end = async move {
+                closing.cancelled().await;
+                // To be opened again at once: another replica is there for it.
+                status::draining()
             };
-            Ok(answer.await?.map(ended))
+            Ok(answer.await?.map(|body| Ending::softly(body, end)))
         })
     }
 }
 
-struct Ending {
+/// A body that ends with a status when a future does.
+pub(super) struct Ending {
     /// `None` once the trailers of the end are sent.
     body: Option<Body>,
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+    end: BoxFuture<'static, Status>,
+    at_once: bool,
+}
+
+impl Ending {
+    /// What is ready goes out first, so that a short answer is never cut.
+    fn softly(body: Body, end: impl Future<Output = Status> + Send + 'static) -> Body {
+        Self::around(body, end, false)
+    }
+
+    /// What is ready by then goes out no more.
+    pub(super) fn at_once(body: Body, end: impl Future<Output = Status> + Send + 'static) -> Body {
+        Self::around(body, end, true)
+    }
+
+    fn around(
+        body: Body,
+        end: impl Future<Output = Status> + Send + 'static,
+        at_once: bool,
+    ) -> Body {
+        Body::new(Ending {
+            body: Some(body),
+            end: Box::pin(end),
+            at_once,
+        })
+    }
 }
 
 impl HttpBody for Ending {
@@ -88,18 +114,21 @@ impl HttpBody for Ending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(body) = &mut self.body else {
+        let Ending { body, end, at_once } = &mut *self;
+        let Some(open) = body else {
             return Poll::Ready(None);
         };
-        // What is ready goes out first, so that a short answer is never cut.
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+        if !*at_once && let Poll::Ready(frame) = Pin::new(&mut *open).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        ready!(self.closing.as_mut().poll(cx));
-        self.body = None;
-        // To be opened again at once: another replica is there for it.
-        let trailers = trailers(super::status::draining());
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        match end.as_mut().poll(cx) {
+            Poll::Ready(status) => {
+                *body = None;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
+            }
+            Poll::Pending if *at_once => Pin::new(open).poll_frame(cx),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -115,7 +144,7 @@ impl HttpBody for Ending {
 }
 
 /// The end of a stream.
-pub(super) fn trailers(status: Status) -> http::HeaderMap {
+fn trailers(status: Status) -> http::HeaderMap {
     let mut trailers = status.into_http::<Body>().headers().clone();
     // Of an answer without a body; trailers describe no content.
     trailers.remove(http::header::CONTENT_TYPE);

@@ -1,8 +1,7 @@
 //! Protobuf in buffers of the size that our messages have.
 //!
 //! The library's codec sets 8 KiB aside for each request and for each answer before it knows of
-//! either. Most of ours are a few hundred bytes: the memory of calls that wait for a slow vendor
-//! is less by as much, and the allocator serves small pieces from a cache and large ones not.
+//! either. Most of ours are a few hundred bytes, and calls may wait in great numbers.
 
 use std::marker::PhantomData;
 

@@ -4,7 +4,6 @@
 //! line has `time`, `level`, `target`, and `trace_id` and `span_id` where it belongs to a span.
 
 use std::fmt;
-use std::io::Write as _;
 
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
@@ -143,7 +142,7 @@ impl Visit for Fields<'_> {
         if Serializer::new(&mut *self.0).collect_str(&text).is_err() {
             // What cannot be shown must not cost the line, nor leave half of itself behind.
             self.0.truncate(start);
-            let _ = write!(self.0, "null");
+            self.0.extend_from_slice(b"null");
         }
     }
 }

@@ -29,8 +29,8 @@ const WAITING_LINES: usize = 16_384;
 /// As much as a pipe holds.
 const WRITTEN_TOGETHER: usize = 64 * 1024;
 
-/// How long lines may wait for others to go out with. A thread that is woken for each line, and
-/// writes each on its own, costs as much as a fifth of a call.
+/// How long lines may wait for others to go out with: a thread that is woken for each line costs
+/// two system calls a line and more.
 const WAIT_FOR_OTHERS: Duration = Duration::from_millis(10);
 
 /// What may be set at run time: no directives, as those name modules and may be arbitrarily long.

@@ -14,7 +14,7 @@ use tower::{Layer, Service};
 
 use super::audit::{Audited, Record};
 use super::bearer::bearer;
-use super::lapse::{Lapsing, Proof};
+use super::lapse::{Proof, lapsing};
 use super::{Access, Permit, policy};
 use crate::grpc::connections::Peer;
 use crate::grpc::methods::Method;
@@ -207,7 +207,7 @@ where
             Ok(match proof {
                 // A single answer is there already.
                 Some(proof) if arrival.streams => {
-                    response.map(|body| Lapsing::around(body, proof, arrival.audited))
+                    response.map(|body| lapsing(body, proof, arrival.audited))
                 }
                 _ => response,
             })
