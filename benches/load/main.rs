@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
-use self::callers::Callers;
+use self::callers::{Callers, Run};
 use self::server::{Kind, Server};
 use self::vendor::Vendor;
 
@@ -45,10 +45,19 @@ fn main() {
     match arguments.next().as_deref() {
         Some("floor") => floors::run(&arguments.collect::<Vec<_>>()),
         Some("instructions") => here(count::report(&arguments.collect::<Vec<_>>())),
+        Some("cpu") => here(async {
+            let mut all = warm(&Vendor::start(Duration::ZERO).await).await;
+            saturation(&mut all).await;
+        }),
         Some("slow") => here(slow()),
+        Some("connections") => here(connections()),
         Some("cold") => here(cold()),
         None => here(report()),
-        Some(other) => panic!("no such part: {other}; try none, `slow`, `cold`, `instructions`"),
+        Some(other) => {
+            panic!(
+                "no such part: {other}; try none, `cpu`, `slow`, `connections`, `cold`, `instructions`"
+            )
+        }
     }
 }
 
@@ -65,65 +74,104 @@ fn here(work: impl Future<Output = ()>) {
 /// Cost per call at saturation, latency at a fixed rate and at 70 % of saturation.
 async fn report() {
     let vendor = Vendor::start(Duration::ZERO).await;
+    let mut all = warm(&vendor).await;
+    saturation(&mut all).await;
+    latency(&all).await;
+}
+
+struct Measured {
+    server: Server,
+    callers: Callers,
+    /// By the round.
+    rate: Vec<f64>,
+    user: Vec<f64>,
+    kernel: Vec<f64>,
+}
+
+impl Measured {
+    fn cpu(&self) -> Vec<f64> {
+        let both = self.user.iter().zip(&self.kernel);
+        both.map(|(user, kernel)| user + kernel).collect()
+    }
+}
+
+/// All servers, with their pools, caches and the branch predictor used to the work.
+async fn warm(vendor: &Vendor) -> Vec<Measured> {
     let mut all = Vec::new();
     for kind in Kind::ALL {
-        let server = Server::start(kind, &vendor).await;
+        let server = Server::start(kind, vendor).await;
         let callers = Callers::connect(server.address, 8).await;
-        // Pools, caches and the branch predictor.
         callers.closed(CLOSED, Duration::from_secs(2)).await;
-        all.push((server, callers, Samples::default()));
+        all.push(Measured {
+            server,
+            callers,
+            rate: Vec::new(),
+            user: Vec::new(),
+            kernel: Vec::new(),
+        });
     }
+    all
+}
+
+async fn saturation(all: &mut [Measured]) {
     for round in 0..ROUNDS {
-        for (server, callers, samples) in &mut all {
-            let cpu = server.cpu();
-            let run = callers.closed(CLOSED, ROUND).await;
-            assert_eq!(run.failed, 0, "{}: round {round}", server.kind.name());
-            let spent = server.cpu() - cpu;
-            samples.rate.push(run.rate());
-            samples
-                .cpu
-                .push(spent.as_secs_f64() * 1e6 / run.done as f64);
+        for it in &mut *all {
+            let before = it.server.cpu();
+            let run = it.callers.closed(CLOSED, ROUND).await;
+            assert_eq!(run.failed, 0, "{}: round {round}", it.server.kind.name());
+            let after = it.server.cpu();
+            let each = |spent: Duration| spent.as_secs_f64() * 1e6 / run.done as f64;
+            it.rate.push(run.rate());
+            it.user.push(each(after.user - before.user));
+            it.kernel.push(each(after.kernel - before.kernel));
         }
     }
     println!("one core, {CLOSED} calls in flight, medians of {ROUNDS} interleaved rounds");
-    println!("{:24}{:>10}{:>16}", "", "calls/s", "CPU us/call");
-    for (server, _, samples) in &all {
-        let (rate, cpu) = (median(&samples.rate), median(&samples.cpu));
-        println!("{:24}{rate:>10.0}{cpu:>16.1}", server.kind.name());
-    }
-    let floor = median(&all[Kind::Reqwest as usize].2.cpu);
-    let ratios: Vec<f64> = (0..ROUNDS)
-        .map(|it| all[Kind::Gateway as usize].2.cpu[it] / all[Kind::Reqwest as usize].2.cpu[it])
-        .collect();
     println!(
-        "CPU, gateway to tonic + reqwest: {:.2} ({floor:.1} us)",
-        median(&ratios)
+        "{:24}{:>10}{:>16}{:>8}{:>8}",
+        "", "calls/s", "CPU us/call", "user", "kernel"
     );
+    for it in &*all {
+        println!(
+            "{:24}{:>10.0}{:>16.1}{:>8.1}{:>8.1}",
+            it.server.kind.name(),
+            median(&it.rate),
+            median(&it.cpu()),
+            median(&it.user),
+            median(&it.kernel)
+        );
+    }
+    let [floor, gateway] = [Kind::Reqwest, Kind::Gateway].map(|kind| all[kind as usize].cpu());
+    let ratios = gateway.iter().zip(&floor).map(|(ours, its)| ours / its);
+    println!(
+        "CPU, gateway to tonic + reqwest: {:.2}",
+        median(&ratios.collect::<Vec<_>>())
+    );
+}
 
-    let slowest = all
-        .iter()
-        .map(|it| median(&it.2.rate))
-        .fold(f64::MAX, f64::min);
+async fn latency(all: &[Measured]) {
+    let slowest = all.iter().map(|it| median(&it.rate));
+    let slowest = slowest.fold(f64::MAX, f64::min);
     for (what, share) in [("at 30 % of the slowest", 0.3), ("at 70 % of its own", 0.7)] {
         println!("\nopen loop, {what} saturation: latency in ms");
         println!(
             "{:24}{:>10}{:>8}{:>8}{:>8}",
             "", "calls/s", "p50", "p99", "p99.9"
         );
-        for (server, callers, samples) in &all {
+        for it in all {
             let own = if share > 0.5 {
-                median(&samples.rate)
+                median(&it.rate)
             } else {
                 slowest
             };
             let mut runs = Vec::new();
             for _ in 0..ROUNDS {
-                runs.push(callers.open(own * share, ROUND).await);
+                runs.push(it.callers.open(own * share, ROUND).await);
             }
             let quantile = |q| median(&runs.iter().map(|run| run.quantile(q)).collect::<Vec<_>>());
             println!(
                 "{:24}{:>10.0}{:>8.2}{:>8.2}{:>8.2}",
-                server.kind.name(),
+                it.server.kind.name(),
                 own * share,
                 quantile(0.5),
                 quantile(0.99),
@@ -140,8 +188,8 @@ async fn slow() {
         "RSS in MiB", "in flight", "vendor", "idle", "loaded", "a minute on"
     );
     for (calls, delay) in [(1000, 20), (10_000, 2000)] {
-        let vendor = Vendor::start(Duration::from_millis(delay)).await;
         for kind in [Kind::Reqwest, Kind::Gateway] {
+            let vendor = Vendor::start(Duration::from_millis(delay)).await;
             let server = Server::start(kind, &vendor).await;
             let callers = Callers::connect(server.address, 16).await;
             callers.closed(4, Duration::from_secs(1)).await;
@@ -158,47 +206,74 @@ async fn slow() {
                 run.failed,
                 vendor.most_connections(),
             );
-            vendor.forget_connections();
         }
     }
 }
 
-/// 95 % of what each server can do warm, from its first moment.
+/// Memory of callers that stay: a call over each connection, and then nothing.
+async fn connections() {
+    const CONNECTIONS: usize = 5000;
+    println!(
+        "{:24}{:>12}{:>10}{:>10}{:>18}",
+        "RSS in MiB", "connections", "idle", "open", "KiB/connection"
+    );
+    for kind in [Kind::Reqwest, Kind::Gateway] {
+        let vendor = Vendor::start(Duration::ZERO).await;
+        let server = Server::start(kind, &vendor).await;
+        let few = Callers::connect(server.address, 8).await;
+        few.calls(800).await;
+        let idle = server.memory();
+        let mut many = Vec::new();
+        for _ in 0..CONNECTIONS / 50 {
+            let callers = Callers::connect(server.address, 50).await;
+            callers.calls(50).await;
+            many.push(callers);
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let open = server.memory();
+        println!(
+            "{:24}{CONNECTIONS:>12}{idle:>10.1}{open:>10.1}{:>18.1}",
+            server.kind.name(),
+            (open - idle) * 1024.0 / CONNECTIONS as f64
+        );
+    }
+}
+
+/// What each server can do warm, and most of that from its first moment.
 async fn cold() {
     println!(
         "{:24}{:>10}{:>10}{:>10}{:>10}{:>14}",
         "from cold", "calls/s", "done/s", "failed", "p99 ms", "connections"
     );
     for kind in Kind::ALL {
-        let vendor = Vendor::start(Duration::from_millis(5)).await;
+        let vendor = Vendor::start(Duration::ZERO).await;
         let warm = {
             let server = Server::start(kind, &vendor).await;
             let callers = Callers::connect(server.address, 8).await;
             callers.closed(CLOSED, Duration::from_secs(2)).await;
-            callers.closed(4 * CLOSED, ROUND).await.rate()
+            callers.closed(CLOSED, ROUND).await.rate()
         };
         for share in [0.7, 0.95] {
-            vendor.forget_connections();
-            let server = Server::start(kind, &vendor).await;
-            let callers = Callers::connect(server.address, 8).await;
-            let run = callers.open(warm * share, Duration::from_secs(8)).await;
+            let mut runs = Vec::new();
+            let mut connections = 0;
+            for _ in 0..ROUNDS {
+                let vendor = Vendor::start(Duration::ZERO).await;
+                let server = Server::start(kind, &vendor).await;
+                let callers = Callers::connect(server.address, 8).await;
+                runs.push(callers.open(warm * share, Duration::from_secs(6)).await);
+                connections = connections.max(vendor.most_connections());
+            }
+            let of = |what: fn(&Run) -> f64| median(&runs.iter().map(what).collect::<Vec<_>>());
             println!(
-                "{:24}{:>10.0}{:>10.0}{:>10}{:>10.1}{:>14}",
+                "{:24}{:>10.0}{:>10.0}{:>10}{:>10.1}{connections:>14}",
                 format!("{}, {:.0} %", kind.name(), share * 100.0),
                 warm * share,
-                run.rate(),
-                run.failed,
-                run.quantile(0.99),
-                vendor.most_connections(),
+                of(Run::rate),
+                of(|run| run.failed as f64),
+                of(|run| run.quantile(0.99)),
             );
         }
     }
-}
-
-#[derive(Default)]
-struct Samples {
-    rate: Vec<f64>,
-    cpu: Vec<f64>,
 }
 
 fn median(values: &[f64]) -> f64 {

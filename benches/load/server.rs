@@ -35,6 +35,11 @@ impl Kind {
     }
 }
 
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) kernel: Duration,
+}
+
 /// Ended by its id when it is dropped.
 pub(crate) struct Server {
     pub(crate) kind: Kind,
@@ -111,13 +116,17 @@ impl Server {
         self.process.id()
     }
 
-    /// User and system time so far.
-    pub(crate) fn cpu(&self) -> Duration {
+    /// Processor time so far.
+    pub(crate) fn cpu(&self) -> Cpu {
         let stat = self.read("stat");
         // In ticks of 10 ms, counted behind the name in parentheses.
-        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
-        let ticks = fields.skip(11).take(2).map(|it| it.parse::<u64>().unwrap());
-        Duration::from_millis(ticks.sum::<u64>() * 10)
+        let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11);
+        let mut next =
+            || Duration::from_millis(fields.next().unwrap().parse::<u64>().unwrap() * 10);
+        Cpu {
+            user: next(),
+            kernel: next(),
+        }
     }
 
     /// Resident, in MiB: now, and at most so far.

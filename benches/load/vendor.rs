@@ -55,11 +55,6 @@ impl Vendor {
     pub(crate) fn most_connections(&self) -> usize {
         self.connections.most.load(Ordering::Relaxed)
     }
-
-    pub(crate) fn forget_connections(&self) {
-        let now = self.connections.now.load(Ordering::Relaxed);
-        self.connections.most.store(now, Ordering::Relaxed);
-    }
 }
 
 async fn serve(mut stream: TcpStream, delay: Duration) -> io::Result<()> {

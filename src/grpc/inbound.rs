@@ -59,12 +59,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let id = request_id(request.headers());
+        let mut id = request_id(request.headers());
         let progress = Progress::default();
         if let Some(notes) = request.extensions().get::<Notes>() {
             notes.set(id.clone(), progress.clone());
         }
         request.extensions_mut().insert(progress.clone());
+        // Never seen again: in the connection's table of headers it would only drive others out.
+        id.set_sensitive(true);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut response = answer.await?;

@@ -2,7 +2,7 @@
 //!
 //! stdout stays free for what a command prints as its result.
 
-use std::io::{self, BufWriter, Stderr, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use tracing_subscriber::fmt::writer::EitherWriter;
 use tracing_subscriber::layer::Filter;
 use tracing_subscriber::{Layer, Registry, filter, reload};
 
+use super::audit::Lines;
 use super::json::Json;
 
 /// Libraries, by the beginning of their names, whose debug output drowns ours.
 const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"];
 
-/// Lines about who was let in and who was not. They are never dropped: a call waits for them.
+/// Lines about who was let in and who was not. They go their own way, as none may be dropped.
 const AUDIT: &str = "switchboard::audit";
 
 /// Lines that wait for whoever reads stderr; some MiB. A reader that is slower loses lines, as
@@ -179,7 +180,7 @@ impl<W: Write> Write for Together<W> {
 }
 
 impl<'a> MakeWriter<'a> for Output {
-    type Writer = EitherWriter<NonBlocking, Stderr>;
+    type Writer = EitherWriter<NonBlocking, Lines>;
 
     fn make_writer(&'a self) -> Self::Writer {
         EitherWriter::A(self.0.clone())
@@ -187,7 +188,7 @@ impl<'a> MakeWriter<'a> for Output {
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
         if metadata.target() == AUDIT {
-            EitherWriter::B(io::stderr())
+            EitherWriter::B(Lines)
         } else {
             self.make_writer()
         }

@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod propagation;
 
+pub mod audit;
 pub mod client;
 pub mod recent;
 pub mod server;

@@ -212,7 +212,7 @@ impl<V: Vendor> Client<V> {
     ) -> Result<Reply, Error> {
         let call = Call {
             meta,
-            request,
+            request: Box::new(request),
             deadline,
             caller_repeats: false,
             progress: Progress::default(),
@@ -253,7 +253,7 @@ impl<V: Vendor> Client<V> {
         ticket.progress.note_account(&account.name);
         let call = Call {
             meta: const { &O::META },
-            request: operation.request()?,
+            request: Box::new(operation.request()?),
             deadline: ticket.deadline,
             caller_repeats: ticket.caller_repeats,
             progress: ticket.progress.clone(),
@@ -304,7 +304,7 @@ impl LoginTransport {
     pub async fn send(&self, meta: &'static Meta, request: Request<Bytes>) -> Result<Reply, Error> {
         let call = Call {
             meta,
-            request,
+            request: Box::new(request),
             deadline: Instant::now() + LOGIN_DEADLINE,
             caller_repeats: false,
             progress: Progress::default(),

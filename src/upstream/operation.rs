@@ -84,7 +84,8 @@ pub struct Reply {
 #[derive(Clone)]
 pub struct Call {
     pub meta: &'static Meta,
-    pub request: Request<Bytes>,
+    /// Boxed: a call moves through a future of each layer.
+    pub request: Box<Request<Bytes>>,
     pub deadline: Instant,
     /// The caller is itself repeating, so this is not the place to multiply it.
     pub caller_repeats: bool,

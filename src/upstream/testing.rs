@@ -57,7 +57,7 @@ pub(super) fn call(replay: Replay, within: Duration) -> Call {
             Replay::Idempotent => &CHANGE,
             Replay::Once => &ADD,
         },
-        request: Request::new(Bytes::from_static(b"{}")),
+        request: Box::new(Request::new(Bytes::from_static(b"{}"))),
         deadline: Instant::now() + within,
         caller_repeats: false,
         progress: Progress::default(),

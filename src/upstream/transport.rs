@@ -179,7 +179,7 @@ impl Target {
             signed,
             ..
         } = call;
-        let request = self.outgoing(request, &progress)?;
+        let request = self.outgoing(*request, &progress)?;
         let answer = self.connections.client.load().execute(request);
         let mut response = answer.await.map_err(|error| failed(error, &progress))?;
         if let Some(signed) = signed {

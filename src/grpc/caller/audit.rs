@@ -8,6 +8,7 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::breaks_lines;
+use crate::telemetry::audit::Told;
 use crate::telemetry::server::Code;
 
 /// Whoever has no identity.
@@ -49,7 +50,7 @@ pub(super) struct Audited {
 impl Audited {
     /// The answer's head is there. The answer of a single message that is no error comes without
     /// a status in its head.
-    pub(super) fn answered(&mut self, headers: &HeaderMap) {
+    pub(super) fn answered(&mut self, headers: &HeaderMap) -> Option<Told> {
         self.told = true;
         let code = Code::of(headers).map_or("OK", Code::name);
         let reason = match code {
@@ -58,17 +59,16 @@ impl Audited {
         };
         let reason = reason.as_deref();
         let refused = matches!(reason, Some("CALLER_UNAUTHENTICATED" | "CALLER_DENIED"));
-        if self.writes || refused {
-            self.line(code, reason, if refused { "refused" } else { "write" });
-        }
+        let what = if refused { "refused" } else { "write" };
+        (self.writes || refused).then(|| self.line(code, reason, what))
     }
 
     /// A stream was ended for what its caller is no longer.
     pub(super) fn lapsed(&self) {
-        self.line("UNAUTHENTICATED", Some("CALLER_UNAUTHENTICATED"), "refused");
+        drop(self.line("UNAUTHENTICATED", Some("CALLER_UNAUTHENTICATED"), "refused"));
     }
 
-    fn line(&self, code: &str, reason: Option<&str>, what: &'static str) {
+    fn line(&self, code: &str, reason: Option<&str>, what: &'static str) -> Told {
         let about = self.record.0.get();
         tracing::info!(
             target: "switchboard::audit",
@@ -81,6 +81,7 @@ impl Audited {
             reason,
             "{what}"
         );
+        Told::now()
     }
 }
 
@@ -90,11 +91,11 @@ impl Drop for Audited {
         if !self.writes || self.told {
             return;
         }
-        if std::thread::panicking() {
-            self.line("INTERNAL", Some("GATEWAY_FAILED"), "write");
+        drop(if std::thread::panicking() {
+            self.line("INTERNAL", Some("GATEWAY_FAILED"), "write")
         } else {
-            self.line("CANCELLED", Some("CALLER_LEFT"), "write");
-        }
+            self.line("CANCELLED", Some("CALLER_LEFT"), "write")
+        });
     }
 }
 
@@ -107,6 +108,7 @@ pub(in crate::grpc) fn handshake_refused(peer: Option<&str>, why: &str) {
         reason = printable(why),
         "handshake refused"
     );
+    drop(Told::now());
 }
 
 fn reason(headers: &HeaderMap) -> Option<String> {

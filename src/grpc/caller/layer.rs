@@ -188,9 +188,9 @@ where
         let next = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
+        // Apart from the body, which no two threads may look at.
+        let (mut head, body) = request.into_parts();
         Box::pin(async move {
-            // Apart from the body, which no two threads may look at.
-            let (mut head, body) = request.into_parts();
             let mut arrival = layer.arrive(&head);
             let (mut response, proof) = match layer.admit(&head, &mut arrival).await {
                 Ok((permit, proof)) => {
@@ -203,7 +203,9 @@ where
                 let caller = Caller(Arc::clone(caller));
                 response.extensions_mut().insert(caller);
             }
-            arrival.audited.answered(response.headers());
+            if let Some(told) = arrival.audited.answered(response.headers()) {
+                told.written_with_others().await;
+            }
             Ok(match proof {
                 // A single answer is there already.
                 Some(proof) if arrival.streams => {

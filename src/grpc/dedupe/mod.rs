@@ -151,7 +151,31 @@ impl Dedupe {
         if identity.request_id.is_empty() {
             return work.await;
         }
-        let write = Write::new(asked, identity, ticket);
+        // Apart, as it is large, and most calls have no use for it.
+        Box::pin(self.once(
+            Write::new(asked, identity, ticket),
+            asked,
+            ticket,
+            work,
+            settle,
+        ))
+        .await
+    }
+
+    async fn once<T, W, S, F>(
+        &self,
+        write: Write,
+        asked: Asked,
+        ticket: &Ticket,
+        work: W,
+        settle: S,
+    ) -> Result<T, Status>
+    where
+        T: Message + Default,
+        W: Future<Output = Result<T, Status>> + Send + 'static,
+        S: FnOnce(Result<T, Status>) -> F,
+        F: Future<Output = Result<T, Status>>,
+    {
         match self.0.store.claim(&write, ticket).await? {
             Claim::First(turn) => {
                 let told = self.0.begin(turn, work);
