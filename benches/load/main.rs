@@ -196,7 +196,8 @@ async fn slow() {
             let idle = server.memory();
             let run = callers.closed(calls, Duration::from_secs(10)).await;
             let loaded = server.peak();
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            // As little as probes are, and a server that does nothing at all gives nothing back.
+            callers.open(10.0, Duration::from_secs(60)).await;
             let after = server.memory();
             println!(
                 "{:24}{calls:>10}{:>10}{idle:>12.1}{loaded:>12.1}{after:>12.1}   {:.0} calls/s, {} refused, {} connections at the vendor",

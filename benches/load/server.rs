@@ -73,7 +73,7 @@ impl Server {
                 std::fs::write(&password, "secret").unwrap();
                 let config = folder.join("switchboard.yaml");
                 let text = format!(
-                    "server: {{ listen: \"{address}\", admin_listen: \"{admin}\", shutdown_delay: 0s }}\n\
+                    "server: {{ listen: \"{address}\", admin_listen: \"{admin}\", shutdown_delay: 0s, max_connections: 8192 }}\n\
                      genesys:\n  base_url: http://{}\n  accounts:\n    \
                      default: {{ username: agent1, password_file: {} }}\n",
                     vendor.address,

@@ -117,6 +117,8 @@ fn client(
         .referer(false)
         .connect_timeout(settings.timeout.connect)
         .pool_idle_timeout(POOL_IDLE)
+        // A call that is given a connection while it makes one leaves the new one to the pool.
+        .pool_max_idle_per_host(settings.limit.in_flight)
         .tcp_nodelay(true)
         .tls_version_min(tls::Version::TLS_1_2)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))

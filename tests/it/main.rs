@@ -11,6 +11,7 @@
 
 mod admin;
 mod answers;
+mod audit;
 mod breaker;
 mod caller_matrix;
 mod commands;
