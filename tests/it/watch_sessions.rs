@@ -16,6 +16,7 @@ use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::pb::{
     AttachUserDataRequest, DeleteUserDataRequest, GetSessionRequest, UpdateUserDataRequest,
 };
+use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, Participant};
 use switchboard::upstream::secret::Secret;
 use tonic::Code;
@@ -393,6 +394,26 @@ async fn refused_credentials_end_a_stream_at_its_start() {
     // The other account has nothing to do with it.
     Watcher::started(&gateway, "other", &[]).await;
     assert_eq!(gateway.sandbox.journal().count("genesys", "Login"), 2);
+}
+
+/// The gateway's own patience ends it, and no deadline of the caller: it is to open another one.
+#[tokio::test]
+async fn a_vendor_that_does_not_answer_ends_a_stream_as_unavailable() {
+    let gateway = Gateway::start().await;
+    let hang = Rule::new(Fault::Hang).operation("Handshake");
+    gateway.sandbox.faults().push(hang).unwrap();
+    let mut watcher = Watcher::open(&gateway, "", &[]).await;
+    let end = async {
+        loop {
+            if let Err(status) = watcher.whenever().await {
+                break status;
+            }
+        }
+    };
+    let bound = Duration::from_secs(60);
+    let status = tokio::time::timeout(bound, end).await.expect("an end");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(reason(&status), "VENDOR_UNAVAILABLE");
 }
 
 #[tokio::test]

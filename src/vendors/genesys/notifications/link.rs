@@ -68,7 +68,8 @@ impl Link for Wire {
         let (client, account) = (self.client.clone(), self.account.clone());
         Box::pin(async move {
             let deadline = Instant::now() + patience;
-            let reply = client.poll(&account, meta, request?, deadline).await?;
+            let reply = client.poll(&account, meta, request?, deadline).await;
+            let reply = reply.map_err(|error| unanswered(error, patience))?;
             Ok(reply.body)
         })
     }
@@ -81,6 +82,21 @@ impl Link for Wire {
             caller_repeats: false,
             progress: Progress::default(),
         };
-        Box::pin(async move { client.call(ListSessions, ticket).await })
+        Box::pin(async move {
+            let read = client.call(ListSessions, ticket).await;
+            read.map_err(|failure| Failure {
+                error: unanswered(failure.error, READ),
+                ..failure
+            })
+        })
+    }
+}
+
+/// The patience is the gateway's own. Nobody may be told that a deadline ran out who set none, as
+/// that is no reason to open a stream again.
+fn unanswered(error: Error, after: Duration) -> Error {
+    match error {
+        Error::Deadline => Error::TimedOut { after },
+        error => error,
     }
 }
