@@ -247,8 +247,8 @@ async fn cold() {
         "from cold", "calls/s", "done/s", "failed", "p99 ms", "connections"
     );
     for kind in Kind::ALL {
-        let vendor = Vendor::start(Duration::ZERO).await;
         let warm = {
+            let vendor = Vendor::start(Duration::ZERO).await;
             let server = Server::start(kind, &vendor).await;
             let callers = Callers::connect(server.address, 8).await;
             callers.closed(CLOSED, Duration::from_secs(2)).await;

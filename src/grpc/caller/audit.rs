@@ -91,11 +91,12 @@ impl Drop for Audited {
         if !self.writes || self.told {
             return;
         }
-        drop(if std::thread::panicking() {
-            self.line("INTERNAL", Some("GATEWAY_FAILED"), "write")
+        let (code, reason) = if std::thread::panicking() {
+            ("INTERNAL", "GATEWAY_FAILED")
         } else {
-            self.line("CANCELLED", Some("CALLER_LEFT"), "write")
-        });
+            ("CANCELLED", "CALLER_LEFT")
+        };
+        drop(self.line(code, Some(reason), "write"));
     }
 }
 

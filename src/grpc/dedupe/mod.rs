@@ -151,47 +151,27 @@ impl Dedupe {
         if identity.request_id.is_empty() {
             return work.await;
         }
+        let write = Write::new(asked, identity, ticket);
         // Apart, as it is large, and most calls have no use for it.
-        Box::pin(self.once(
-            Write::new(asked, identity, ticket),
-            asked,
-            ticket,
-            work,
-            settle,
-        ))
-        .await
-    }
-
-    async fn once<T, W, S, F>(
-        &self,
-        write: Write,
-        asked: Asked,
-        ticket: &Ticket,
-        work: W,
-        settle: S,
-    ) -> Result<T, Status>
-    where
-        T: Message + Default,
-        W: Future<Output = Result<T, Status>> + Send + 'static,
-        S: FnOnce(Result<T, Status>) -> F,
-        F: Future<Output = Result<T, Status>>,
-    {
-        match self.0.store.claim(&write, ticket).await? {
-            Claim::First(turn) => {
-                let told = self.0.begin(turn, work);
-                decode(outcome(told, asked, ticket).await?)
-            }
-            Claim::Again(kept) => {
-                self.0.hits.add(1, &[]);
-                let before = kept.as_ref().ok().cloned();
-                let answer = settle(kept.and_then(decode)).await?;
-                let after = Bytes::from(answer.encode_to_vec());
-                if before.as_ref() != Some(&after) {
-                    self.0.store.replace(write, after);
+        Box::pin(async move {
+            match self.0.store.claim(&write, ticket).await? {
+                Claim::First(turn) => {
+                    let told = self.0.begin(turn, work);
+                    decode(outcome(told, asked, ticket).await?)
                 }
-                Ok(answer)
+                Claim::Again(kept) => {
+                    self.0.hits.add(1, &[]);
+                    let before = kept.as_ref().ok().cloned();
+                    let answer = settle(kept.and_then(decode)).await?;
+                    let after = Bytes::from(answer.encode_to_vec());
+                    if before.as_ref() != Some(&after) {
+                        self.0.store.replace(write, after);
+                    }
+                    Ok(answer)
+                }
             }
-        }
+        })
+        .await
     }
 }
 
