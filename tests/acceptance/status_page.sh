@@ -65,10 +65,11 @@ outage() {
 # The gateway's own page, whose second question and all after it stay without an answer.
 deaf() {
   local port
-  port=$(free_ports 1)
-  python3 - "$port" "http://$ADMIN" <<'PY' &
+  # Its port is its first word, said when it listens: a browser that comes earlier shows nothing.
+  # It serves in threads, as a browser also opens connections on which it asks nothing yet.
+  exec {said}< <(exec python3 -u - "http://$ADMIN" <<'PY'
 import sys, urllib.request
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Proxy(BaseHTTPRequestHandler):
     asked = 0
@@ -79,7 +80,7 @@ class Proxy(BaseHTTPRequestHandler):
             if Proxy.asked > 1:
                 self.send_error(502)
                 return
-        with urllib.request.urlopen(sys.argv[2] + self.path) as answer:
+        with urllib.request.urlopen(sys.argv[1] + self.path) as answer:
             self.send_response(200)
             for name in ("content-type", "content-security-policy"):
                 if answer.headers[name]:
@@ -90,9 +91,13 @@ class Proxy(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-HTTPServer(("127.0.0.1", int(sys.argv[1])), Proxy).serve_forever()
+server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+print(server.server_port)
+server.serve_forever()
 PY
+  )
   proxy=$!
+  read -r -t 30 port <&"$said" || fail "the proxy does not listen after 30 s"
   browse deaf "http://127.0.0.1:$port/" --dump-dom --virtual-time-budget=12000 \
     --window-size=1280,900
 }
