@@ -4,10 +4,11 @@
 # read-only root.
 #
 # Both bases are tags here. Whoever releases pins them, so that the same commit gives the same image:
-#   docker build --build-arg BUILDER=rust:1.95-slim-trixie@sha256:DIGEST \
+#   docker build --build-arg BUILDER=rust:1.95.0-slim-trixie@sha256:DIGEST \
 #     --build-arg BASE=gcr.io/distroless/cc-debian13:nonroot@sha256:DIGEST .
-# They are of one Debian release, as the binary uses the C library that it was built against.
-ARG BUILDER=rust:1.95-slim-trixie
+# They are of one Debian release, as the binary uses the C library that it was built against. The
+# profile that it is built with (docs/adr/0020-profile-in-the-repository.md) is for Rust 1.95.0.
+ARG BUILDER=rust:1.95.0-slim-trixie
 ARG BASE=gcr.io/distroless/cc-debian13:nonroot
 
 FROM ${BUILDER} AS builder
@@ -19,11 +20,14 @@ WORKDIR /src
 # The dependencies, which take most of the time, in a layer of their own: it is built anew only when
 # the manifests change. The package itself is empty as yet.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src benches \
-  && echo 'fn main() {}' | tee src/main.rs build.rs benches/notifications.rs >/dev/null \
+# The profile speaks of the dependencies, too.
+COPY scripts/guided scripts/guided
+COPY benches/switchboard.profdata benches/switchboard.profdata
+RUN mkdir src \
+  && echo 'fn main() {}' | tee src/main.rs build.rs >/dev/null \
   && touch src/lib.rs \
-  && cargo auditable build --release --locked \
-  && rm -r src benches build.rs
+  && bash scripts/guided cargo auditable build --release --locked \
+  && rm -r src build.rs
 
 COPY build.rs ./
 COPY proto proto
@@ -31,7 +35,7 @@ COPY benches benches
 COPY src src
 # Copied files may be older than what was built of the empty ones.
 RUN touch build.rs src/main.rs src/lib.rs \
-  && cargo auditable build --release --locked
+  && bash scripts/guided cargo auditable build --release --locked
 
 FROM ${BASE}
 ARG VERSION=0.1.0

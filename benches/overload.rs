@@ -14,6 +14,8 @@
     reason = "`pub` says that other files of the benchmark use it"
 )]
 
+#[path = "../tests/it/support/binary.rs"]
+mod binary;
 #[path = "../tests/it/support/port.rs"]
 mod port;
 #[path = "../tests/it/support/process.rs"]

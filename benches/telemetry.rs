@@ -10,6 +10,8 @@
 )]
 #![allow(dead_code, reason = "the load benchmark needs more of it")]
 
+#[path = "../tests/it/support/binary.rs"]
+mod binary;
 #[path = "load/callers.rs"]
 mod callers;
 #[path = "load/count.rs"]

@@ -8,6 +8,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use prost_types::value::Kind as ValueKind;
+use reqwest::Certificate;
 use serde_json::{Map, Value, json};
 use switchboard::pb::sms_session_data_server::{SmsSessionData, SmsSessionDataServer};
 use switchboard::pb::{
@@ -32,11 +33,11 @@ struct Floor {
     vendor: String,
 }
 
-/// `NAME LISTEN VENDOR`, until it is killed.
+/// `NAME LISTEN VENDOR [CA]`, until it is killed.
 #[tokio::main]
 pub(crate) async fn run(arguments: &[String]) {
-    let [name, listen, vendor] = arguments else {
-        panic!("NAME LISTEN VENDOR")
+    let [name, listen, vendor, ca_file @ ..] = arguments else {
+        panic!("NAME LISTEN VENDOR [CA]")
     };
     let http = if *name == Kind::Hyper.name() {
         let mut connector = HttpConnector::new();
@@ -45,7 +46,12 @@ pub(crate) async fn run(arguments: &[String]) {
             Client::builder(TokioExecutor::new()).build(connector),
         ))
     } else {
-        Http::Reqwest(reqwest::Client::builder().no_proxy().build().unwrap())
+        let mut builder = reqwest::Client::builder().no_proxy();
+        for file in ca_file {
+            let ca = Certificate::from_pem(&std::fs::read(file).unwrap()).unwrap();
+            builder = builder.tls_certs_only([ca]);
+        }
+        Http::Reqwest(builder.build().unwrap())
     };
     let floor = Floor {
         http,
@@ -68,7 +74,7 @@ pub(crate) async fn run(arguments: &[String]) {
 impl Floor {
     /// The documented request, and whether the vendor's answer is its yes.
     async fn post(&self, session: &str, body: Vec<u8>) -> Result<(), Status> {
-        let url = format!("http://{}/api/v2/me/smssessions/{session}", self.vendor);
+        let url = format!("{}/api/v2/me/smssessions/{session}", self.vendor);
         let failed = |error: &dyn std::error::Error| Status::unavailable(error.to_string());
         let answer = match &self.http {
             Http::Hyper(client) => {

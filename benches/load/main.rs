@@ -18,6 +18,8 @@
     reason = "a benchmark stops at the first surprise, and its output is its purpose"
 )]
 
+#[path = "../../tests/it/support/binary.rs"]
+mod binary;
 mod callers;
 mod count;
 mod floors;
@@ -28,6 +30,7 @@ mod vendor;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 
 use self::callers::{Callers, Run};
 use self::server::{Kind, Server};
@@ -46,8 +49,16 @@ fn main() {
         Some("floor") => floors::run(&arguments.collect::<Vec<_>>()),
         Some("instructions") => here(count::report(&arguments.collect::<Vec<_>>())),
         Some("cpu") => here(async {
-            let mut all = warm(&Vendor::start(Duration::ZERO).await).await;
+            let vendor = Vendor::start(Duration::ZERO).await;
+            let mut all = warm(&Kind::ALL, &vendor).await;
             saturation(&mut all).await;
+            end(all).await;
+        }),
+        Some("tls") => here(async {
+            let vendor = Vendor::start_with_tls().await;
+            let mut all = warm(&[Kind::Reqwest, Kind::Gateway], &vendor).await;
+            saturation(&mut all).await;
+            end(all).await;
         }),
         Some("slow") => here(slow()),
         Some("connections") => here(connections()),
@@ -55,7 +66,7 @@ fn main() {
         None => here(report()),
         Some(other) => {
             panic!(
-                "no such part: {other}; try none, `cpu`, `slow`, `connections`, `cold`, `instructions`"
+                "no such part: {other}; try none, `cpu`, `tls`, `slow`, `connections`, `cold`, `instructions`"
             )
         }
     }
@@ -74,7 +85,7 @@ fn here(work: impl Future<Output = ()>) {
 /// Cost per call at saturation, latency at a fixed rate and at 70 % of saturation.
 async fn report() {
     let vendor = Vendor::start(Duration::ZERO).await;
-    let mut all = warm(&vendor).await;
+    let mut all = warm(&Kind::ALL, &vendor).await;
     saturation(&mut all).await;
     latency(&all).await;
 }
@@ -95,10 +106,10 @@ impl Measured {
     }
 }
 
-/// All servers, with their pools, caches and the branch predictor used to the work.
-async fn warm(vendor: &Vendor) -> Vec<Measured> {
+/// Servers with their pools, caches and the branch predictor used to the work.
+async fn warm(kinds: &[Kind], vendor: &Vendor) -> Vec<Measured> {
     let mut all = Vec::new();
-    for kind in Kind::ALL {
+    for &kind in kinds {
         let server = Server::start(kind, vendor).await;
         let callers = Callers::connect(server.address, 8).await;
         callers.closed(CLOSED, Duration::from_secs(2)).await;
@@ -116,10 +127,10 @@ async fn warm(vendor: &Vendor) -> Vec<Measured> {
 async fn saturation(all: &mut [Measured]) {
     for round in 0..ROUNDS {
         for it in &mut *all {
-            let before = it.server.cpu();
+            let before = server::cpu(it.server.id());
             let run = it.callers.closed(CLOSED, ROUND).await;
             assert_eq!(run.failed, 0, "{}: round {round}", it.server.kind.name());
-            let after = it.server.cpu();
+            let after = server::cpu(it.server.id());
             let each = |spent: Duration| spent.as_secs_f64() * 1e6 / run.done as f64;
             it.rate.push(run.rate());
             it.user.push(each(after.user - before.user));
@@ -141,7 +152,10 @@ async fn saturation(all: &mut [Measured]) {
             median(&it.kernel)
         );
     }
-    let [floor, gateway] = [Kind::Reqwest, Kind::Gateway].map(|kind| all[kind as usize].cpu());
+    let [floor, gateway] = [Kind::Reqwest, Kind::Gateway].map(|kind| {
+        let it = all.iter().find(|it| it.server.kind == kind);
+        it.expect("measured").cpu()
+    });
     let ratios = gateway.iter().zip(&floor).map(|(ours, its)| ours / its);
     println!(
         "CPU, gateway to tonic + reqwest: {:.2}",
@@ -149,35 +163,64 @@ async fn saturation(all: &mut [Measured]) {
     );
 }
 
+/// In good order, as one that is instrumented writes at its end what it has seen.
+async fn end(all: Vec<Measured>) {
+    for Measured {
+        server, callers, ..
+    } in all
+    {
+        drop(callers);
+        server.end().await;
+    }
+}
+
+/// At rates that are the same for all, and at one that is each server's own.
 async fn latency(all: &[Measured]) {
-    let slowest = all.iter().map(|it| median(&it.rate));
-    let slowest = slowest.fold(f64::MAX, f64::min);
-    for (what, share) in [("at 30 % of the slowest", 0.3), ("at 70 % of its own", 0.7)] {
-        println!("\nopen loop, {what} saturation: latency in ms");
-        println!(
-            "{:24}{:>10}{:>8}{:>8}{:>8}",
-            "", "calls/s", "p50", "p99", "p99.9"
-        );
-        for it in all {
-            let own = if share > 0.5 {
-                median(&it.rate)
-            } else {
-                slowest
-            };
-            let mut runs = Vec::new();
-            for _ in 0..ROUNDS {
-                runs.push(it.callers.open(own * share, ROUND).await);
-            }
-            let quantile = |q| median(&runs.iter().map(|run| run.quantile(q)).collect::<Vec<_>>());
-            println!(
-                "{:24}{:>10.0}{:>8.2}{:>8.2}{:>8.2}",
-                it.server.kind.name(),
-                own * share,
-                quantile(0.5),
-                quantile(0.99),
-                quantile(0.999)
-            );
+    let saturation = |it: &Measured| median(&it.rate);
+    let slowest = all.iter().map(saturation).fold(f64::MAX, f64::min);
+    let floor = all.iter().find(|it| it.server.kind == Kind::Reqwest);
+    let floor = saturation(floor.expect("measured"));
+    latency_at("30 % of the slowest", all, |_| 0.3 * slowest).await;
+    latency_at("70 % of tonic + reqwest's", all, |_| 0.7 * floor).await;
+    latency_at("70 % of its own", all, |it| 0.7 * saturation(it)).await;
+}
+
+async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f64) {
+    let mut runs: Vec<Vec<Run>> = all.iter().map(|_| Vec::new()).collect();
+    let mut busy: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for (at, it) in all.iter().enumerate() {
+            let (begun, before) = (Instant::now(), server::cpu(std::process::id()).sum());
+            runs[at].push(it.callers.open(rate(it), ROUND).await);
+            let spent = server::cpu(std::process::id()).sum() - before;
+            busy[at].push(100.0 * spent.as_secs_f64() / begun.elapsed().as_secs_f64());
         }
+    }
+    println!(
+        "\nopen loop, {what} saturation, medians of {ROUNDS} interleaved rounds: latency in ms"
+    );
+    println!(
+        "{:24}{:>10}{:>8}{:>8}{:>8}{:>26}",
+        "", "calls/s", "p50", "p99", "p99.9", "core of callers and vendor"
+    );
+    for (at, it) in all.iter().enumerate() {
+        let quantile = |q| {
+            median(
+                &runs[at]
+                    .iter()
+                    .map(|run| run.quantile(q))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        println!(
+            "{:24}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>24.0} %",
+            it.server.kind.name(),
+            rate(it),
+            quantile(0.5),
+            quantile(0.99),
+            quantile(0.999),
+            median(&busy[at])
+        );
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::binary::switchboard;
 use super::vendor::Vendor;
 
 /// The core of the servers, and that of everything else.
@@ -40,6 +41,12 @@ pub(crate) struct Cpu {
     pub(crate) kernel: Duration,
 }
 
+impl Cpu {
+    pub(crate) fn sum(&self) -> Duration {
+        self.user + self.kernel
+    }
+}
+
 /// Ended by its id when it is dropped.
 pub(crate) struct Server {
     pub(crate) kind: Kind,
@@ -72,16 +79,19 @@ impl Server {
                 let password = folder.join("password");
                 std::fs::write(&password, "secret").unwrap();
                 let config = folder.join("switchboard.yaml");
+                let tls = vendor.ca_file.as_ref().map_or(String::new(), |file| {
+                    format!("  tls: {{ ca_file: {} }}\n", file.display())
+                });
                 let text = format!(
                     "server: {{ listen: \"{address}\", admin_listen: \"{admin}\", shutdown_delay: 0s, max_connections: 8192 }}\n\
-                     genesys:\n  base_url: http://{}\n  accounts:\n    \
+                     genesys:\n  base_url: {}\n{tls}  accounts:\n    \
                      default: {{ username: agent1, password_file: {} }}\n",
-                    vendor.address,
+                    vendor.url,
                     password.display()
                 );
                 std::fs::write(&config, text).unwrap();
                 if kind == Kind::Gateway {
-                    command.args([env!("CARGO_BIN_EXE_switchboard"), "serve", "--config"]);
+                    command.arg(switchboard()).args(["serve", "--config"]);
                 } else {
                     command.arg(std::env::current_exe().unwrap()).arg("muted");
                 }
@@ -90,7 +100,8 @@ impl Server {
             Kind::Hyper | Kind::Reqwest => {
                 command.arg(std::env::current_exe().unwrap());
                 command.args(["floor", kind.name()]);
-                command.args([address.to_string(), vendor.address.to_string()]);
+                command.args([address.to_string(), vendor.url.clone()]);
+                command.args(&vendor.ca_file);
             }
         }
         // The log goes into a pipe, as it does in production.
@@ -114,19 +125,6 @@ impl Server {
 
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
-    }
-
-    /// Processor time so far.
-    pub(crate) fn cpu(&self) -> Cpu {
-        let stat = self.read("stat");
-        // In ticks of 10 ms, counted behind the name in parentheses.
-        let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11);
-        let mut next =
-            || Duration::from_millis(fields.next().unwrap().parse::<u64>().unwrap() * 10);
-        Cpu {
-            user: next(),
-            kernel: next(),
-        }
     }
 
     /// Resident, in MiB: now, and at most so far.
@@ -154,14 +152,10 @@ impl Server {
     }
 
     fn status(&self, name: &str) -> f64 {
-        let status = self.read("status");
+        let status = read(self.id(), "status");
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
         kib / 1024.0
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{name}", self.id())).unwrap()
     }
 }
 
@@ -171,6 +165,22 @@ impl Drop for Server {
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Processor time of a process so far.
+pub(crate) fn cpu(id: u32) -> Cpu {
+    let stat = read(id, "stat");
+    // In ticks of 10 ms, counted behind the name in parentheses.
+    let mut fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11);
+    let mut next = || Duration::from_millis(fields.next().unwrap().parse::<u64>().unwrap() * 10);
+    Cpu {
+        user: next(),
+        kernel: next(),
+    }
+}
+
+fn read(id: u32, name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{id}/{name}")).unwrap()
 }
 
 /// Moves this process to the core that the servers do not have.

@@ -2,13 +2,17 @@
 //! a constant.
 
 use std::io;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const LOGIN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
     set-cookie: JSESSIONID=4d2b0c1f9a; Path=/\r\nset-cookie: ROUTE=n1; Path=/\r\n\
@@ -18,7 +22,9 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
     content-length: 16\r\n\r\n{\"statusCode\":0}";
 
 pub(crate) struct Vendor {
-    pub(crate) address: SocketAddr,
+    pub(crate) url: String,
+    /// Whom to trust, where it speaks TLS; gone with it.
+    pub(crate) ca_file: Option<PathBuf>,
     connections: Arc<Connections>,
 }
 
@@ -31,19 +37,51 @@ struct Connections {
 impl Vendor {
     /// Answers each request after so long.
     pub(crate) async fn start(delay: Duration) -> Vendor {
+        Self::accept(delay, None).await
+    }
+
+    /// As all do outside of benchmarks.
+    pub(crate) async fn start_with_tls() -> Vendor {
+        let own = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } = own;
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let tls = TlsAcceptor::from(Arc::new(config));
+        let mut vendor = Self::accept(Duration::ZERO, Some(tls)).await;
+        let name = format!("switchboard-load-{}.pem", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, cert.pem()).unwrap();
+        vendor.ca_file = Some(file);
+        vendor
+    }
+
+    async fn accept(delay: Duration, tls: Option<TlsAcceptor>) -> Vendor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let vendor = Vendor {
-            address: listener.local_addr().unwrap(),
+            url: format!("{scheme}://{}", listener.local_addr().unwrap()),
+            ca_file: None,
             connections: Arc::default(),
         };
         let connections = Arc::clone(&vendor.connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let connections = Arc::clone(&connections);
+                let tls = tls.clone();
+                stream.set_nodelay(true).unwrap();
                 let now = connections.now.fetch_add(1, Ordering::Relaxed) + 1;
                 connections.most.fetch_max(now, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    let _ = serve(stream, delay).await;
+                    let _ = match tls {
+                        None => serve(stream, delay).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(stream, delay).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                     connections.now.fetch_sub(1, Ordering::Relaxed);
                 });
             }
@@ -57,8 +95,15 @@ impl Vendor {
     }
 }
 
-async fn serve(mut stream: TcpStream, delay: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+impl Drop for Vendor {
+    fn drop(&mut self) {
+        if let Some(file) = &self.ca_file {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, delay: Duration) -> io::Result<()> {
     let mut buffer = vec![0; 8192];
     let mut held = 0;
     loop {
@@ -82,6 +127,7 @@ async fn serve(mut stream: TcpStream, delay: Duration) -> io::Result<()> {
             ACCEPTED
         };
         stream.write_all(answer).await?;
+        stream.flush().await?;
     }
 }
 

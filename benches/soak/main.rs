@@ -16,6 +16,8 @@
 )]
 
 mod ask;
+#[path = "../../tests/it/support/binary.rs"]
+mod binary;
 mod caller;
 #[path = "../../tests/it/support/faults.rs"]
 mod faults;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The image without a container engine: its final stage laid out by hand, and what the Dockerfile says
-# of user, variables, command and healthcheck done in it, with a read-only root and a network of
-# its own.
+# The image without a container engine: what its builder's stage has when cargo reads the manifests;
+# then its final stage laid out by hand, and what the Dockerfile says of user, variables, command and
+# healthcheck done in it, with a read-only root and a network of its own.
 #
 # Runs as root, or where users may make namespaces. SWITCHBOARD: the binary, target/debug/switchboard
 # by default. It is not built here.
@@ -32,6 +32,35 @@ said() {
   text=$(sed -e ':whole' -e '/\\$/{N;s/\\\n *//;b whole' -e '}' Dockerfile | grep "^$1 " | tail -n 1)
   [ -n "$text" ] || fail "the Dockerfile has no $1"
   printf '%s\n' "${text#"$1" }"
+}
+
+# The builder's stage, with cargo reading its manifests instead of building: what they name has to be
+# there already, and what is copied has to be in the context.
+builder() {
+  local source="$SCRATCH/src" instruction rest from to
+  mkdir "$source"
+  while read -r instruction rest; do
+    case "$instruction $rest" in
+      'RUN cargo install'*) ;;
+      'RUN '*)
+        (cd "$source" && bash -euc "${rest//cargo auditable build --release/cargo fetch}" >/dev/null) ||
+          fail "this does not work in the image: $rest"
+        ;;
+      'COPY '*)
+        read -r -a from <<<"$rest"
+        to=${from[-1]}
+        unset 'from[-1]'
+        for it in "${from[@]}"; do
+          sed -n 's/^!//p' .dockerignore | grep -qxF -e "$it" -e "${it%%/*}" ||
+            fail ".dockerignore keeps $it out of the context"
+        done
+        mkdir -p "$source/$(dirname "$to")"
+        if [ -d "$from" ]; then cp -rT "$from" "$source/$to"; else cp "${from[@]}" "$source/$to"; fi
+        ;;
+    esac
+  done < <(sed -e ':whole' -e '/\\$/{N;s/\\\n *//;b whole' -e '}' Dockerfile |
+    sed -n '/^WORKDIR/,/^FROM/p')
+  printf 'ok  the builder finds what its manifests name\n'
 }
 
 # words JSON: a command in its exec form, word by word.
@@ -71,6 +100,7 @@ if [ "${1:-}" = inside ]; then
   exit
 fi
 
+builder
 bash tests/acceptance/image_root.sh "$SWITCHBOARD" "$ROOT"
 [ "$(said USER)" = 65532:65532 ] || fail "the user is $(said USER)"
 

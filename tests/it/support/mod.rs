@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod binary;
 pub mod calls;
 pub mod collector;
 pub mod dir;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use switchboard::sandbox::{aicc, genesys};
 use tokio::net::TcpStream;
 
+use super::binary::switchboard;
 use super::port::Port;
 
 /// Secrets, configurations and logs; gone with its owner, unless it is kept to be read.
@@ -88,7 +89,7 @@ impl Process {
         );
         let config = folder.write(&format!("{name}.yaml"), &text);
         let log = File::create(folder.path().join(format!("{name}.log"))).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_switchboard"))
+        let child = Command::new(switchboard())
             .args(["serve", "--config", &config])
             .env("RUST_LOG", "warn")
             .stdin(Stdio::null())
