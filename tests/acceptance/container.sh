@@ -37,7 +37,7 @@ said() {
 # The builder's stage, with cargo reading its manifests instead of building: what they name has to be
 # there already, and what is copied has to be in the context.
 builder() {
-  local source="$SCRATCH/src" instruction rest from to
+  local source="$SCRATCH/src" instruction rest from to it
   mkdir "$source"
   while read -r instruction rest; do
     case "$instruction $rest" in
