@@ -49,16 +49,14 @@ fn main() {
         Some("floor") => floors::run(&arguments.collect::<Vec<_>>()),
         Some("instructions") => here(count::report(&arguments.collect::<Vec<_>>())),
         Some("cpu") => here(async {
-            let vendor = Vendor::start(Duration::ZERO).await;
-            let mut all = warm(&Kind::ALL, &vendor).await;
-            saturation(&mut all).await;
-            end(all).await;
+            costs(&Kind::ALL, &Vendor::start(Duration::ZERO).await).await;
         }),
         Some("tls") => here(async {
-            let vendor = Vendor::start_with_tls().await;
-            let mut all = warm(&[Kind::Reqwest, Kind::Gateway], &vendor).await;
-            saturation(&mut all).await;
-            end(all).await;
+            costs(
+                &[Kind::Reqwest, Kind::Gateway],
+                &Vendor::start_with_tls().await,
+            )
+            .await;
         }),
         Some("slow") => here(slow()),
         Some("connections") => here(connections()),
@@ -88,6 +86,13 @@ async fn report() {
     let mut all = warm(&Kind::ALL, &vendor).await;
     saturation(&mut all).await;
     latency(&all).await;
+}
+
+/// Cost per call at saturation only.
+async fn costs(kinds: &[Kind], vendor: &Vendor) {
+    let mut all = warm(kinds, vendor).await;
+    saturation(&mut all).await;
+    end(all).await;
 }
 
 struct Measured {

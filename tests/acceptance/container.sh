@@ -26,10 +26,15 @@ fail() {
   exit 1
 }
 
+# The Dockerfile, each instruction on one line.
+instructions() {
+  sed -e ':whole' -e '/\\$/{N;s/\\\n *//;b whole' -e '}' Dockerfile
+}
+
 # said INSTRUCTION: what the last one of that name in the Dockerfile says.
 said() {
   local text
-  text=$(sed -e ':whole' -e '/\\$/{N;s/\\\n *//;b whole' -e '}' Dockerfile | grep "^$1 " | tail -n 1)
+  text=$(instructions | grep "^$1 " | tail -n 1)
   [ -n "$text" ] || fail "the Dockerfile has no $1"
   printf '%s\n' "${text#"$1" }"
 }
@@ -58,8 +63,7 @@ builder() {
         if [ -d "$from" ]; then cp -rT "$from" "$source/$to"; else cp "${from[@]}" "$source/$to"; fi
         ;;
     esac
-  done < <(sed -e ':whole' -e '/\\$/{N;s/\\\n *//;b whole' -e '}' Dockerfile |
-    sed -n '/^WORKDIR/,/^FROM/p')
+  done < <(instructions | sed -n '/^WORKDIR/,/^FROM/p')
   printf 'ok  the builder finds what its manifests name\n'
 }
 
