@@ -13,9 +13,12 @@ use prost_types::{Struct, Value};
 use switchboard::pb::UpdateUserDataRequest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 const METHOD: &str = "/contactcenter.v1.SmsSessionData/UpdateUserData";
+
+/// Longer than any call takes where a server is not asked for more than it can do.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Callers {
     connections: Vec<SendRequest<Bytes>>,
@@ -76,6 +79,11 @@ impl Callers {
     /// So many calls a second, whatever became of those before; their time runs from the moment
     /// that each was due.
     pub(crate) async fn open(&self, rate: f64, time: Duration) -> Run {
+        self.open_within(PATIENCE, rate, time).await
+    }
+
+    /// The same, and callers that give up after so long: their calls have failed.
+    pub(crate) async fn open_within(&self, patience: Duration, rate: f64, time: Duration) -> Run {
         let (tell, mut told) = mpsc::unbounded_channel();
         let begun = Instant::now();
         let number = (rate * time.as_secs_f64()) as usize;
@@ -85,10 +93,11 @@ impl Callers {
                 sleep_until(due).await;
             }
             let mut calls = self.connections[call % self.connections.len()].clone();
-            let request = self.request();
+            let request = self.request(patience);
             let (message, tell) = (self.message.clone(), tell.clone());
             tokio::spawn(async move {
-                let done = send(&mut calls, request, message).await;
+                let call = send(&mut calls, request, message);
+                let done = timeout_at(due + patience, call).await.unwrap_or(false);
                 let _ = tell.send((done, due.elapsed().as_secs_f64() * 1e3));
             });
         }
@@ -115,15 +124,22 @@ impl Callers {
         join_all(work).await;
     }
 
-    async fn call(&self, calls: &mut SendRequest<Bytes>) -> bool {
-        send(calls, self.request(), self.message.clone()).await
+    /// Connections that the server has closed.
+    pub(crate) async fn lost(&self) -> usize {
+        let ready = self.connections.iter().map(|calls| calls.clone().ready());
+        let all = join_all(ready).await;
+        all.iter().filter(|ready| ready.is_err()).count()
     }
 
-    fn request(&self) -> Request<()> {
+    async fn call(&self, calls: &mut SendRequest<Bytes>) -> bool {
+        send(calls, self.request(PATIENCE), self.message.clone()).await
+    }
+
+    fn request(&self, patience: Duration) -> Request<()> {
         let request = Request::post(&self.uri)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("grpc-timeout", "20S")
+            .header("grpc-timeout", format!("{}m", patience.as_millis()))
             .header("user-agent", "bench");
         request.body(()).unwrap()
     }
@@ -146,16 +162,23 @@ impl Run {
     }
 
     pub(crate) fn quantile(&self, q: f64) -> f64 {
-        let last = self.latencies.len() - 1;
-        self.latencies[(q * last as f64).round() as usize]
+        let last = self.latencies.len().saturating_sub(1);
+        let at = (q * last as f64).round() as usize;
+        self.latencies.get(at).copied().unwrap_or(f64::NAN)
     }
 }
 
 /// Whether the answer was an OK.
 async fn send(calls: &mut SendRequest<Bytes>, request: Request<()>, message: Bytes) -> bool {
-    let mut ready = calls.clone().ready().await.unwrap();
-    let (answer, mut body) = ready.send_request(request, false).unwrap();
-    body.send_data(message, true).unwrap();
+    let Ok(mut ready) = calls.clone().ready().await else {
+        return false;
+    };
+    let Ok((answer, mut body)) = ready.send_request(request, false) else {
+        return false;
+    };
+    if body.send_data(message, true).is_err() {
+        return false;
+    }
     let Ok(answer) = answer.await else {
         return false;
     };

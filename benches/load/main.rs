@@ -61,10 +61,11 @@ fn main() {
         Some("slow") => here(slow()),
         Some("connections") => here(connections()),
         Some("cold") => here(cold()),
+        Some("flood") => here(flood()),
         None => here(report()),
         Some(other) => {
             panic!(
-                "no such part: {other}; try none, `cpu`, `tls`, `slow`, `connections`, `cold`, `instructions`"
+                "no such part: {other}; try none, `cpu`, `tls`, `slow`, `connections`, `cold`, `flood`, `instructions`"
             )
         }
     }
@@ -322,6 +323,48 @@ async fn cold() {
                 of(|run| run.quantile(0.99)),
             );
         }
+    }
+}
+
+/// More calls than a core can carry, at a vendor that answers at once, from callers that give up
+/// after a second.
+async fn flood() {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    println!(
+        "{:28}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>18}",
+        "flooded", "asked/s", "done/s", "p50 ms", "p99 ms", "RSS in MiB", "vendor's", "of 16 lost"
+    );
+    for kind in [Kind::Reqwest, Kind::Gateway] {
+        let vendor = Vendor::start(Duration::ZERO).await;
+        let server = Server::start(kind, &vendor).await;
+        let few = Callers::connect(server.address, 16).await;
+        few.closed(4, Duration::from_secs(1)).await;
+        let idle = server.memory();
+        few.closed(CLOSED, Duration::from_secs(2)).await;
+        let peak = few.closed(CLOSED, ROUND).await.rate();
+        for times in [1.0, 2.0, 3.0] {
+            let many = Callers::connect(server.address, 16).await;
+            let time = Duration::from_secs(8);
+            let run = many.open_within(PATIENCE, peak * times, time).await;
+            println!(
+                "{:28}{:>10.0}{:>10.0}{:>10.1}{:>10.1}{:>12.1}{:>10}{:>18}",
+                format!("{}, {times} times", kind.name()),
+                peak * times,
+                run.rate(),
+                run.quantile(0.5),
+                run.quantile(0.99),
+                server.peak(),
+                vendor.most_connections(),
+                many.lost().await,
+            );
+        }
+        let back = few.closed(CLOSED, ROUND).await.rate();
+        few.open(10.0, Duration::from_secs(60)).await;
+        println!(
+            "{:28}then {back:.0} of {peak:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}",
+            "",
+            server.memory()
+        );
     }
 }
 

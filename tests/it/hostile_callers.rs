@@ -222,6 +222,32 @@ async fn calls_begun_and_reset_by_the_thousand_end_the_connection() {
     until("their tasks are gone", || tasks() <= before).await;
 }
 
+/// As a service does that stalls, or whose callers' deadlines pass all at once: what it cancels must
+/// not cost it the calls that it still wants.
+#[tokio::test]
+async fn as_many_calls_as_a_connection_carries_may_be_cancelled_at_once() {
+    const CARRIED: u32 = 1024;
+    let gateway = Gateway::start().await;
+    let mut socket = greeted(gateway.address, b"").await;
+    let begin = |stream| frame(HEADERS, END_HEADERS, stream, &head(GET));
+    let cancelled = streams(CARRIED).flat_map(|it| [begin(it), frames::reset(it)].concat());
+    let wanted = 2 * CARRIED + 1;
+    let call = [
+        begin(wanted),
+        frame(DATA, END_STREAM, wanted, &message(&get())),
+    ];
+    let all: Vec<u8> = cancelled.chain(call.concat()).collect();
+    socket.write_all(&all).await.unwrap();
+    loop {
+        let frame = in_time("an answer", frames::next(&mut socket)).await;
+        let frame = frame.expect("the connection was ended");
+        assert_ne!(frame.kind, GOAWAY, "{}", frame.error_code());
+        if frame.kind == HEADERS && frame.stream == wanted {
+            break;
+        }
+    }
+}
+
 /// What has been begun of such a write goes on; but only as much as the vendor's limit lets.
 #[tokio::test]
 async fn writes_that_outlive_their_callers_are_bounded() {

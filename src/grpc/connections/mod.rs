@@ -49,9 +49,10 @@ const LARGEST_HEADERS: u32 = 16 * 1024;
 /// Calls that one connection may have in flight; others wait at the client.
 const STREAMS_PER_CONNECTION: u32 = 1024;
 
-/// Calls that a caller took back before they were looked at, all at one time. A burst of
-/// cancelled calls on a busy machine stays below it; a rapid reset is over it at once.
-const RESETS_PENDING: usize = 100;
+/// Calls that a caller took back before they were looked at, all at one time: as many as it may
+/// have in flight, since a machine that is busy finds them all cancelled once their deadlines have
+/// passed. A rapid reset is over it at once.
+const RESETS_PENDING: usize = STREAMS_PER_CONNECTION as usize;
 
 /// Calls that we had to reset for breaking the protocol, in a connection's whole life.
 const RESETS_BY_US: usize = 1024;
