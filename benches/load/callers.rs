@@ -97,7 +97,7 @@ impl Callers {
             let (message, tell) = (self.message.clone(), tell.clone());
             tokio::spawn(async move {
                 let call = send(&mut calls, request, message);
-                let done = timeout_at(due + patience, call).await.unwrap_or(false);
+                let done = matches!(timeout_at(due + patience, call).await, Ok(Ok(true)));
                 let _ = tell.send((done, due.elapsed().as_secs_f64() * 1e3));
             });
         }
@@ -132,7 +132,8 @@ impl Callers {
     }
 
     async fn call(&self, calls: &mut SendRequest<Bytes>) -> bool {
-        send(calls, self.request(PATIENCE), self.message.clone()).await
+        let sent = send(calls, self.request(PATIENCE), self.message.clone());
+        sent.await.unwrap()
     }
 
     fn request(&self, patience: Duration) -> Request<()> {
@@ -161,6 +162,7 @@ impl Run {
         self.done as f64 / self.took.as_secs_f64()
     }
 
+    /// Of none, it is not a number.
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let at = (q * last as f64).round() as usize;
@@ -168,30 +170,30 @@ impl Run {
     }
 }
 
-/// Whether the answer was an OK.
-async fn send(calls: &mut SendRequest<Bytes>, request: Request<()>, message: Bytes) -> bool {
-    let Ok(mut ready) = calls.clone().ready().await else {
-        return false;
-    };
-    let Ok((answer, mut body)) = ready.send_request(request, false) else {
-        return false;
-    };
-    if body.send_data(message, true).is_err() {
-        return false;
-    }
+/// Whether the answer was an OK; an error where the connection takes no more calls.
+async fn send(
+    calls: &mut SendRequest<Bytes>,
+    request: Request<()>,
+    message: Bytes,
+) -> Result<bool, h2::Error> {
+    let mut ready = calls.clone().ready().await?;
+    let (answer, mut body) = ready.send_request(request, false)?;
+    body.send_data(message, true)?;
     let Ok(answer) = answer.await else {
-        return false;
+        return Ok(false);
     };
     if let Some(done) = is_ok(answer.headers()) {
-        return done;
+        return Ok(done);
     }
     let mut body = answer.into_body();
     while let Some(data) = body.data().await {
-        let Ok(data) = data else { return false };
+        let Ok(data) = data else {
+            return Ok(false);
+        };
         let _ = body.flow_control().release_capacity(data.len());
     }
     let trailers = body.trailers().await.ok().flatten();
-    trailers.is_some_and(|trailers| is_ok(&trailers) == Some(true))
+    Ok(trailers.is_some_and(|trailers| is_ok(&trailers) == Some(true)))
 }
 
 fn is_ok(headers: &HeaderMap) -> Option<bool> {

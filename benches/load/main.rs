@@ -330,20 +330,28 @@ async fn cold() {
 /// after a second.
 async fn flood() {
     const PATIENCE: Duration = Duration::from_secs(1);
+    const CONNECTIONS: usize = 16;
     println!(
         "{:28}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>18}",
-        "flooded", "asked/s", "done/s", "p50 ms", "p99 ms", "RSS in MiB", "vendor's", "of 16 lost"
+        "flooded",
+        "asked/s",
+        "done/s",
+        "p50 ms",
+        "p99 ms",
+        "RSS in MiB",
+        "vendor's",
+        format!("of {CONNECTIONS} lost")
     );
     for kind in [Kind::Reqwest, Kind::Gateway] {
         let vendor = Vendor::start(Duration::ZERO).await;
         let server = Server::start(kind, &vendor).await;
-        let few = Callers::connect(server.address, 16).await;
+        let few = Callers::connect(server.address, CONNECTIONS).await;
         few.closed(4, Duration::from_secs(1)).await;
         let idle = server.memory();
         few.closed(CLOSED, Duration::from_secs(2)).await;
         let peak = few.closed(CLOSED, ROUND).await.rate();
         for times in [1.0, 2.0, 3.0] {
-            let many = Callers::connect(server.address, 16).await;
+            let many = Callers::connect(server.address, CONNECTIONS).await;
             let time = Duration::from_secs(8);
             let run = many.open_within(PATIENCE, peak * times, time).await;
             println!(

@@ -239,7 +239,7 @@ async fn as_many_calls_as_a_connection_carries_may_be_cancelled_at_once() {
     let all: Vec<u8> = cancelled.chain(call.concat()).collect();
     socket.write_all(&all).await.unwrap();
     loop {
-        let frame = in_time("an answer", frames::next(&mut socket)).await;
+        let frame = frames::next(&mut socket).await;
         let frame = frame.expect("the connection was ended");
         assert_ne!(frame.kind, GOAWAY, "{}", frame.error_code());
         if frame.kind == HEADERS && frame.stream == wanted {
