@@ -1,6 +1,8 @@
 //! Callers that cost little: one encoded message, sent again and again over a few connections.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,7 +15,7 @@ use prost_types::{Struct, Value};
 use switchboard::pb::UpdateUserDataRequest;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 const METHOD: &str = "/contactcenter.v1.SmsSessionData/UpdateUserData";
 
@@ -21,15 +23,22 @@ const METHOD: &str = "/contactcenter.v1.SmsSessionData/UpdateUserData";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Callers {
-    connections: Vec<SendRequest<Bytes>>,
+    address: SocketAddr,
+    connections: Vec<Mutex<SendRequest<Bytes>>>,
     uri: String,
     message: Bytes,
 }
 
 /// What came of a run.
+#[derive(Default)]
 pub(crate) struct Run {
     pub(crate) done: usize,
+    /// Answered by an error, or not at all.
     pub(crate) failed: usize,
+    /// Those of them that were answered.
+    pub(crate) refused: usize,
+    /// Connections that the server ended, whose callers opened others.
+    pub(crate) lost: usize,
     took: Duration,
     /// In milliseconds, of the calls that succeeded; sorted.
     latencies: Vec<f64>,
@@ -37,16 +46,9 @@ pub(crate) struct Run {
 
 impl Callers {
     pub(crate) async fn connect(address: SocketAddr, connections: usize) -> Callers {
-        let connect = (0..connections).map(|_| async move {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let mut builder = h2::client::Builder::new();
-            builder.initial_connection_window_size(16 << 20);
-            let (calls, connection) = builder.handshake(stream).await.unwrap();
-            tokio::spawn(connection);
-            calls
-        });
+        let connect = (0..connections).map(|_| async move { Mutex::new(open(address).await) });
         Callers {
+            address,
             connections: join_all(connect).await,
             uri: format!("http://{address}{METHOD}"),
             message: message(),
@@ -57,23 +59,21 @@ impl Callers {
     pub(crate) async fn closed(&self, in_flight: usize, time: Duration) -> Run {
         let begun = Instant::now();
         let caller = |number: usize| {
-            let mut calls = self.connections[number % self.connections.len()].clone();
+            let mut calls = self.connection(number);
             async move {
-                let (mut latencies, mut failed) = (Vec::new(), 0);
+                let mut run = Run::default();
                 while begun.elapsed() < time {
                     let start = Instant::now();
-                    match self.call(&mut calls).await {
-                        true => latencies.push(start.elapsed().as_secs_f64() * 1e3),
-                        false => failed += 1,
-                    }
+                    let answer = self.call(&mut calls).await;
+                    run.count(Some(answer), start);
                 }
-                (latencies, failed)
+                run
             }
         };
         let all = join_all((0..in_flight).map(caller)).await;
-        let failed = all.iter().map(|(_, failed)| failed).sum();
-        let latencies = all.into_iter().flat_map(|(latencies, _)| latencies);
-        Run::new(latencies.collect(), failed, begun.elapsed())
+        let mut run = Run::default();
+        all.into_iter().for_each(|part| run.add(part));
+        run.over(begun)
     }
 
     /// So many calls a second, whatever became of those before; their time runs from the moment
@@ -87,48 +87,72 @@ impl Callers {
         let (tell, mut told) = mpsc::unbounded_channel();
         let begun = Instant::now();
         let number = (rate * time.as_secs_f64()) as usize;
+        let mut run = Run::default();
         for call in 0..number {
             let due = begun + Duration::from_secs_f64(call as f64 / rate);
             if due > Instant::now() {
                 sleep_until(due).await;
             }
-            let mut calls = self.connections[call % self.connections.len()].clone();
+            if self.reopen(call).await {
+                run.lost += 1;
+            }
+            let mut calls = self.connection(call);
             let request = self.request(patience);
             let (message, tell) = (self.message.clone(), tell.clone());
             tokio::spawn(async move {
                 let call = send(&mut calls, request, message);
-                let done = matches!(timeout_at(due + patience, call).await, Ok(Ok(true)));
-                let _ = tell.send((done, due.elapsed().as_secs_f64() * 1e3));
+                let answer = timeout_at(due + patience, call).await;
+                let mut run = Run::default();
+                run.count(answer.ok().and_then(Result::ok), due);
+                let _ = tell.send(run);
             });
         }
         drop(tell);
-        let (mut latencies, mut failed) = (Vec::new(), 0);
-        while let Some((done, latency)) = told.recv().await {
-            match done {
-                true => latencies.push(latency),
-                false => failed += 1,
-            }
+        while let Some(part) = told.recv().await {
+            run.add(part);
         }
-        Run::new(latencies, failed, begun.elapsed())
+        run.over(begun)
     }
 
-    /// So many, one after the other on each of the connections.
-    pub(crate) async fn calls(&self, number: usize) {
+    /// So many, one after the other on each of the connections; all are served, or none.
+    pub(crate) async fn calls(&self, number: usize, served: bool) {
         let each = number / self.connections.len();
-        let work = self.connections.iter().map(|calls| async move {
-            let mut calls = calls.clone();
+        let work = (0..self.connections.len()).map(|number| async move {
+            let mut calls = self.connection(number);
             for _ in 0..each {
-                assert!(self.call(&mut calls).await);
+                assert_eq!(self.call(&mut calls).await, served);
             }
         });
         join_all(work).await;
     }
 
-    /// Connections that the server has closed.
-    pub(crate) async fn lost(&self) -> usize {
-        let ready = self.connections.iter().map(|calls| calls.clone().ready());
-        let all = join_all(ready).await;
-        all.iter().filter(|ready| ready.is_err()).count()
+    /// A call that nobody waits for, and time for it to arrive.
+    pub(crate) async fn hold(&self) {
+        let mut ready = self.connection(0).ready().await.unwrap();
+        let (answer, mut body) = ready.send_request(self.request(PATIENCE), false).unwrap();
+        body.send_data(self.message.clone(), true).unwrap();
+        tokio::spawn(answer);
+        sleep(Duration::from_secs(1)).await;
+    }
+
+    fn connection(&self, number: usize) -> SendRequest<Bytes> {
+        let connection = &self.connections[number % self.connections.len()];
+        connection.lock().unwrap().clone()
+    }
+
+    /// As gRPC clients do: another connection in place of one that takes no more calls.
+    async fn reopen(&self, number: usize) -> bool {
+        let ready = self
+            .connection(number)
+            .poll_ready(&mut Context::from_waker(Waker::noop()));
+        let lost = matches!(ready, Poll::Ready(Err(_)));
+        if lost {
+            let other = open(self.address).await;
+            *self.connections[number % self.connections.len()]
+                .lock()
+                .unwrap() = other;
+        }
+        lost
     }
 
     async fn call(&self, calls: &mut SendRequest<Bytes>) -> bool {
@@ -147,19 +171,40 @@ impl Callers {
 }
 
 impl Run {
-    fn new(mut latencies: Vec<f64>, failed: usize, took: Duration) -> Run {
-        latencies.sort_by(f64::total_cmp);
-        Run {
-            done: latencies.len(),
-            failed,
-            took,
-            latencies,
+    /// What came of a call that began at this moment: an OK, an error, or no answer.
+    fn count(&mut self, answer: Option<bool>, start: Instant) {
+        match answer {
+            Some(true) => {
+                self.done += 1;
+                self.latencies.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+            other => {
+                self.failed += 1;
+                self.refused += usize::from(other.is_some());
+            }
         }
+    }
+
+    fn add(&mut self, part: Run) {
+        self.done += part.done;
+        self.failed += part.failed;
+        self.refused += part.refused;
+        self.latencies.extend(part.latencies);
+    }
+
+    fn over(mut self, begun: Instant) -> Run {
+        self.latencies.sort_by(f64::total_cmp);
+        self.took = begun.elapsed();
+        self
     }
 
     /// Successes per second.
     pub(crate) fn rate(&self) -> f64 {
-        self.done as f64 / self.took.as_secs_f64()
+        self.per_second(self.done)
+    }
+
+    pub(crate) fn per_second(&self, calls: usize) -> f64 {
+        calls as f64 / self.took.as_secs_f64()
     }
 
     /// Of none, it is not a number.
@@ -170,7 +215,17 @@ impl Run {
     }
 }
 
-/// Whether the answer was an OK; an error where the connection takes no more calls.
+async fn open(address: SocketAddr) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(16 << 20);
+    let (calls, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    calls
+}
+
+/// Whether the answer was an OK; an error where there was none.
 async fn send(
     calls: &mut SendRequest<Bytes>,
     request: Request<()>,
@@ -179,20 +234,15 @@ async fn send(
     let mut ready = calls.clone().ready().await?;
     let (answer, mut body) = ready.send_request(request, false)?;
     body.send_data(message, true)?;
-    let Ok(answer) = answer.await else {
-        return Ok(false);
-    };
+    let answer = answer.await?;
     if let Some(done) = is_ok(answer.headers()) {
         return Ok(done);
     }
     let mut body = answer.into_body();
     while let Some(data) = body.data().await {
-        let Ok(data) = data else {
-            return Ok(false);
-        };
-        let _ = body.flow_control().release_capacity(data.len());
+        let _ = body.flow_control().release_capacity(data?.len());
     }
-    let trailers = body.trailers().await.ok().flatten();
+    let trailers = body.trailers().await?;
     Ok(trailers.is_some_and(|trailers| is_ok(&trailers) == Some(true)))
 }
 

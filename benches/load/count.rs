@@ -13,12 +13,15 @@ const WARM_UP: usize = 400;
 const CALLS: usize = 1600;
 const CONNECTIONS: usize = 8;
 
+/// Room for the one call that is held there.
+const FULL: [(&str, &str); 1] = [("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "1")];
+
 /// How much dearer than last time a call may get before somebody has to say why, in percent.
 const TOLERANCE: f64 = 5.0;
 
-/// Prints the three counts. With `--guard FILE` only the gateway is counted, and compared with
-/// the count in the file; `--write` puts a new one there. `--profile FILE` leaves what
-/// `callgrind_annotate` reads.
+/// Prints the three counts, and what a call costs that the gateway refuses. With `--guard FILE`
+/// only the gateway's calls are counted, and compared with the count in the file; `--write` puts
+/// a new one there. `--profile FILE` leaves what `callgrind_annotate` reads.
 pub(crate) async fn report(arguments: &[String]) {
     let vendor = Vendor::start(Duration::ZERO).await;
     match arguments {
@@ -30,6 +33,8 @@ pub(crate) async fn report(arguments: &[String]) {
                     count(kind, &vendor, &[]).await
                 );
             }
+            let refusal = refusal().await;
+            println!("{:24}{refusal:>10} instructions/call", "the same, full");
         }
         [guard, file] if guard == "--guard" => {
             let now = count(Kind::Gateway, &vendor, &[]).await;
@@ -49,36 +54,63 @@ pub(crate) async fn report(arguments: &[String]) {
         }
         [profile, file] if profile == "--profile" => {
             let calls = WARM_UP + CALLS;
-            run(Kind::Gateway, &vendor, &[], calls, Path::new(file)).await;
+            run(Kind::Gateway, &vendor, &[], true, calls, Path::new(file)).await;
         }
         _ => panic!("instructions [--guard FILE | --write FILE | --profile FILE]"),
     }
 }
 
-/// The difference between a long run and a short one: what a start and an end cost is in both.
+/// Of a call that is served.
 pub(crate) async fn count(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)]) -> u64 {
-    let short = total(kind, vendor, variables, WARM_UP).await;
-    let long = total(kind, vendor, variables, WARM_UP + CALLS).await;
+    per_call(kind, vendor, variables, true).await
+}
+
+/// Of a call that the gateway refuses, as its only place is taken.
+async fn refusal() -> u64 {
+    let vendor = Vendor::start(Duration::from_secs(3600)).await;
+    per_call(Kind::Gateway, &vendor, &FULL, false).await
+}
+
+/// The difference between a long run and a short one: what a start and an end cost is in both.
+async fn per_call(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)], served: bool) -> u64 {
+    let short = total(kind, vendor, variables, served, WARM_UP).await;
+    let long = total(kind, vendor, variables, served, WARM_UP + CALLS).await;
     (long - short) / CALLS as u64
 }
 
-/// Of a whole process that serves so many calls.
-async fn total(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)], calls: usize) -> u64 {
+/// Of a whole process that gets so many calls.
+async fn total(
+    kind: Kind,
+    vendor: &Vendor,
+    variables: &[(&str, &str)],
+    served: bool,
+    calls: usize,
+) -> u64 {
     let name = format!("switchboard-callgrind-{}", std::process::id());
     let out = std::env::temp_dir().join(name);
-    run(kind, vendor, variables, calls, &out).await;
+    run(kind, vendor, variables, served, calls, &out).await;
     let text = std::fs::read_to_string(&out).unwrap();
     std::fs::remove_file(&out).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("totals: "));
     line.expect("a total").trim().parse().unwrap()
 }
 
-async fn run(kind: Kind, vendor: &Vendor, variables: &[(&str, &str)], calls: usize, out: &Path) {
+async fn run(
+    kind: Kind,
+    vendor: &Vendor,
+    variables: &[(&str, &str)],
+    served: bool,
+    calls: usize,
+    out: &Path,
+) {
     let file = format!("--callgrind-out-file={}", out.display());
     let before = ["valgrind", "-q", "--tool=callgrind", &file];
     let server = Server::start_under(kind, vendor, &before, variables).await;
     let callers = Callers::connect(server.address, CONNECTIONS).await;
-    callers.calls(calls).await;
+    if !served {
+        callers.hold().await;
+    }
+    callers.calls(calls, served).await;
     drop(callers);
     server.end().await;
 }

@@ -193,13 +193,12 @@ async fn latency(all: &[Measured]) {
 
 async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f64) {
     let mut runs: Vec<Vec<Run>> = all.iter().map(|_| Vec::new()).collect();
-    let mut busy: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
+    let mut shares: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for (at, it) in all.iter().enumerate() {
-            let (begun, before) = (Instant::now(), server::cpu(std::process::id()).sum());
-            runs[at].push(it.callers.open(rate(it), ROUND).await);
-            let spent = server::cpu(std::process::id()).sum() - before;
-            busy[at].push(100.0 * spent.as_secs_f64() / begun.elapsed().as_secs_f64());
+            let (run, share) = busy(it.callers.open(rate(it), ROUND)).await;
+            runs[at].push(run);
+            shares[at].push(share);
         }
     }
     println!(
@@ -225,7 +224,7 @@ async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f6
             quantile(0.5),
             quantile(0.99),
             quantile(0.999),
-            median(&busy[at])
+            median(&shares[at])
         );
     }
 }
@@ -271,12 +270,12 @@ async fn connections() {
         let vendor = Vendor::start(Duration::ZERO).await;
         let server = Server::start(kind, &vendor).await;
         let few = Callers::connect(server.address, 8).await;
-        few.calls(800).await;
+        few.calls(800, true).await;
         let idle = server.memory();
         let mut many = Vec::new();
         for _ in 0..CONNECTIONS / 50 {
             let callers = Callers::connect(server.address, 50).await;
-            callers.calls(50).await;
+            callers.calls(50, true).await;
             many.push(callers);
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -332,48 +331,63 @@ async fn flood() {
     const PATIENCE: Duration = Duration::from_secs(1);
     const CONNECTIONS: usize = 16;
     println!(
-        "{:28}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>18}",
-        "flooded",
-        "asked/s",
-        "done/s",
+        "{:28}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>8}{:>10}",
+        "a second",
+        "asked",
+        "done",
+        "refused",
+        "given up",
         "p50 ms",
         "p99 ms",
         "RSS in MiB",
         "vendor's",
-        format!("of {CONNECTIONS} lost")
+        "lost",
+        "our core"
     );
     for kind in [Kind::Reqwest, Kind::Gateway] {
         let vendor = Vendor::start(Duration::ZERO).await;
         let server = Server::start(kind, &vendor).await;
-        let few = Callers::connect(server.address, CONNECTIONS).await;
-        few.closed(4, Duration::from_secs(1)).await;
+        let callers = Callers::connect(server.address, CONNECTIONS).await;
+        callers.closed(4, Duration::from_secs(1)).await;
         let idle = server.memory();
-        few.closed(CLOSED, Duration::from_secs(2)).await;
-        let peak = few.closed(CLOSED, ROUND).await.rate();
+        callers.closed(CLOSED, Duration::from_secs(2)).await;
+        let peak = callers.closed(CLOSED, ROUND).await.rate();
         for times in [1.0, 2.0, 3.0] {
-            let many = Callers::connect(server.address, CONNECTIONS).await;
             let time = Duration::from_secs(8);
-            let run = many.open_within(PATIENCE, peak * times, time).await;
+            let (run, busy) = busy(callers.open_within(PATIENCE, peak * times, time)).await;
             println!(
-                "{:28}{:>10.0}{:>10.0}{:>10.1}{:>10.1}{:>12.1}{:>10}{:>18}",
+                "{:28}{:>10.0}{:>10.0}{:>10.0}{:>10.0}{:>10.1}{:>10.1}{:>12.1}{:>10}{:>8}{:>8.0} %",
                 format!("{}, {times} times", kind.name()),
-                peak * times,
+                run.per_second(run.done + run.failed),
                 run.rate(),
+                run.per_second(run.refused),
+                run.per_second(run.failed - run.refused),
                 run.quantile(0.5),
                 run.quantile(0.99),
                 server.peak(),
                 vendor.most_connections(),
-                many.lost().await,
+                run.lost,
+                busy
             );
         }
-        let back = few.closed(CLOSED, ROUND).await.rate();
-        few.open(10.0, Duration::from_secs(60)).await;
+        let back = callers.open(0.7 * peak, ROUND).await.rate();
+        callers.open(10.0, Duration::from_secs(60)).await;
         println!(
-            "{:28}then {back:.0} of {peak:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}",
+            "{:28}then {back:.0} of {:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}",
             "",
+            0.7 * peak,
             server.memory()
         );
     }
+}
+
+/// What came of it, and how busy the core of callers and vendor was, in percent.
+async fn busy<T>(work: impl Future<Output = T>) -> (T, f64) {
+    let spent = || server::cpu(std::process::id()).sum();
+    let (begun, before) = (Instant::now(), spent());
+    let out = work.await;
+    let share = (spent() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    (out, 100.0 * share)
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::details::Rejection;
+use super::methods;
 use crate::pb::ErrorReason;
 
 /// Gives an `ErrorInfo` to what comes back without one.
@@ -59,7 +60,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let known = self.methods.contains(request.uri().path());
         // The standard services' errors are those of their own specifications.
-        let standard = request.uri().path().starts_with("/grpc.");
+        let standard = methods::is_standard(request.uri().path());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = answer.await?;

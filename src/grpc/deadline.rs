@@ -14,6 +14,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::connections::Arrival;
 use super::inbound::Deadline;
 use super::status;
 
@@ -71,11 +72,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (now, asked) = (Instant::now(), asked(request.headers()));
-        let deadline = now + self.bounds.allowed(asked);
+        let arrival = request.extensions().get::<Arrival>();
+        let arrived = arrival.map_or_else(Instant::now, |arrival| arrival.0);
+        let asked = asked(request.headers());
+        let deadline = arrived + self.bounds.allowed(asked);
         request.extensions_mut().insert(Deadline {
             bounded: deadline,
-            asked: asked.map(|asked| now + asked),
+            asked: asked.map(|asked| arrived + asked),
         });
         self.inner.call(request.map(|body| {
             Body::new(InTime {

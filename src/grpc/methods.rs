@@ -24,8 +24,13 @@ impl Method {
     /// Whether it belongs to one of these services, or to all.
     pub(super) fn is_served(&self, mounted: &[&str]) -> bool {
         let service = self.name.split('/').next().unwrap_or_default();
-        service.starts_with("grpc.") || mounted.contains(&service)
+        is_standard(service) || mounted.contains(&service)
     }
+}
+
+/// Whether a service, a method or its path is of health or reflection, by gRPC's own names.
+pub(super) fn is_standard(name: &str) -> bool {
+    name.strip_prefix('/').unwrap_or(name).starts_with("grpc.")
 }
 
 /// All methods, be their vendors configured or not.
@@ -48,7 +53,7 @@ pub fn all() -> Vec<Method> {
                 let reads = level.idempotency_level() == IdempotencyLevel::NoSideEffects;
                 Method {
                     name: format!("{service_name}/{}", method.name()).into(),
-                    writes: !reads && !service_name.starts_with("grpc."),
+                    writes: !reads && !is_standard(&service_name),
                     streams: method.server_streaming(),
                 }
             }));

@@ -78,8 +78,7 @@ impl Facades {
         }
     }
 
-    /// Mounts a service. Health and reflection do not come this way: they answer also when the
-    /// gateway is full.
+    /// Mounts a service. Health and reflection do not come this way.
     pub fn add<S>(&mut self, service: S)
     where
         S: Service<Request<Body>, Response = http::Response<Body>, Error = Infallible>
@@ -91,12 +90,10 @@ impl Facades {
         S::Future: Send + 'static,
     {
         let layers = ServiceBuilder::new()
-            // First, so that a refused call costs next to nothing.
-            .layer(self.shed.clone())
             // Before anything is done for a caller. What the message names is looked at by
             // `inbound::open`.
             .layer(self.caller.clone())
-            // Last, so that its time begins when the call does.
+            // Last: it bounds the arrival of the message, which is read below.
             .layer(self.deadline)
             .into_inner();
         self.routes.add_service(layers.named_layer(service));
@@ -163,6 +160,9 @@ impl Server {
             .layer(ServerTelemetryLayer::new(meter, served(&methods), recent))
             // Ids and counters are on every response, so above whatever may answer.
             .layer(InboundLayer)
+            // Before anything is done for a call, and when it arrives: what lies below the routes
+            // begins only when the call's task has its turn.
+            .layer(self.facades.shed.clone())
             // Completes what the library or a panic answers without details.
             .layer(BareErrorLayer::new(methods))
             // A defect costs one call, not the connection with all its calls.

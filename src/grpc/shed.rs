@@ -1,4 +1,6 @@
 //! A bound on the calls in flight in the whole process: over it they are refused at once.
+//!
+//! Health and reflection answer also when the gateway is full.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +13,10 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::status;
+use super::{methods, status};
+use crate::telemetry::recent::Details;
 
-/// One limit for all services that it is laid around; clones share it.
+/// One limit for all connections; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ShedLayer(Arc<Places>);
 
@@ -22,14 +25,20 @@ struct Places {
     free: Arc<Semaphore>,
     most: usize,
     refused: AtomicU64,
+    /// Made once: when the gateway is full it has no time for making it again.
+    refusal: Response<()>,
 }
 
 impl ShedLayer {
     pub(super) fn new(max_in_flight: usize) -> Self {
+        let mut refusal = status::overloaded().into_http();
+        let details = Details::of(refusal.headers());
+        refusal.extensions_mut().insert(details);
         ShedLayer(Arc::new(Places {
             free: Arc::new(Semaphore::new(max_in_flight)),
             most: max_in_flight,
             refused: AtomicU64::new(0),
+            refusal,
         }))
     }
 
@@ -87,9 +96,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if methods::is_standard(request.uri().path()) {
+            return Box::pin(self.inner.call(request));
+        }
         let Ok(place) = Arc::clone(&self.places.free).try_acquire_owned() else {
             self.places.refused.fetch_add(1, Ordering::Relaxed);
-            let refusal = status::overloaded().into_http();
+            let refusal = self.places.refusal.clone().map(|()| Body::empty());
             return Box::pin(std::future::ready(Ok(refusal)));
         };
         let answer = self.inner.call(request);

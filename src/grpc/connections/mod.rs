@@ -4,6 +4,7 @@
 //! says nothing, and ends all of the same age at once; so this one is ours
 //! ([ADR 10](../../../docs/adr/0010-own-accept-loop.md)).
 
+mod arrivals;
 mod calls;
 mod door;
 mod peer;
@@ -20,18 +21,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tower::{Service, ServiceExt};
+use tower::Service;
 
+pub(super) use self::arrivals::Arrival;
+use self::arrivals::Arrivals;
 use self::calls::Calls;
 use self::door::Door;
 pub(super) use self::peer::{Certificate, Peer};
@@ -184,18 +185,14 @@ async fn connection<T, S, B>(
     let Ok(wire) = greeted.inspect_err(|error| tracing::debug!(%error, "no greeting")) else {
         return;
     };
-    let extension = Leaving(leaving.clone());
     let calls = Calls::default();
-    let counted = calls.clone();
-    let service = service
-        .map_request(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer.clone());
-            request.extensions_mut().insert(extension.clone());
-            request
-        })
-        .map_future(move |answer| counted.count(answer));
-    let serving = http2().serve_connection(TokioIo::new(wire), TowerToHyperService::new(service));
+    let arrivals = Arrivals {
+        stack: service,
+        peer,
+        leaving: leaving.clone(),
+        calls: calls.clone(),
+    };
+    let serving = http2().serve_connection(TokioIo::new(wire), arrivals);
     let ended = until_the_end(
         serving,
         http2::Connection::graceful_shutdown,

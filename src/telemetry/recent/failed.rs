@@ -25,7 +25,8 @@ pub struct FailedCall {
     pub trace_id: Option<String>,
 }
 
-/// What the error's `ErrorInfo` says, as far as it has one.
+/// What the error's `ErrorInfo` says, as far as it has one. Whoever knows it beforehand may put it
+/// among the extensions of the answer, so that it is not read out again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     pub reason: Option<String>,

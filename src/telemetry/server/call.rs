@@ -57,25 +57,26 @@ impl Call {
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
         self.caller = response.extensions().get().cloned();
         if let Some(code) = Code::of(response.headers()) {
-            self.end(code, Some(response.headers()));
+            let known = response.extensions().get().cloned();
+            self.end(
+                code,
+                known.unwrap_or_else(|| details(code, response.headers())),
+            );
         }
     }
 
     /// The last frame of the answer.
     pub(super) fn trailed(&mut self, trailers: &HeaderMap) {
-        self.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
+        let code = Code::of(trailers).unwrap_or(Code::UNKNOWN);
+        self.end(code, details(code, trailers));
     }
 
-    /// `status` are the headers or trailers that it came in, if it did.
-    pub(super) fn end(&mut self, code: Code, status: Option<&HeaderMap>) {
+    pub(super) fn end(&mut self, code: Code, details: Details) {
         let Some(context) = self.span.take() else {
             return;
         };
         let took = self.started.elapsed();
         let elapsed = took.as_secs_f64();
-        // Wherever the status came from, its details are the one place that has them.
-        let refused = status.filter(|_| code != Code::OK);
-        let details = refused.map(Details::of).unwrap_or_default();
         self.measure(code, elapsed);
         // Entered for the ids of the line.
         let entered = context.clone().attach();
@@ -167,8 +168,16 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::CANCELLED, None);
+        self.end(Code::CANCELLED, Details::default());
     }
+}
+
+/// Wherever the status came from, these headers or trailers are the one place that has them.
+fn details(code: Code, status: &HeaderMap) -> Details {
+    if code == Code::OK {
+        return Details::default();
+    }
+    Details::of(status)
 }
 
 /// To a microsecond.
