@@ -5,16 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::callers::Callers;
-use super::server::{Kind, Server};
+use super::server::{FULL, Kind, Server};
 use super::vendor::Vendor;
 
 /// Until pools, tokens and lazily made things are there.
 const WARM_UP: usize = 400;
 const CALLS: usize = 1600;
 const CONNECTIONS: usize = 8;
-
-/// Room for the one call that is held there.
-const FULL: [(&str, &str); 1] = [("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "1")];
 
 /// How much dearer than last time a call may get before somebody has to say why, in percent.
 const TOLERANCE: f64 = 5.0;

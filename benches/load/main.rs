@@ -232,8 +232,8 @@ async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f6
 /// Memory with many calls at a vendor that takes its time.
 async fn slow() {
     println!(
-        "{:24}{:>10}{:>10}{:>12}{:>12}{:>12}",
-        "RSS in MiB", "in flight", "vendor", "idle", "loaded", "a minute on"
+        "{:24}{:>10}{:>10}{:>12}{:>12}{:>12}{:>12}",
+        "RSS in MiB", "in flight", "vendor", "idle", "loaded", "a minute on", "callers gone"
     );
     for (calls, delay) in [(1000, 20), (10_000, 2000)] {
         for kind in [Kind::Reqwest, Kind::Gateway] {
@@ -247,8 +247,9 @@ async fn slow() {
             // As little as probes are, and a server that does nothing at all gives nothing back.
             callers.open(10.0, Duration::from_secs(60)).await;
             let after = server.memory();
+            let alone = alone(&server, callers).await;
             println!(
-                "{:24}{calls:>10}{:>10}{idle:>12.1}{loaded:>12.1}{after:>12.1}   {:.0} calls/s, {} refused, {} connections at the vendor",
+                "{:24}{calls:>10}{:>10}{idle:>12.1}{loaded:>12.1}{after:>12.1}{alone:>12.1}   {:.0} calls/s, {} refused, {} connections at the vendor",
                 server.kind.name(),
                 format!("{delay} ms"),
                 run.rate(),
@@ -344,6 +345,7 @@ async fn flood() {
         "lost",
         "our core"
     );
+    refusals().await;
     for kind in [Kind::Reqwest, Kind::Gateway] {
         let vendor = Vendor::start(Duration::ZERO).await;
         let server = Server::start(kind, &vendor).await;
@@ -373,12 +375,38 @@ async fn flood() {
         let back = callers.open(0.7 * peak, ROUND).await.rate();
         callers.open(10.0, Duration::from_secs(60)).await;
         println!(
-            "{:28}then {back:.0} of {:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}",
+            "{:28}then {back:.0} of {:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}, callers gone {:.1}",
             "",
             0.7 * peak,
-            server.memory()
+            server.memory(),
+            alone(&server, callers).await
         );
     }
+}
+
+/// Memory once these callers have closed their connections, and few calls come over another one.
+async fn alone(server: &Server, callers: Callers) -> f64 {
+    drop(callers);
+    let few = Callers::connect(server.address, 1).await;
+    few.open(10.0, Duration::from_secs(5)).await;
+    server.memory()
+}
+
+/// What the gateway spends on a call that it refuses, as its only place is taken.
+async fn refusals() {
+    let vendor = Vendor::start(Duration::from_secs(3600)).await;
+    let server = Server::start_full(&vendor).await;
+    let callers = Callers::connect(server.address, 8).await;
+    callers.hold().await;
+    callers.closed(CLOSED, Duration::from_secs(2)).await;
+    let before = server::cpu(server.id()).sum();
+    let run = callers.closed(CLOSED, ROUND).await;
+    let spent = server::cpu(server.id()).sum() - before;
+    println!(
+        "full: {:.0} refusals/s, {:.1} us of CPU each",
+        run.per_second(run.refused),
+        spent.as_secs_f64() * 1e6 / run.refused as f64
+    );
 }
 
 /// What came of it, and how busy the core of callers and vendor was, in percent.

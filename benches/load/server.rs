@@ -13,6 +13,9 @@ use super::vendor::Vendor;
 const THEIRS: &str = "0";
 const OURS: &str = "1";
 
+/// Room for one call.
+pub(crate) const FULL: [(&str, &str); 1] = [("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "1")];
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Hyper,
@@ -58,6 +61,11 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(kind: Kind, vendor: &Vendor) -> Server {
         Self::start_under(kind, vendor, &["taskset", "-c", THEIRS], &[]).await
+    }
+
+    /// A gateway with room for one call.
+    pub(crate) async fn start_full(vendor: &Vendor) -> Server {
+        Self::start_under(Kind::Gateway, vendor, &["taskset", "-c", THEIRS], &FULL).await
     }
 
     /// With the words of another command before its own, and with these variables.

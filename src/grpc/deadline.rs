@@ -165,6 +165,8 @@ pub(super) fn take_in(headers: &HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::convert::Infallible;
+
     use http::HeaderValue;
     use proptest::prelude::*;
 
@@ -188,6 +190,25 @@ mod tests {
         assert_eq!(allowed("99999999H"), BOUNDS.max);
         assert_eq!(allowed("10m"), Duration::from_millis(5));
         assert_eq!(allowed("0m"), Duration::ZERO);
+    }
+
+    /// Also where the call has waited for its turn.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_runs_from_the_arrival() {
+        let arrived = Instant::now();
+        tokio::time::advance(Duration::from_millis(300)).await;
+        let mut request = Request::new(Body::empty());
+        let timeout = HeaderValue::from_static("1S");
+        request.headers_mut().insert("grpc-timeout", timeout);
+        request.extensions_mut().insert(Arrival(arrived));
+        let mut layered = BOUNDS.layer(tower::service_fn(|request: Request<Body>| {
+            let deadline = request.extensions().get::<Deadline>().copied();
+            std::future::ready(Ok::<_, Infallible>(deadline))
+        }));
+        let deadline = layered.call(request).await.unwrap().unwrap();
+        let expected = arrived + Duration::from_millis(980);
+        assert_eq!(deadline.bounded, expected);
+        assert_eq!(deadline.asked, Some(expected));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod details;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 pub mod inbound;
+mod lateness;
 pub mod methods;
 mod panic;
 mod shed;

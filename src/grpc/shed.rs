@@ -1,18 +1,23 @@
-//! A bound on the calls in flight in the whole process: over it they are refused at once.
+//! Calls that the gateway has no room or no time for are refused at once: over a bound on those in
+//! flight in the whole process, and while those that have arrived wait too long for their turn.
 //!
-//! Health and reflection answer also when the gateway is full.
+//! Health and reflection answer also then.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use opentelemetry::metrics::Meter;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::lateness::Lateness;
 use super::{methods, status};
 use crate::telemetry::recent::Details;
 
@@ -25,20 +30,29 @@ struct Places {
     free: Arc<Semaphore>,
     most: usize,
     refused: AtomicU64,
-    /// Made once: when the gateway is full it has no time for making it again.
-    refusal: Response<()>,
+    /// How many calls with a place have not begun.
+    waiting: AtomicUsize,
+    lateness: Lateness,
+    full: Response<()>,
+    behind: Response<()>,
+}
+
+/// A call with a place that has not begun.
+struct Waiting {
+    places: Arc<Places>,
+    since: Instant,
 }
 
 impl ShedLayer {
     pub(super) fn new(max_in_flight: usize) -> Self {
-        let mut refusal = status::overloaded().into_http();
-        let details = Details::of(refusal.headers());
-        refusal.extensions_mut().insert(details);
         ShedLayer(Arc::new(Places {
             free: Arc::new(Semaphore::new(max_in_flight)),
             most: max_in_flight,
             refused: AtomicU64::new(0),
-            refusal,
+            waiting: AtomicUsize::new(0),
+            lateness: Lateness::new(),
+            full: refusal(&status::overloaded()),
+            behind: refusal(&status::behind()),
         }))
     }
 
@@ -55,13 +69,77 @@ impl ShedLayer {
             .build();
         let places = Arc::clone(&self.0);
         meter
+            .f64_observable_gauge("switchboard_start_delay")
+            .with_unit("s")
+            .with_description("How long the call that began last had waited for the processor.")
+            .with_callback(move |gauge| gauge.observe(places.lateness.waited().as_secs_f64(), &[]))
+            .build();
+        let places = Arc::clone(&self.0);
+        meter
             .u64_observable_counter("switchboard_shed")
-            .with_description("Calls refused because server.max_in_flight were in flight.")
+            .with_description(
+                "Calls refused because server.max_in_flight were in flight, or because calls waited too long for the processor.",
+            )
             .with_callback(move |counter| {
                 counter.observe(places.refused.load(Ordering::Relaxed), &[]);
             })
             .build();
     }
+}
+
+/// Made once: who has too much to do has no time for making it again and again.
+fn refusal(status: &Status) -> Response<()> {
+    let mut refusal = status.clone().into_http();
+    let details = Details::of(refusal.headers());
+    refusal.extensions_mut().insert(details);
+    refusal
+}
+
+impl Places {
+    /// A place, or what is said to who gets none.
+    fn admit(self: &Arc<Self>) -> Result<(OwnedSemaphorePermit, Waiting), &Response<()>> {
+        // Somebody has to be waiting still: once all have begun, whatever they had waited for is
+        // over, and the next one is welcome.
+        if self.waiting.load(Ordering::Relaxed) > 0 && self.lateness.lasts() {
+            return Err(&self.behind);
+        }
+        let free = Arc::clone(&self.free);
+        let place = free.try_acquire_owned().map_err(|_| &self.full)?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting {
+            places: Arc::clone(self),
+            since: Instant::now(),
+        };
+        Ok((place, waiting))
+    }
+}
+
+impl Waiting {
+    /// Until the call's own task has its turn.
+    async fn over(self) {
+        in_turn().await;
+        self.places.lateness.begins(self.since);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.places.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Comes back once: the task of a connection tries each call once, and one that has work to do is
+/// to do it in a task of its own.
+async fn in_turn() {
+    let mut tried = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut tried, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[derive(Debug, Clone)]
@@ -99,13 +177,17 @@ where
         if methods::is_standard(request.uri().path()) {
             return Box::pin(self.inner.call(request));
         }
-        let Ok(place) = Arc::clone(&self.places.free).try_acquire_owned() else {
-            self.places.refused.fetch_add(1, Ordering::Relaxed);
-            let refusal = self.places.refusal.clone().map(|()| Body::empty());
-            return Box::pin(std::future::ready(Ok(refusal)));
+        let (place, waiting) = match self.places.admit() {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                self.places.refused.fetch_add(1, Ordering::Relaxed);
+                let refusal = refusal.clone().map(|()| Body::empty());
+                return Box::pin(std::future::ready(Ok(refusal)));
+            }
         };
         let answer = self.inner.call(request);
         Box::pin(async move {
+            waiting.over().await;
             let answer = answer.await;
             drop(place);
             answer
@@ -138,7 +220,7 @@ mod tests {
     }
 
     fn is_refused(response: &Response<Body>) -> bool {
-        let status = tonic::Status::from_header_map(response.headers());
+        let status = Status::from_header_map(response.headers());
         status.is_some_and(|status| status.code() == Code::ResourceExhausted)
     }
 
@@ -146,7 +228,7 @@ mod tests {
     async fn over_the_limit_calls_are_refused_at_once_and_under_it_none() {
         let gateway = gateway(3);
         let calls = (0..10).map(|_| async {
-            let start = tokio::time::Instant::now();
+            let start = Instant::now();
             let response = gateway.clone().oneshot(Request::new(())).await.unwrap();
             (is_refused(&response), start.elapsed())
         });
@@ -156,6 +238,37 @@ mod tests {
         assert!(refused.iter().all(|(_, took)| took.is_zero()), "queued");
         let later = gateway.oneshot(Request::new(())).await.unwrap();
         assert!(!is_refused(&later), "a place was lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_calls_wait_too_long_for_their_turn_further_ones_are_refused() {
+        const LONG: Duration = Duration::from_millis(600);
+        let gateway = gateway(100);
+        let arrive = || Box::pin(gateway.clone().oneshot(Request::new(())));
+        // Each waits from its first try to its second, and the next one arrives meanwhile.
+        let mut calls = vec![arrive()];
+        assert!(poll!(&mut calls[0]).is_pending());
+        for begun in 0..4 {
+            sleep(LONG).await;
+            let mut next = arrive();
+            assert!(poll!(&mut next).is_pending(), "a burst is admitted");
+            assert!(poll!(&mut calls[begun]).is_pending(), "it begins");
+            calls.push(next);
+        }
+        sleep(LONG).await;
+        let refused = arrive().await.unwrap();
+        assert!(is_refused(&refused));
+        let details = refused.extensions().get::<Details>().cloned();
+        let reason = details.and_then(|details| details.reason);
+        assert_eq!(reason.as_deref(), Some("OVERLOADED"));
+
+        let last = calls.pop().unwrap();
+        drop(last);
+        let welcome = arrive().await.unwrap();
+        assert!(!is_refused(&welcome), "nobody waited any more");
+        for call in calls {
+            assert!(!is_refused(&call.await.unwrap()));
+        }
     }
 
     #[tokio::test(start_paused = true)]

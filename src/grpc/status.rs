@@ -206,6 +206,11 @@ pub(super) fn overloaded() -> Status {
     full("the gateway has too many calls in flight")
 }
 
+/// The gateway's processor has more to do than it can.
+pub(super) fn behind() -> Status {
+    full("more calls arrive at the gateway than it can begin")
+}
+
 /// As many streams are open as the gateway holds.
 pub fn too_many_streams() -> Status {
     full("the gateway has too many streams open")

@@ -274,7 +274,7 @@ fn unauthenticated_and_cancelled_are_never_answered() {
             }
         }
     }
-    for own in [overloaded(), draining(), defect("a test")] {
+    for own in [overloaded(), behind(), draining(), defect("a test")] {
         assert!(!matches!(
             own.code(),
             Code::Unauthenticated | Code::Cancelled
@@ -370,11 +370,12 @@ fn the_message_says_what_people_need() {
 /// Where nothing is to be had from the vendor, callers still learn when to come again.
 #[test]
 fn the_gateways_own_errors() {
-    let full = overloaded();
-    assert_eq!(full.code(), Code::ResourceExhausted);
-    assert_eq!(details(&full).error_info().unwrap().reason, "OVERLOADED");
-    assert!(details(&full).retry_info().is_some());
-    assert_eq!(facts(&full)["attempts"], "0");
+    for full in [overloaded(), behind()] {
+        assert_eq!(full.code(), Code::ResourceExhausted);
+        assert_eq!(details(&full).error_info().unwrap().reason, "OVERLOADED");
+        assert!(details(&full).retry_info().is_some());
+        assert_eq!(facts(&full)["attempts"], "0");
+    }
 
     let leaving = draining();
     assert_eq!(leaving.code(), Code::Unavailable);

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use opentelemetry::metrics::Meter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ use tonic::body::Body;
 use tower::Service;
 
 pub(super) use self::arrivals::Arrival;
-use self::arrivals::Arrivals;
+use self::arrivals::{Arrivals, Tasks};
 use self::calls::Calls;
 use self::door::Door;
 pub(super) use self::peer::{Certificate, Peer};
@@ -234,8 +234,8 @@ async fn until_the_end<C: Future>(
     None
 }
 
-fn http2() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2() -> http2::Builder<Tasks> {
+    let mut builder = http2::Builder::new(Tasks);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE)
