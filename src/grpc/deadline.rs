@@ -37,6 +37,11 @@ pub(super) struct DeadlineService<S> {
 }
 
 impl DeadlineLayer {
+    /// What a caller with these headers gives a call.
+    pub(super) fn time(self, headers: &HeaderMap) -> Duration {
+        self.allowed(asked(headers))
+    }
+
     fn allowed(self, asked: Option<Duration>) -> Duration {
         asked.map_or(self.default, |asked| asked.min(self.max))
     }

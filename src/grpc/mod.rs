@@ -66,16 +66,17 @@ pub struct Facades {
 impl Facades {
     pub fn new(limits: Limits, access: Access) -> Self {
         let access = Arc::new(access);
+        let deadline = DeadlineLayer {
+            default: limits.default_deadline,
+            max: limits.max_deadline,
+        };
         Facades {
             routes: Routes::builder(),
             names: Vec::new(),
-            shed: ShedLayer::new(limits.max_in_flight),
+            shed: ShedLayer::new(limits.max_in_flight, deadline),
             caller: CallerLayer::new(Arc::clone(&access), methods::all()),
             access,
-            deadline: DeadlineLayer {
-                default: limits.default_deadline,
-                max: limits.max_deadline,
-            },
+            deadline,
         }
     }
 

@@ -7,9 +7,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use opentelemetry::metrics::Meter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::deadline::DeadlineLayer;
 use super::lateness::Lateness;
 use super::{methods, status};
 use crate::telemetry::recent::Details;
@@ -33,6 +35,7 @@ struct Places {
     /// How many calls with a place have not begun.
     waiting: AtomicUsize,
     lateness: Lateness,
+    deadlines: DeadlineLayer,
     full: Response<()>,
     behind: Response<()>,
 }
@@ -41,16 +44,18 @@ struct Places {
 struct Waiting {
     places: Arc<Places>,
     since: Instant,
+    time: Duration,
 }
 
 impl ShedLayer {
-    pub(super) fn new(max_in_flight: usize) -> Self {
+    pub(super) fn new(max_in_flight: usize, deadlines: DeadlineLayer) -> Self {
         ShedLayer(Arc::new(Places {
             free: Arc::new(Semaphore::new(max_in_flight)),
             most: max_in_flight,
             refused: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             lateness: Lateness::new(),
+            deadlines,
             full: refusal(&status::overloaded()),
             behind: refusal(&status::behind()),
         }))
@@ -97,7 +102,10 @@ fn refusal(status: &Status) -> Response<()> {
 
 impl Places {
     /// A place, or what is said to who gets none.
-    fn admit(self: &Arc<Self>) -> Result<(OwnedSemaphorePermit, Waiting), &Response<()>> {
+    fn admit(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+    ) -> Result<(OwnedSemaphorePermit, Waiting), &Response<()>> {
         // Somebody has to be waiting still: once all have begun, whatever they had waited for is
         // over, and the next one is welcome.
         if self.waiting.load(Ordering::Relaxed) > 0 && self.lateness.lasts() {
@@ -109,6 +117,7 @@ impl Places {
         let waiting = Waiting {
             places: Arc::clone(self),
             since: Instant::now(),
+            time: self.deadlines.time(headers),
         };
         Ok((place, waiting))
     }
@@ -118,7 +127,7 @@ impl Waiting {
     /// Until the call's own task has its turn.
     async fn over(self) {
         in_turn().await;
-        self.places.lateness.begins(self.since);
+        self.places.lateness.begins(self.since, self.time);
     }
 }
 
@@ -177,7 +186,7 @@ where
         if methods::is_standard(request.uri().path()) {
             return Box::pin(self.inner.call(request));
         }
-        let (place, waiting) = match self.places.admit() {
+        let (place, waiting) = match self.places.admit(request.headers()) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 self.places.refused.fetch_add(1, Ordering::Relaxed);
@@ -198,7 +207,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::time::Duration;
 
     use futures_util::poll;
     use tokio::time::sleep;
@@ -208,12 +216,16 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const DEADLINES: DeadlineLayer = DeadlineLayer {
+        default: SECOND,
+        max: SECOND,
+    };
 
     /// A gateway of so many places whose calls take a second each.
     fn gateway(
         places: usize,
     ) -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible> + Clone {
-        ShedLayer::new(places).layer(tower::service_fn(|_: Request<()>| async {
+        ShedLayer::new(places, DEADLINES).layer(tower::service_fn(|_: Request<()>| async {
             sleep(SECOND).await;
             Ok(Response::new(Body::empty()))
         }))
@@ -286,7 +298,7 @@ mod tests {
     /// The limit is the process's: services and connections have clones of it.
     #[tokio::test(start_paused = true)]
     async fn services_share_the_limit() {
-        let layer = ShedLayer::new(1);
+        let layer = ShedLayer::new(1, DEADLINES);
         let service = || {
             layer
                 .clone()
