@@ -136,8 +136,11 @@ impl Callers {
     }
 
     fn connection(&self, number: usize) -> SendRequest<Bytes> {
-        let connection = &self.connections[number % self.connections.len()];
-        connection.lock().unwrap().clone()
+        self.place(number).lock().unwrap().clone()
+    }
+
+    fn place(&self, number: usize) -> &Mutex<SendRequest<Bytes>> {
+        &self.connections[number % self.connections.len()]
     }
 
     /// As gRPC clients do: another connection in place of one that takes no more calls.
@@ -148,9 +151,7 @@ impl Callers {
         let lost = matches!(ready, Poll::Ready(Err(_)));
         if lost {
             let other = open(self.address).await;
-            *self.connections[number % self.connections.len()]
-                .lock()
-                .unwrap() = other;
+            *self.place(number).lock().unwrap() = other;
         }
         lost
     }

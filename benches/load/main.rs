@@ -33,7 +33,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use self::callers::{Callers, Run};
-use self::server::{Kind, Server};
+use self::server::{FULL, Kind, Server};
 use self::vendor::Vendor;
 
 /// Interleaved, so that a machine that is slower for a while is so for all three.
@@ -331,6 +331,7 @@ async fn cold() {
 async fn flood() {
     const PATIENCE: Duration = Duration::from_secs(1);
     const CONNECTIONS: usize = 16;
+    refusals().await;
     println!(
         "{:28}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}{:>8}{:>10}",
         "a second",
@@ -345,7 +346,6 @@ async fn flood() {
         "lost",
         "our core"
     );
-    refusals().await;
     for kind in [Kind::Reqwest, Kind::Gateway] {
         let vendor = Vendor::start(Duration::ZERO).await;
         let server = Server::start(kind, &vendor).await;
@@ -395,7 +395,7 @@ async fn alone(server: &Server, callers: Callers) -> f64 {
 /// What the gateway spends on a call that it refuses, as its only place is taken.
 async fn refusals() {
     let vendor = Vendor::start(Duration::from_secs(3600)).await;
-    let server = Server::start_full(&vendor).await;
+    let server = Server::start_with(Kind::Gateway, &vendor, &FULL).await;
     let callers = Callers::connect(server.address, 8).await;
     callers.hold().await;
     callers.closed(CLOSED, Duration::from_secs(2)).await;

@@ -13,7 +13,7 @@ use super::vendor::Vendor;
 const THEIRS: &str = "0";
 const OURS: &str = "1";
 
-/// Room for one call.
+/// Room for one call: a gateway that has it is full.
 pub(crate) const FULL: [(&str, &str); 1] = [("SWITCHBOARD__SERVER__MAX_IN_FLIGHT", "1")];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(kind: Kind, vendor: &Vendor) -> Server {
-        Self::start_under(kind, vendor, &["taskset", "-c", THEIRS], &[]).await
+        Self::start_with(kind, vendor, &[]).await
     }
 
-    /// A gateway with room for one call.
-    pub(crate) async fn start_full(vendor: &Vendor) -> Server {
-        Self::start_under(Kind::Gateway, vendor, &["taskset", "-c", THEIRS], &FULL).await
+    pub(crate) async fn start_with(
+        kind: Kind,
+        vendor: &Vendor,
+        variables: &[(&str, &str)],
+    ) -> Server {
+        Self::start_under(kind, vendor, &["taskset", "-c", THEIRS], variables).await
     }
 
     /// With the words of another command before its own, and with these variables.

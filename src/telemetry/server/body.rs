@@ -7,7 +7,6 @@ use http_body::{Body, Frame, SizeHint};
 use opentelemetry::Context;
 
 use super::{Call, Code};
-use crate::telemetry::recent::Details;
 
 /// A body that ends its call when it ends itself.
 #[derive(Debug)]
@@ -41,8 +40,8 @@ impl<B: Body + Unpin> Body for Observed<B> {
                     call.trailed(trailers);
                 }
             }
-            Some(Err(_)) => call.end(Code::INTERNAL, Details::default()),
-            None => call.end(Code::UNKNOWN, Details::default()),
+            Some(Err(_)) => call.end(Code::INTERNAL, None),
+            None => call.end(Code::UNKNOWN, None),
         }
         Poll::Ready(frame)
     }
@@ -61,7 +60,7 @@ impl<B: Body> Drop for Observed<B> {
         // Nobody polls a body that has said it is over. It ended without a
         // status, but the caller did get all of it: that is no cancellation.
         if self.inner.is_end_stream() {
-            self.call.end(Code::UNKNOWN, Details::default());
+            self.call.end(Code::UNKNOWN, None);
         }
     }
 }

@@ -56,22 +56,28 @@ impl Call {
     /// The headers are there. An answer without a body has its status in them.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
         self.caller = response.extensions().get().cloned();
-        if let Some(code) = Code::of(response.headers()) {
-            let known = response.extensions().get().cloned();
-            self.end(
-                code,
-                known.unwrap_or_else(|| details(code, response.headers())),
-            );
+        let Some(code) = Code::of(response.headers()) else {
+            return;
+        };
+        match response.extensions().get::<Details>() {
+            Some(known) => self.end_with(code, known.clone()),
+            None => self.end(code, Some(response.headers())),
         }
     }
 
     /// The last frame of the answer.
     pub(super) fn trailed(&mut self, trailers: &HeaderMap) {
-        let code = Code::of(trailers).unwrap_or(Code::UNKNOWN);
-        self.end(code, details(code, trailers));
+        self.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
     }
 
-    pub(super) fn end(&mut self, code: Code, details: Details) {
+    /// `status` are the headers or trailers that it came in, if it did.
+    pub(super) fn end(&mut self, code: Code, status: Option<&HeaderMap>) {
+        // Wherever the status came from, its details are the one place that has them.
+        let refused = status.filter(|_| code != Code::OK);
+        self.end_with(code, refused.map(Details::of).unwrap_or_default());
+    }
+
+    fn end_with(&mut self, code: Code, details: Details) {
         let Some(context) = self.span.take() else {
             return;
         };
@@ -168,16 +174,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::CANCELLED, Details::default());
+        self.end(Code::CANCELLED, None);
     }
-}
-
-/// Wherever the status came from, these headers or trailers are the one place that has them.
-fn details(code: Code, status: &HeaderMap) -> Details {
-    if code == Code::OK {
-        return Details::default();
-    }
-    Details::of(status)
 }
 
 /// To a microsecond.

@@ -32,7 +32,7 @@ use opentelemetry::{Context as TraceContext, KeyValue, global};
 use tower::{Layer, Service};
 
 use self::call::Call;
-use super::recent::{Details, Recent};
+use super::recent::Recent;
 use super::{metrics, propagation};
 
 /// The method of a call to something that we do not have. Anybody can make up
@@ -124,7 +124,7 @@ where
             // A service of tonic never fails: it answers with a status.
             let response = answer
                 .await
-                .inspect_err(|_| call.end(Code::INTERNAL, Details::default()))?;
+                .inspect_err(|_| call.end(Code::INTERNAL, None))?;
             call.answered(&response);
             Ok(response.map(|body| Observed::new(body, call)))
         })
