@@ -9,7 +9,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
 use super::caller::Permit;
@@ -177,7 +176,7 @@ pub fn open<T: Addressed>(request: tonic::Request<T>) -> Result<(Opened, T), ton
     let opened = Opened {
         deadline: bounded,
         asked,
-        leaving: leaving.0.clone(),
+        leaving: leaving.clone(),
         caller_repeats: caller_repeats(request.metadata()),
         progress: progress.clone(),
         caller: permit.caller().cloned(),
@@ -190,7 +189,7 @@ pub fn open<T: Addressed>(request: tonic::Request<T>) -> Result<(Opened, T), ton
 pub struct Opened {
     deadline: Instant,
     asked: Option<Instant>,
-    leaving: CancellationToken,
+    leaving: Leaving,
     caller_repeats: bool,
     progress: Progress,
     caller: Option<Arc<str>>,
@@ -207,9 +206,9 @@ impl Opened {
         self.asked
     }
 
-    /// Cancelled when the connection is to end, by its age or with the gateway: streams end then,
-    /// calls do not.
-    pub fn leaving(&self) -> CancellationToken {
+    /// When the connection is to end, by its age or with the gateway: streams end then, calls do
+    /// not.
+    pub fn leaving(&self) -> Leaving {
         self.leaving.clone()
     }
 

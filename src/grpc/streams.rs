@@ -60,12 +60,15 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // A connection's own end comes no later than the server's.
-        let leaving = request.extensions().get::<Leaving>();
-        let closing = leaving.map_or(&self.closing, |leaving| &leaving.0).clone();
+        let leaving = request.extensions().get::<Leaving>().cloned();
+        let closing = self.closing.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let end = async move {
-                closing.cancelled().await;
+                match leaving {
+                    Some(leaving) => leaving.cancelled().await,
+                    None => closing.cancelled().await,
+                }
                 // To be opened again at once: another replica is there for it.
                 status::draining()
             };

@@ -108,6 +108,43 @@ async fn an_open_stream_does_not_keep_an_old_connection() {
     assert_eq!(again.status(), ServingStatus::Serving);
 }
 
+/// So many at one time, all of them answered.
+async fn calls(channel: &Channel, number: usize) {
+    let calls = (0..number).map(|_| {
+        let mut sms = SmsSessionDataClient::new(channel.clone());
+        async move { sms.get_session(get()).await }
+    });
+    for answer in in_time("the calls", join_all(calls)).await {
+        answer.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_had_many_calls_ends_when_it_has_none() {
+    let gateway = Gateway::start().await;
+    let slow = Rule::new(Fault::Latency { ms: 200 }).operation("GetSession");
+    gateway.sandbox.faults().push(slow).unwrap();
+    let [few, many, watching] = [(); 3].map(|()| channel(gateway.address));
+    let mut client = HealthClient::new(watching.clone());
+    let answer = client.watch(HealthCheckRequest::default()).await.unwrap();
+    let mut watch = answer.into_inner();
+    watch.message().await.unwrap().unwrap();
+    calls(&few, 16).await;
+    calls(&many, 64).await;
+    calls(&watching, 64).await;
+    assert_eq!(open(&gateway), 3);
+
+    let ended = until("the connection's end", || open(&gateway) == 2);
+    tokio::select! {
+        biased;
+        end = watch.message() => panic!("a stream keeps its connection: {end:?}"),
+        () = ended => {}
+    }
+    // Its caller opens another one.
+    calls(&many, 1).await;
+    assert_eq!(open(&gateway), 3);
+}
+
 /// A socket that the other side closes, sooner or later.
 async fn closed(mut socket: TcpStream) {
     let mut rest = Vec::new();

@@ -46,7 +46,10 @@ where
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
         extensions.insert(self.peer.clone());
-        extensions.insert(Leaving(self.leaving.clone()));
+        extensions.insert(Leaving {
+            token: self.leaving.clone(),
+            _open: self.calls.stream(),
+        });
         extensions.insert(Arrival(Instant::now()));
         // Without `poll_ready`, which in this stack never has to be waited for.
         let answer = self.stack.clone().call(request);

@@ -1,9 +1,23 @@
-//! The calls of one connection that are not answered yet.
+//! The calls of one connection: those that are not answered yet, and whether there were many.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TrackedFuture;
+use tokio_util::task::task_tracker::{TaskTrackerToken, TrackedFuture};
+
+use super::jittered;
+
+/// Calls at one time that make a connection a large one: HTTP/2's tables grow with them, to some two
+/// kilobytes each, and shrink only when the connection ends.
+const MANY: usize = 32;
+
+/// How long there have not been that many, and how few calls there are, when a large connection is
+/// of no more use. Closer to each other the two would have connections of steady callers replaced.
+const QUIET: Duration = Duration::from_secs(10);
+const FEW: usize = 8;
 
 /// What a caller has to read the last answers and to close, once all are there. One that reads
 /// none keeps its connection's tasks waiting, so those say nothing of what is still to be done.
@@ -11,30 +25,61 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Counts the calls of one connection; clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Calls(TaskTracker);
+pub(super) struct Calls {
+    unanswered: TaskTracker,
+    streams: TaskTracker,
+    /// Holds a permit when there have been many since it was looked at.
+    many: Arc<Notify>,
+}
 
 impl Default for Calls {
     fn default() -> Self {
-        let tasks = TaskTracker::new();
+        let unanswered = TaskTracker::new();
         // Only then can they be waited for; more may be begun all the same.
-        tasks.close();
-        Calls(tasks)
+        unanswered.close();
+        Calls {
+            unanswered,
+            streams: TaskTracker::new(),
+            many: Arc::default(),
+        }
     }
 }
 
 impl Calls {
     /// Counts a call until its answer is there.
     pub(super) fn count<F: Future>(&self, answer: F) -> TrackedFuture<F> {
-        self.0.track_future(answer)
+        let answer = self.unanswered.track_future(answer);
+        if self.unanswered.len() >= MANY {
+            self.many.notify_one();
+        }
+        answer
+    }
+
+    /// Held by a stream for as long as it is open, which is longer than until it is answered.
+    pub(super) fn stream(&self) -> TaskTrackerToken {
+        self.streams.token()
+    }
+
+    /// Until there were many calls, have not been for a while, and there are few. The connection
+    /// may end then, and its tables with it: calls in flight finish, and no stream is open.
+    pub(super) async fn outgrown(&self) {
+        self.many.notified().await;
+        loop {
+            tokio::time::sleep(jittered(QUIET)).await;
+            let many = self.many.notified().now_or_never().is_some();
+            if !many && self.unanswered.len() <= FEW && self.streams.is_empty() {
+                return;
+            }
+        }
     }
 
     /// Until none has been left for a while: who asked for more before it saw the GOAWAY has
     /// been heard by then, and who still holds the connection open is not going to let go.
     pub(super) async fn over(&self) {
         loop {
-            self.0.wait().await;
+            self.unanswered.wait().await;
             tokio::time::sleep(LAST_WORDS).await;
-            if self.0.is_empty() {
+            if self.unanswered.is_empty() {
                 return;
             }
         }
@@ -70,5 +115,68 @@ mod tests {
         };
         tokio::join!(calls.over(), later);
         assert_eq!(start.elapsed().as_secs(), 4 + 10 + 5);
+    }
+
+    /// So many at one time, which take so long.
+    fn ask(calls: &Calls, number: usize, seconds: u64) {
+        for _ in 0..number {
+            tokio::spawn(calls.count(sleep(Duration::from_secs(seconds))));
+        }
+    }
+
+    async fn outgrown_by(calls: &Calls, second: u64) -> bool {
+        let outgrown = calls.outgrown();
+        let second = Duration::from_secs(second);
+        tokio::time::timeout(second, outgrown).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_had_many_calls_keeps_its_connection() {
+        let calls = Calls::default();
+        for _ in 0..100 {
+            ask(&calls, MANY - 1, 1);
+            assert!(!outgrown_by(&calls, 2).await);
+        }
+        ask(&calls, MANY, 1);
+        assert!(outgrown_by(&calls, 60).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_calls_again_put_its_end_off() {
+        let calls = Calls::default();
+        ask(&calls, MANY, 1);
+        let again = async {
+            for _ in 0..20 {
+                sleep(Duration::from_secs(5)).await;
+                ask(&calls, MANY, 1);
+            }
+        };
+        tokio::select! {
+            () = again => {}
+            () = calls.outgrown() => panic!("while there are many again and again"),
+        }
+        assert!(outgrown_by(&calls, 60).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_does_it_end_while_there_are_more_than_a_few() {
+        let calls = Calls::default();
+        ask(&calls, MANY - FEW, 1);
+        ask(&calls, FEW + 1, 100);
+        assert!(!outgrown_by(&calls, 99).await);
+        ask(&calls, MANY - FEW, 1);
+        ask(&calls, FEW, 100);
+        assert!(outgrown_by(&calls, 60).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_open_is_not_cut() {
+        let calls = Calls::default();
+        let stream = calls.stream();
+        ask(&calls, MANY, 1);
+        assert!(!outgrown_by(&calls, 600).await);
+        ask(&calls, MANY, 1);
+        drop(stream);
+        assert!(outgrown_by(&calls, 60).await);
     }
 }

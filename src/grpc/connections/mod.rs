@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::body::Body;
 use tower::Service;
 
@@ -79,10 +80,19 @@ pub struct ConnectionLimits {
     pub grace: Duration,
 }
 
-/// Among the extensions of each request: cancelled when its connection is to end, as streams
-/// without an end of their own must then, too.
+/// Among the extensions of each request: says when its connection is to end, as streams without an
+/// end of their own must then, too. They hold it for as long as they are open.
 #[derive(Debug, Clone)]
-pub(super) struct Leaving(pub(super) CancellationToken);
+pub struct Leaving {
+    token: CancellationToken,
+    _open: TaskTrackerToken,
+}
+
+impl Leaving {
+    pub async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+}
 
 /// Serves every connection until `closing`, and then until the last of them has ended.
 pub(super) async fn serve<S, B>(
@@ -220,6 +230,7 @@ async fn until_the_end<C: Future>(
         ended = &mut serving => return Some(ended),
         () = leaving.cancelled() => {}
         () = tokio::time::sleep(jittered(limits.max_age)) => {}
+        () = calls.outgrown() => {}
     }
     // GOAWAY first, so that no caller opens a stream of before again on this connection.
     shut(serving.as_mut());

@@ -1,5 +1,8 @@
 //! Reads sessions: wrapped or bare, one or many, as the vendor's pages and samples differ.
 
+use std::collections::HashMap;
+
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -18,6 +21,23 @@ pub(super) fn read_all(reply: &Reply) -> Result<Vec<SmsSession>, Error> {
 }
 
 fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
+    let inner = match unwrapped(body) {
+        Some(inner) => Some(inner),
+        None => bare(body)?,
+    };
+    inner
+        .and_then(sessions)
+        .ok_or_else(|| "no session in it".to_owned())
+}
+
+/// The value under one of the names for sessions, if the answer is wrapped.
+fn unwrapped(body: &[u8]) -> Option<&RawValue> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+    WRAPPERS.iter().find_map(|name| fields.get(*name).copied())
+}
+
+/// The whole answer. A null within the wrapping is no session; nothing but a null is no answer.
+fn bare(body: &[u8]) -> Result<Option<&RawValue>, String> {
     let root: &RawValue = serde_json::from_slice(body).map_err(|error| {
         // The position is of use; the text at it may be user data.
         format!(
@@ -26,19 +46,7 @@ fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
             error.column()
         )
     })?;
-    // A null within the wrapping is no session; nothing but a null is no answer.
-    let bare = Some(root).filter(|root| root.get() != "null");
-    unwrapped(root)
-        .or(bare)
-        .and_then(sessions)
-        .ok_or_else(|| "no session in it".to_owned())
-}
-
-/// The value under one of the names for sessions, if the answer is wrapped.
-fn unwrapped(root: &RawValue) -> Option<&RawValue> {
-    let fields: std::collections::HashMap<String, &RawValue> =
-        serde_json::from_str(root.get()).ok()?;
-    WRAPPERS.iter().find_map(|name| fields.get(*name).copied())
+    Ok(Some(root).filter(|root| root.get() != "null"))
 }
 
 /// One session, a list of them, or null for none.
@@ -107,20 +115,15 @@ struct WireParticipant {
     participant_id: String,
 }
 
-/// A string; a number in its place is taken as its digits, and null as empty.
+/// A string; a number in its place is taken as it is written, and null as empty.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        String(String),
-        Number(serde_json::Number),
-        Null(()),
+    let json = <&RawValue>::deserialize(deserializer)?.get();
+    match json.as_bytes() {
+        [b'"', ..] => serde_json::from_str(json).map_err(D::Error::custom),
+        [b'-' | b'0'..=b'9', ..] => Ok(json.to_owned()),
+        b"null" => Ok(String::new()),
+        _ => Err(D::Error::custom("neither a string nor a number")),
     }
-    Ok(match Text::deserialize(deserializer)? {
-        Text::String(text) => text,
-        Text::Number(number) => number.to_string(),
-        Text::Null(()) => String::new(),
-    })
 }
 
 #[cfg(test)]
@@ -152,6 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_taken_as_it_is_written_and_null_as_empty() {
+        let body = r#"{"smssession":{"id":71023821,"state":-1.50,"uri":null,
+            "participants":[{"participantId":12345678901234567890,"nickname":"\u006bim"}]}}"#;
+        let session = parse(body.as_bytes()).unwrap().remove(0);
+        assert_eq!(session.id, "71023821");
+        assert_eq!(
+            (session.state.as_str(), session.uri.as_str()),
+            ("-1.50", "")
+        );
+        let participant = &session.participants[0];
+        assert_eq!(participant.participant_id, "12345678901234567890");
+        assert_eq!(participant.nickname, "kim");
+    }
+
+    #[test]
     fn none_is_none_and_nonsense_is_refused() {
         assert!(
             parse(br#"{"statusCode":0,"smssessions":[]}"#)
@@ -177,6 +195,8 @@ mod tests {
             r#"[["x","Chatting"]]"#,
             r#"{"smssession":{"id":"x","userData":[1]}}"#,
             r#"{"smssession":{"id":"x","capabilities":1}}"#,
+            r#"{"smssession":{"id":true}}"#,
+            r#"{"smssession":{"id":["x"]}}"#,
         ] {
             assert!(parse(nonsense.as_bytes()).is_err(), "{nonsense}");
         }

@@ -7,12 +7,11 @@ use futures_util::future::OptionFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::write;
-use crate::grpc::status;
 use crate::grpc::validate::Violations;
+use crate::grpc::{Leaving, status};
 use crate::pb::sessions_snapshot::Reason;
 use crate::pb::watch_sessions_response::Event as Body;
 use crate::pb::{SessionsSnapshot, WatchSessionsResponse};
@@ -41,7 +40,7 @@ pub(super) struct Watch {
     pub(super) consumer: Consumer,
     /// The caller's own.
     pub(super) deadline: Option<Instant>,
-    pub(super) leaving: CancellationToken,
+    pub(super) leaving: Leaving,
     pub(super) started: bool,
     /// What is given back with the stream's end.
     pub(super) _held: (OwnedSemaphorePermit, OpenStream),
