@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::caller::Permit;
-use super::connections::Leaving;
+use super::connections::{Hold, Leaving};
 use crate::telemetry::server::{Costs, Notes};
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
@@ -206,10 +206,9 @@ impl Opened {
         self.asked
     }
 
-    /// When the connection is to end, by its age or with the gateway: streams end then, calls do
-    /// not.
-    pub fn leaving(&self) -> Leaving {
-        self.leaving.clone()
+    /// For a stream, which ends with its connection, by its age or with the gateway; calls do not.
+    pub fn hold(&self) -> Hold {
+        self.leaving.hold()
     }
 
     /// A stream, which is no call of a client's, is for this account of the configuration.

@@ -36,7 +36,7 @@ use tower::{Layer, Service, ServiceBuilder};
 
 use self::bare::BareErrorLayer;
 use self::caller::{Access, CallerLayer};
-pub use self::connections::{ConnectionLimits, Leaving, Tls, TlsError, TlsFiles};
+pub use self::connections::{ConnectionLimits, Hold, Tls, TlsError, TlsFiles};
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;

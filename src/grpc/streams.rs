@@ -60,13 +60,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // A connection's own end comes no later than the server's.
-        let leaving = request.extensions().get::<Leaving>().cloned();
+        let hold = request.extensions().get().map(Leaving::hold);
         let closing = self.closing.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let end = async move {
-                match leaving {
-                    Some(leaving) => leaving.cancelled().await,
+                match hold {
+                    Some(hold) => hold.leaving().await,
                     None => closing.cancelled().await,
                 }
                 // To be opened again at once: another replica is there for it.

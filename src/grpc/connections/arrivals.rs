@@ -48,7 +48,7 @@ where
         extensions.insert(self.peer.clone());
         extensions.insert(Leaving {
             token: self.leaving.clone(),
-            _open: self.calls.stream(),
+            streams: self.calls.streams(),
         });
         extensions.insert(Arrival(Instant::now()));
         // Without `poll_ready`, which in this stack never has to be waited for.
@@ -82,11 +82,24 @@ where
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use hyper::service::Service as _;
     use tokio::sync::oneshot;
 
     use super::*;
+
+    fn arrivals<S>(stack: S, calls: &Calls) -> Arrivals<S> {
+        Arrivals {
+            stack,
+            peer: Peer {
+                address: None,
+                certificate: None,
+            },
+            leaving: CancellationToken::new(),
+            calls: calls.clone(),
+        }
+    }
 
     /// A limit that began with the call's task would not see the calls that wait for one.
     #[tokio::test]
@@ -100,18 +113,32 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
         });
-        let arrivals = Arrivals {
-            stack,
-            peer: Peer {
-                address: None,
-                certificate: None,
-            },
-            leaving: CancellationToken::new(),
-            calls: Calls::default(),
-        };
+        let arrivals = arrivals(stack, &Calls::default());
         let calls = [(); 3].map(|()| arrivals.call(Request::new(Body::empty())));
         assert_eq!(entered.load(Ordering::Relaxed), 3);
         drop(calls);
+    }
+
+    /// Only a stream holds its connection: a call has its place in the request for as long as it runs.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_had_many_calls_ends_though_a_few_are_in_flight() {
+        let stack = tower::service_fn(|request: Request<Body>| async move {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            drop(request);
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        });
+        let calls = Calls::default();
+        let arrivals = arrivals(stack, &calls);
+        for _ in 0..3 {
+            tokio::spawn(arrivals.call(Request::new(Body::empty())));
+        }
+        let many: Vec<_> = (0..64)
+            .map(|_| arrivals.call(Request::new(Body::empty())))
+            .collect();
+        drop(many);
+        tokio::time::timeout(Duration::from_secs(50), calls.outgrown())
+            .await
+            .expect("though three are in flight");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::{TaskTrackerToken, TrackedFuture};
+use tokio_util::task::task_tracker::TrackedFuture;
 
 use super::jittered;
 
@@ -55,9 +55,9 @@ impl Calls {
         answer
     }
 
-    /// Held by a stream for as long as it is open, which is longer than until it is answered.
-    pub(super) fn stream(&self) -> TaskTrackerToken {
-        self.streams.token()
+    /// Counts streams for as long as they are open, which is longer than until they are answered.
+    pub(super) fn streams(&self) -> TaskTracker {
+        self.streams.clone()
     }
 
     /// Until there were many calls, have not been for a while, and there are few. The connection
@@ -172,7 +172,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_is_open_is_not_cut() {
         let calls = Calls::default();
-        let stream = calls.stream();
+        let stream = calls.streams().token();
         ask(&calls, MANY, 1);
         assert!(!outgrown_by(&calls, 600).await);
         ask(&calls, MANY, 1);

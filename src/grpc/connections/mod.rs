@@ -80,16 +80,33 @@ pub struct ConnectionLimits {
     pub grace: Duration,
 }
 
-/// Among the extensions of each request: says when its connection is to end, as streams without an
-/// end of their own must then, too. They hold it for as long as they are open.
+/// Among the extensions of each request, for streams without an end of their own: they end when their
+/// connection is to end.
 #[derive(Debug, Clone)]
-pub struct Leaving {
+pub(super) struct Leaving {
     token: CancellationToken,
-    _open: TaskTrackerToken,
+    streams: TaskTracker,
 }
 
 impl Leaving {
-    pub async fn cancelled(&self) {
+    pub(super) fn hold(&self) -> Hold {
+        Hold {
+            token: self.token.clone(),
+            _stream: self.streams.token(),
+        }
+    }
+}
+
+/// A stream's, for as long as it is open: its connection does not end early then.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    token: CancellationToken,
+    _stream: TaskTrackerToken,
+}
+
+impl Hold {
+    /// Waits until the connection is to end all the same.
+    pub async fn leaving(&self) {
         self.token.cancelled().await;
     }
 }

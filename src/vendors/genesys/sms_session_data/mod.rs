@@ -296,7 +296,7 @@ impl SmsSessionData for Facade {
             ),
             consumer: hub.consume(watch_sessions::filter(request.session_ids)),
             deadline: opened.asked_deadline(),
-            leaving: opened.leaving(),
+            connection: opened.hold(),
             started: false,
         };
         Ok(Response::new(watch.into_stream()))

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::write;
 use crate::grpc::validate::Violations;
-use crate::grpc::{Leaving, status};
+use crate::grpc::{Hold, status};
 use crate::pb::sessions_snapshot::Reason;
 use crate::pb::watch_sessions_response::Event as Body;
 use crate::pb::{SessionsSnapshot, WatchSessionsResponse};
@@ -40,7 +40,7 @@ pub(super) struct Watch {
     pub(super) consumer: Consumer,
     /// The caller's own.
     pub(super) deadline: Option<Instant>,
-    pub(super) leaving: Leaving,
+    pub(super) connection: Hold,
     pub(super) started: bool,
     /// What is given back with the stream's end.
     pub(super) _held: (OwnedSemaphorePermit, OpenStream),
@@ -63,11 +63,11 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Result<WatchSessionsResponse, Status> {
-        let leaving = self.leaving.clone();
+        let connection = self.connection.clone();
         let deadline: OptionFuture<_> = self.deadline.map(sleep_until).into();
         tokio::select! {
             biased;
-            () = leaving.cancelled() => Err(status::draining()),
+            () = connection.leaving() => Err(status::draining()),
             Some(()) = deadline => Err(status::stream_ended()),
             message = self.told() => message,
         }
