@@ -95,8 +95,9 @@ impl Proof {
 
 /// What a read shows.
 enum Seen {
-    InPlace(SmsSession),
     /// With the time when the read began.
+    InPlace(SmsSession, Instant),
+    /// The same.
     Absent(Instant),
     /// The same. A node that knows nothing of the session yet says this, too.
     Gone(Box<Failure>, Instant),
@@ -259,7 +260,7 @@ impl<O: Write> Confirmation<O> {
     async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {
         let mut look: Fuse<BoxFuture<'_, Seen>> = Fuse::terminated();
         let mut schedule = Schedule::new(self.ticket.deadline, self.first_read(sent));
-        let (mut first_absent, mut first_gone) = (None, None);
+        let (mut first_in_place, mut first_absent, mut first_gone) = (None, None, None);
         let mut rejected = None;
         let mut deaf = false;
         loop {
@@ -279,7 +280,11 @@ impl<O: Write> Confirmation<O> {
                     Told::Nothing => {}
                 },
                 seen = &mut look => match seen {
-                    Seen::InPlace(session) => return Proof::InPlace(session, "read"),
+                    Seen::InPlace(session, begun)
+                        if self.may_be_seen_once(sent) || stays(&mut first_in_place, begun) =>
+                    {
+                        return Proof::InPlace(session, "read");
+                    }
                     Seen::Absent(_) | Seen::Gone(..) if rejected.is_some() => {
                         return Proof::Rejected(rejected.expect("just seen"));
                     }
@@ -289,8 +294,8 @@ impl<O: Write> Confirmation<O> {
                     Seen::Gone(failure, begun) if sent.is_over() && stays(&mut first_gone, begun) => {
                         return Proof::Gone(failure);
                     }
-                    Seen::Absent(_) | Seen::Gone(..) => {}
-                    Seen::Nothing => {}
+                    Seen::Absent(_) | Seen::Gone(..) => first_in_place = None,
+                    Seen::InPlace(..) | Seen::Nothing => {}
                 },
                 () = sleep_until(schedule.next), if look.is_terminated() => {
                     look = self.look().boxed().fuse();
@@ -327,7 +332,7 @@ impl<O: Write> Confirmation<O> {
         });
         let read = self.client.call(operation, ticket).await;
         match read {
-            Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session),
+            Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session, begun),
             Ok(_) => Seen::Absent(begun),
             Err(failure) if is_not_found(&failure.error) => Seen::Gone(Box::new(failure), begun),
             Err(_) => Seen::Nothing,
@@ -351,10 +356,20 @@ impl<O: Write> Confirmation<O> {
             };
         }
         match self.shown(event) {
-            Some(session) => Told::InPlace(session.clone()),
+            Some(session) if about_us || self.may_be_seen_once(sent) => {
+                Told::InPlace(session.clone())
+            }
+            Some(_) => Told::Look,
             None if about_us || event.needs_a_read() => Told::Look,
             None => Told::Nothing,
         }
+    }
+
+    /// Whether one look proves it. A delete of which only a state without the key is known may be
+    /// lost, and the state one of before the key was put there: told late, or read while that is
+    /// still on its way.
+    fn may_be_seen_once(&self, sent: &Sent) -> bool {
+        !O::SHOWN_BY_ABSENCE || matches!(sent, Sent::Accepted(_))
     }
 
     /// The session, when an update of it shows the write in place.

@@ -57,6 +57,8 @@ impl Operation for DeleteUserData {
 }
 
 impl Write for DeleteUserData {
+    const SHOWN_BY_ABSENCE: bool = true;
+
     fn session_id(&self) -> &str {
         &self.0.session_id
     }

@@ -77,6 +77,10 @@ pub(super) struct UserData<'a> {
 pub(in crate::vendors::genesys) trait Write:
     Operation<Vendor = Genesys, Output = Accepted> + Sync
 {
+    /// Whether it is shown by what is not there: a state of before it, or of before what it takes away
+    /// was put there, shows the same.
+    const SHOWN_BY_ABSENCE: bool = false;
+
     fn session_id(&self) -> &str;
 
     /// Whether the session is as this write leaves it.
