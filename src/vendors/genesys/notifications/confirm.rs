@@ -4,6 +4,7 @@
 //! turn -> listen -> send -+- refused ------------------------------> that error
 //!                         +- accepted, or its answer was lost
 //!                              |  a notification, or a read, shows it in place -> CONFIRMED
+//!                              |    (a delete whose answer was lost: two reads do)
 //!                              |  a notification of the vendor says that it failed -> rejected
 //!                              |  the connection broke, and reads show nothing -> sent again
 //!                              |                        (Once only, and once), or not done
