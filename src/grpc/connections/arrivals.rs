@@ -119,7 +119,8 @@ mod tests {
         drop(calls);
     }
 
-    /// Only a stream holds its connection: a call has its place in the request for as long as it runs.
+    /// Only a stream holds its connection: a call keeps its request, and `Leaving` in it, for as long as
+    /// it runs.
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_had_many_calls_ends_though_a_few_are_in_flight() {
         let stack = tower::service_fn(|request: Request<Body>| async move {

@@ -357,18 +357,15 @@ impl<O: Write> Confirmation<O> {
             };
         }
         match self.shown(event) {
-            Some(session) if about_us || self.may_be_seen_once(sent) => {
-                Told::InPlace(session.clone())
-            }
+            Some(session) if self.may_be_seen_once(sent) => Told::InPlace(session.clone()),
             Some(_) => Told::Look,
             None if about_us || event.needs_a_read() => Told::Look,
             None => Told::Nothing,
         }
     }
 
-    /// Whether one look proves it. A delete of which only a state without the key is known may be
-    /// lost, and the state one of before the key was put there: told late, or read while that is
-    /// still on its way.
+    /// Whether one look proves it. A delete in doubt may be lost, and a state without the key one of
+    /// before it was put there: told late, or read while that is still on its way.
     fn may_be_seen_once(&self, sent: &Sent) -> bool {
         !O::SHOWN_BY_ABSENCE || matches!(sent, Sent::Accepted(_))
     }
