@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tonic::Code;
 
-use crate::support::watch::until;
+use crate::support::watch::{in_time, until};
 use crate::support::watcher::{Watcher, brisk, forgetful};
 use crate::support::{Gateway, data, impatient, text};
 
@@ -35,6 +35,9 @@ const ROUNDS: usize = 3;
 /// In one round, for each gateway and for each account.
 const TROUBLES: usize = 12;
 const WRITES: usize = 16;
+
+/// So many writes of each account are told in each round's peace, one by one.
+const FOLLOWED: usize = 2;
 
 /// A smaller bound on answers than the vendor's would be, so that breaking it is cheap.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -185,7 +188,7 @@ impl Scene {
     }
 
     /// Trouble for all of them while all of them write; then peace, in which every view has to
-    /// become the vendor's.
+    /// become the vendor's, and then to follow it.
     async fn round(&self, rng: &mut StdRng, story: &str) {
         let seeds: Vec<u64> = (0..ACCOUNTS).map(|_| rng.random()).collect();
         let writers = seeds.into_iter().enumerate();
@@ -204,6 +207,26 @@ impl Scene {
             let what = format!("{story}: the view of {}", agent(number));
             until(&what, || view.lock().unwrap().is(&theirs())).await;
         }
+        let followers = (0..ACCOUNTS).map(|number| self.follow(number, story));
+        join_all(followers).await;
+    }
+
+    /// A view may be right by a snapshot, before notifications flow again. They have to.
+    async fn follow(&self, number: usize, story: &str) {
+        let (vendor, view) = (self.gateway.sandbox.genesys(), &self.views[number]);
+        let what = format!("{story}: {} is told", agent(number));
+        let goal = view.lock().unwrap().told + FOLLOWED;
+        let told = async {
+            for count in 0.. {
+                if view.lock().unwrap().told >= goal {
+                    break;
+                }
+                vendor.set_state(&id(number, 0), &format!("Followed-{count}"));
+                let theirs = || vendor.sessions(&agent(number));
+                until(&what, || view.lock().unwrap().is(&theirs())).await;
+            }
+        };
+        in_time(&what, told).await;
     }
 
     async fn trouble(&self, rng: &mut StdRng) {
@@ -365,13 +388,13 @@ async fn whatever_goes_wrong_every_view_becomes_the_vendors() {
         scene.judge(&story)
     });
     let counts = join_all(scenes).await;
-    // Else it proved nothing.
+    // Else it proved nothing. That much is told is proved in each round's peace: how much is told amid
+    // the trouble is a matter of the machine's speed.
     const { assert!(GATEWAYS * ACCOUNTS * ROUNDS >= 200) };
-    let told: usize = counts.iter().map(|(told, _, _)| told).sum();
     let gaps: usize = counts.iter().map(|(_, gaps, _)| gaps).sum();
     let counts = format!("seed {seed}: told, gaps, ends: {counts:?}");
     say(&counts);
-    assert!(told > 500 && gaps > 100, "{counts}");
+    assert!(gaps > 100, "{counts}");
 }
 
 #[expect(clippy::print_stderr, reason = "shown when the test fails")]
