@@ -1,6 +1,8 @@
 //! The composition root: a checked configuration becomes a running gateway.
 
 mod circuits;
+mod counted;
+mod options;
 mod readings;
 
 use std::io;
@@ -9,33 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use http::HeaderMap;
-use opentelemetry::Context;
-use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::circuits::{Circuit, Circuits};
+use self::circuits::Circuit;
+pub(crate) use self::counted::Counted;
 use self::readings::Readings;
 use crate::admin::{self, AdminState};
-use crate::config::{self, Config};
-use crate::grpc::caller::Access;
-use crate::grpc::caller::tokens::{Rules, Source, Tokens, TokensError};
-use crate::grpc::dedupe::{self, Dedupe};
-use crate::grpc::{self, ConnectionLimits, Facades, Limits, Tls, TlsError, TlsFiles};
+use crate::config::Config;
+use crate::grpc::caller::tokens::TokensError;
+use crate::grpc::dedupe::Dedupe;
+use crate::grpc::{self, ConnectionLimits, Facades, TlsError};
 use crate::lifecycle::{Ending, Grace, Lifecycle};
-use crate::pb;
-use crate::telemetry::client::{ClientMetrics, Request};
-use crate::telemetry::recent::{Outcome, Recent};
-use crate::telemetry::{self, LogLevel, Metrics};
-use crate::upstream::breaker::BreakerState;
+use crate::telemetry::recent::Recent;
+use crate::telemetry::{LogLevel, Metrics};
 use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
-use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::observer::Observer;
 use crate::upstream::operation::Vendor;
-use crate::upstream::settings::Settings;
-use crate::upstream::transport::{Document, TransportError};
+use crate::upstream::transport::TransportError;
 use crate::vendors::{aicc, genesys};
 
 /// Why a gateway could not be set up from a configuration that is valid in itself.
@@ -106,22 +101,14 @@ impl App {
     /// Sets every configured vendor up. Nothing is sent to any of them.
     pub fn new(config: &Config, metrics: Metrics) -> Result<App, SetUpError> {
         let lifecycle = Lifecycle::default();
-        let recent = Recent::new(accounts(config));
+        let recent = Recent::new(options::accounts(config));
         let counted = Arc::new(Counted::new(&metrics.meter(), recent.clone()));
         let observer: Arc<dyn Observer> = counted.clone();
-        let limits = Limits {
-            max_in_flight: config.server.max_in_flight,
-            default_deadline: config.server.default_deadline,
-            max_deadline: config.server.max_deadline,
-        };
-        let tls = tls(&config.server, &metrics)?;
-        let mut facades = Facades::new(limits, access(config, &metrics)?);
+        let tls = options::tls(&config.server, &metrics)?;
+        let access = options::access(config, &metrics)?;
+        let mut facades = Facades::new(options::limits(&config.server), access);
         let tasks = &lifecycle.tasks;
-        let remembered = dedupe::Options {
-            window: config.dedupe.window,
-            max_entries: config.dedupe.max_entries,
-            redis_url: config.dedupe.redis_url.clone(),
-        };
+        let remembered = options::dedupe(&config.dedupe);
         let dedupe = Dedupe::new(remembered, tasks.clone(), &metrics.meter());
         let genesys = config.genesys.as_ref().map(|config| {
             genesys::mount(
@@ -155,8 +142,8 @@ impl App {
         let vendors = vendors.chain(aicc.iter().map(Readings::of)).collect();
         readings::observe(&metrics.meter(), vendors);
         Ok(App {
-            connections: connections(&config.server),
-            circuits: circuits(config, &counted.circuits),
+            connections: options::connections(&config.server),
+            circuits: options::circuits(config, counted.circuits()),
             genesys,
             aicc,
             server: grpc::Server::new(facades, tls),
@@ -244,85 +231,6 @@ impl App {
     }
 }
 
-fn tls(server: &config::Server, metrics: &Metrics) -> Result<Option<Tls>, SetUpError> {
-    let Some(files) = &server.tls else {
-        return Ok(None);
-    };
-    let files = TlsFiles {
-        cert: files.cert_file.clone(),
-        key: files.key_file.clone(),
-        client_ca: files.client_ca_file.clone(),
-        crl: files.crl_file.clone(),
-        // Beside tokens, either will do.
-        demanded: server.jwt.is_none(),
-    };
-    Ok(Some(Tls::new(files, &metrics.meter())?))
-}
-
-/// What callers have to show, and what they may do then.
-fn access(config: &Config, metrics: &Metrics) -> Result<Access, SetUpError> {
-    let server = &config.server;
-    let tokens = |jwt: &config::Jwt| -> Result<_, SetUpError> {
-        let rules = Rules {
-            issuer: jwt.issuer.clone(),
-            audiences: jwt.audiences.clone(),
-        };
-        let source = match &jwt.jwks {
-            config::Jwks::File(path) => Source::File(path.clone()),
-            config::Jwks::Url(url) => {
-                Source::Url(Document::new(url.clone()).map_err(SetUpError::Jwks)?)
-            }
-        };
-        Ok(Arc::new(Tokens::new(rules, source, &metrics.meter())?))
-    };
-    Ok(Access {
-        certificates: server.demands_certificates(),
-        tokens: server.jwt.as_ref().map(tokens).transpose()?,
-        open_methods: server.open_methods.clone(),
-        policy: config.policy.clone(),
-    })
-}
-
-/// Of the vendors that are configured.
-fn accounts(config: &Config) -> Vec<(&'static str, Vec<String>)> {
-    let genesys = config.genesys.iter().map(|genesys| {
-        let accounts = genesys.accounts.keys().cloned().collect();
-        (genesys::Genesys::NAME, accounts)
-    });
-    let aicc = config.aicc.iter().map(|aicc| {
-        let accounts = aicc.accounts.keys().cloned().collect();
-        (aicc::Aicc::NAME, accounts)
-    });
-    genesys.chain(aicc).collect()
-}
-
-fn connections(server: &config::Server) -> ConnectionLimits {
-    ConnectionLimits {
-        max: server.max_connections,
-        max_age: server.max_connection_age,
-        // No call takes longer; what its caller has not read soon after, it never will.
-        grace: server.max_deadline.saturating_add(UNREAD),
-    }
-}
-
-/// Of the vendors that are there.
-fn circuits(config: &Config, circuits: &Circuits) -> Vec<Circuit> {
-    let circuit = |vendor, upstream: &Settings, service| Circuit {
-        state: circuits.of(vendor),
-        rest: upstream.breaker.open,
-        service,
-    };
-    let genesys = config.genesys.iter().map(|genesys| {
-        let service = pb::sms_session_data_server::SERVICE_NAME;
-        circuit(genesys::Genesys::NAME, &genesys.upstream, service)
-    });
-    let aicc = config.aicc.iter().map(|aicc| {
-        let service = pb::agent_settings_server::SERVICE_NAME;
-        circuit(aicc::Aicc::NAME, &aicc.upstream, service)
-    });
-    genesys.chain(aicc).collect()
-}
-
 /// Health turns before the server does, so that callers look elsewhere in time; from then on no
 /// vendor's circuit turns it back.
 async fn tell_health(health: &grpc::Health, circuits: Vec<Circuit>, draining: &CancellationToken) {
@@ -349,101 +257,6 @@ async fn log_in<V: Vendor>(client: &Client<V>) -> Vec<Login> {
     };
     client.log_in().await.into_iter().map(login).collect()
 }
-
-/// What the kit tells of itself, as metrics, as health and for the status page.
-pub(crate) struct Counted {
-    metrics: ClientMetrics,
-    recent: Recent,
-    circuits: Circuits,
-}
-
-impl Counted {
-    pub(crate) fn new(meter: &Meter, recent: Recent) -> Self {
-        Counted {
-            metrics: ClientMetrics::new(meter),
-            recent,
-            circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
-        }
-    }
-}
-
-impl Observer for Counted {
-    fn inject(&self, span: &Context, headers: &mut HeaderMap) {
-        telemetry::client::inject(span, headers);
-    }
-
-    fn attempt(&self, attempt: &Attempt<'_>) {
-        let outcome = attempt.error.unwrap_or("ok");
-        self.metrics
-            .record_attempt(attempt.vendor, attempt.meta.name, outcome);
-        self.metrics.record_request(&Request {
-            method: method(attempt),
-            address: &attempt.server.address,
-            port: attempt.server.port,
-            template: attempt.server.template(attempt.meta),
-            status: attempt.status,
-            error: attempt.error,
-            duration: attempt.duration,
-        });
-        if !genesys::is_held(attempt.meta) {
-            self.recent
-                .attempt(attempt.vendor, health(attempt), attempt.duration);
-        }
-    }
-
-    fn retry(&self, vendor: &'static str, reason: &'static str) {
-        self.metrics.record_retry(vendor, reason);
-    }
-
-    fn breaker(&self, vendor: &'static str, state: BreakerState) {
-        self.circuits.tell(vendor, state);
-        self.recent.breaker(
-            vendor,
-            match state {
-                BreakerState::Closed => "closed",
-                BreakerState::HalfOpen => "half_open",
-                BreakerState::Open => "open",
-            },
-        );
-        self.metrics.record_breaker(
-            vendor,
-            match state {
-                BreakerState::Closed => 0,
-                BreakerState::HalfOpen => 1,
-                BreakerState::Open => 2,
-            },
-        );
-    }
-
-    fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
-        self.metrics.record_refresh(vendor, account, result);
-        self.recent.login(vendor, account, result);
-    }
-
-    fn tls_failures(&self, vendor: &'static str, more: u64) {
-        self.metrics.record_tls_failures(vendor, more);
-    }
-}
-
-/// A no to what was asked is no sign of illness; refused credentials, a limit or no answer are.
-fn health(attempt: &Attempt<'_>) -> Outcome {
-    match attempt.error {
-        None => Outcome::Ok,
-        Some("refused") => Outcome::Refused,
-        Some(_) => Outcome::Failed,
-    }
-}
-
-fn method(attempt: &Attempt<'_>) -> &'static str {
-    match attempt.meta.method {
-        http::Method::GET => "GET",
-        http::Method::POST => "POST",
-        _ => "_OTHER",
-    }
-}
-
-/// What a caller has to read its last answer when its connection is to end.
-const UNREAD: Duration = Duration::from_secs(30);
 
 /// How long the runtime may take to end what is left once the gateway has ended.
 pub const RUNTIME_GRACE: Duration = Duration::from_secs(1);

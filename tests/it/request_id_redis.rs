@@ -284,6 +284,8 @@ async fn a_store_that_was_exchanged_while_idle_costs_nobody_a_refusal() {
         return;
     };
     attach_by(&pair.one, "order-1", "a").await.unwrap();
+    // Its result is kept after its answer: until then the store is not idle. A repeat waits for it.
+    attach_by(&pair.two, "order-1", "a").await.unwrap();
     pair.redis.stop();
     pair.redis.start_again().await;
     attach_by(&pair.one, "order-2", "a").await.unwrap();

@@ -1,15 +1,17 @@
 //! The state machine against a server that the test plays, message by message, in paused time.
 
 use futures_util::FutureExt;
+use http::StatusCode;
 use opentelemetry::global;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::advance;
 
+use super::trouble::{LONGEST_REST, MOST_REPLACED, PATIENCE, PATIENCE_AT_FIRST, SPREAD};
 use super::*;
 use crate::lifecycle::Lifecycle;
 use crate::pb::SmsSession;
-use crate::upstream::error::Failure;
+use crate::upstream::error::{Answer, Failure, Refusal};
 use crate::upstream::operation::Meta;
 use crate::vendors::genesys::notifications::feed::Item;
 use crate::vendors::genesys::notifications::hub::Consumer;

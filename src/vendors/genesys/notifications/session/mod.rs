@@ -11,24 +11,28 @@
 //! does not: the server keeps the client and its events for a while, so the same client connects
 //! again, and only the server's advice leads to another handshake.
 
-use std::collections::VecDeque;
+mod client;
+mod failures;
+mod trouble;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::StatusCode;
-use rand::Rng;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-use super::bayeux::{self, Ack, Advice, Reconnect, Reply};
+use self::client::Client;
+use self::failures::{denied, no, stopped, unreadable};
+use self::trouble::{FIRST_PAUSE, Trouble, spread};
+use super::bayeux::{self, Advice, Reconnect, Reply};
 use super::event;
 use super::hub::Hub;
 use super::link;
 use super::meters::{AtStage, Stage};
 use super::snapshot::failure;
-use crate::upstream::error::{Answer, Error, Kind, Refusal};
+use crate::upstream::error::{Error, Kind};
 
 /// How long an answer that is not held may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -36,35 +40,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// How much longer than advised a held answer may take (rule 7 of the vendor's documents).
 const SLACK: Duration = Duration::from_secs(10);
 
-/// How long a session is tried to be begun, and how long to be had back, before its streams are
-/// told.
-const PATIENCE_AT_FIRST: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Before a handshake that is made again, at the most and for the first time: when a node dies,
-/// all its agents come at once.
-const SPREAD: Duration = Duration::from_secs(2);
-const LONGEST_REST: Duration = Duration::from_secs(20);
-
-/// Between connects of one client: well below CometD's maxInterval of 10 s, after which the
-/// server would have forgotten the client and its events.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
-
 /// Nobody waits for the answer to a goodbye but the process that ends.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Answers in a row that bring nothing and come at once, after which the server is spared.
 const MOST_IDLE: u32 = 3;
-
-/// Refused connects without any advice, after which the client begins anew all the same.
-const MOST_REFUSED: u32 = 3;
-
-/// Credentials that are replaced in a row: nodes that come and go lose them more than once.
-const MOST_REPLACED: u32 = 3;
-
-/// Among how many events a repeated one is known.
-const REMEMBERED: usize = 128;
 
 /// What comes next, or why there is nothing more to come.
 type Next = Result<State, Error>;
@@ -103,26 +83,6 @@ pub(super) struct Session {
     trouble: Trouble,
     /// Held from the handshake to the subscription.
     beginning: Option<OwnedSemaphorePermit>,
-}
-
-/// As the server knows us since the last handshake.
-struct Client {
-    id: String,
-    /// The server counts batches, and repeats the one that was not acknowledged.
-    counts: bool,
-    batch: Option<i64>,
-    seen: VecDeque<u64>,
-}
-
-/// What went wrong since all was well.
-#[derive(Default)]
-struct Trouble {
-    since: Option<Instant>,
-    times: u32,
-    /// How often credentials were refused and replaced.
-    refused: u32,
-    /// All was well once.
-    begun: bool,
 }
 
 impl Session {
@@ -300,7 +260,9 @@ impl Session {
             (_, Reconnect::Stop) => Err(stopped()),
             (_, Reconnect::Handshake) => Ok(Step::Renew("advice")),
             (true, Reconnect::Retry) => {
-                self.read_up_to(reply.ack);
+                if let Some(client) = &mut self.client {
+                    client.read_up_to(reply.ack);
+                }
                 Ok(Step::Connect(self.interval(events)))
             }
             (false, Reconnect::Retry) => self.refused(&reply),
@@ -309,7 +271,7 @@ impl Session {
 
     /// A connect that the server refused without saying what to do but to try again.
     fn refused(&mut self, reply: &Reply) -> Result<Step, Error> {
-        if reply.advice.is_none() && self.trouble.times >= MOST_REFUSED {
+        if reply.advice.is_none() && self.trouble.is_enough() {
             return Ok(Step::Renew("refused"));
         }
         self.patience(no(reply.error))?;
@@ -320,7 +282,7 @@ impl Session {
     fn stumble(&mut self, error: Error) -> Result<Step, Error> {
         if matches!(error, Error::CredentialRefused(_)) {
             // The cookies by which the server knew the client went with the credentials.
-            self.cure(error)?;
+            self.trouble.cure(error)?;
             return Ok(Step::Renew("credentials"));
         }
         // An answer on its way may have carried events. One that is counted comes again.
@@ -329,7 +291,7 @@ impl Session {
             self.abandoned = !matches!(error, Error::Unreadable { .. });
             self.hub.gap();
         }
-        if matches!(error, Error::Refused { .. }) && self.trouble.times >= MOST_REFUSED {
+        if matches!(error, Error::Refused { .. }) && self.trouble.is_enough() {
             return Ok(Step::Renew("refused"));
         }
         self.hub.meters.reconnect(error.label());
@@ -356,8 +318,7 @@ impl Session {
         // and no read is begun before it listens.
         self.hub.unsubscribed();
         self.hub.gap();
-        let spread = rand::rng().random_range(Duration::ZERO..=SPREAD);
-        State::ShakeHands(spread.max(self.advice.interval))
+        State::ShakeHands(spread().max(self.advice.interval))
     }
 
     /// A handshake or a subscription that did not come about.
@@ -365,66 +326,33 @@ impl Session {
         self.hub.troubled();
         self.hub.meters.reconnect(error.label());
         if matches!(error, Error::CredentialRefused(_)) {
-            self.cure(error)?;
+            self.trouble.cure(error)?;
             return Ok(State::ShakeHands(Duration::ZERO));
         }
         self.patience(error)?;
-        let longest = match self.trouble.begun {
-            true => SPREAD * (1 << self.trouble.times.min(4)),
-            // Who has just opened a stream waits for its first message.
-            false => SPREAD,
-        };
-        let rest = rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST));
+        let rest = self.trouble.rest();
         Ok(State::ShakeHands(rest.max(self.advice.interval)))
-    }
-
-    /// Refused credentials have been thrown away by now; the next request comes with new ones.
-    /// A login that is refused, or of no use, is told by an error of its own.
-    fn cure(&mut self, error: Error) -> Result<(), Error> {
-        self.trouble.refused += 1;
-        match self.trouble.refused > MOST_REPLACED {
-            true => Err(error),
-            false => Ok(()),
-        }
     }
 
     /// Counts a failure; gives the error back when it is time to tell the streams.
     fn patience(&mut self, error: Error) -> Result<(), Error> {
-        let now = Instant::now();
-        if self.trouble.times == 0 {
+        if self.trouble.is_none() {
             tracing::warn!(account = %self.hub.account, %error, "notifications are in trouble");
         }
-        self.trouble.times += 1;
-        let since = *self.trouble.since.get_or_insert(now);
-        let patience = match self.trouble.begun {
-            true => PATIENCE,
-            false => PATIENCE_AT_FIRST,
-        };
-        // What worked once may be denied for a moment by a node that is on its way in or out.
-        let may_pass =
-            error.may_pass() || self.trouble.begun && matches!(error, Error::Refused { .. });
-        match may_pass && now - since < patience {
-            true => Ok(()),
-            false => Err(misplaced(error)),
-        }
+        self.trouble.bear(error)
     }
 
     fn all_is_well(&mut self) {
-        if self.trouble.times > 0 {
+        if !self.trouble.is_none() {
             tracing::info!(account = %self.hub.account, "notifications are well again");
         }
-        self.trouble = Trouble {
-            begun: true,
-            ..Trouble::default()
-        };
+        self.trouble.over();
         self.beginning = None;
     }
 
     /// Before a connect that is made again.
     fn pause(&self) -> Duration {
-        let longest = FIRST_PAUSE * (1 << self.trouble.times.min(5));
-        let pause = rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE));
-        pause.max(self.advice.interval)
+        self.trouble.pause().max(self.advice.interval)
     }
 
     fn connect(&mut self, after: Duration, at_once: bool) -> Post {
@@ -476,25 +404,8 @@ impl Session {
     }
 
     fn is_new(&mut self, event: &event::Event) -> bool {
-        let (Some(client), Some(print)) = (&mut self.client, event.fingerprint) else {
-            return true;
-        };
-        if client.seen.contains(&print) {
-            return false;
-        }
-        if client.seen.len() == REMEMBERED {
-            client.seen.pop_front();
-        }
-        client.seen.push_back(print);
-        true
-    }
-
-    fn read_up_to(&mut self, ack: Option<Ack>) {
-        if let (Some(client), Some(Ack::Batch(batch))) = (&mut self.client, ack)
-            && client.counts
-        {
-            client.batch = Some(batch);
-        }
+        let client = self.client.as_mut();
+        client.is_none_or(|client| client.is_new(event))
     }
 
     /// So that the server need not wait for a client that will not come; it may fail.
@@ -515,73 +426,10 @@ impl Session {
     }
 }
 
-impl Client {
-    fn new(id: String, ack: Option<Ack>) -> Self {
-        Client {
-            id,
-            counts: ack == Some(Ack::Offered(true)),
-            batch: None,
-            seen: VecDeque::new(),
-        }
-    }
-}
-
 fn reply(body: &[u8], channel: &str) -> Option<Reply> {
     let answer = bayeux::read(body).ok()?;
     answer.replies(channel).next()
 }
 
-fn unreadable() -> Error {
-    Error::Unreadable {
-        status: Some(StatusCode::OK),
-        cause: "no Bayeux answer to the request in it".to_owned(),
-    }
-}
-
-fn stopped() -> Error {
-    Error::Lost {
-        cause: "the vendor ended the notifications (Bayeux advice `none`)".to_owned(),
-    }
-}
-
-/// A Bayeux error: its number, as its text is for people and may hold anything.
-fn no(code: Option<u16>) -> Error {
-    refusal(Refusal::Failed, code, "Bayeux request refused")
-}
-
-fn denied(code: Option<u16>) -> Error {
-    refusal(
-        Refusal::Denied,
-        code,
-        "subscription refused: see `genesys.notifications.channels`",
-    )
-}
-
-fn refusal(meaning: Refusal, code: Option<u16>, text: &str) -> Error {
-    Error::Refused {
-        meaning,
-        answer: Answer {
-            status: StatusCode::OK,
-            code: code.map(|code| code.to_string()),
-            text: text.to_owned(),
-        },
-    }
-}
-
-/// Where notifications are served is configured: a 404 is about that, and not about a record.
-fn misplaced(error: Error) -> Error {
-    match error {
-        Error::Refused {
-            meaning: Refusal::NotFound,
-            answer,
-        } => Error::Refused {
-            meaning: Refusal::Misconfigured,
-            answer,
-        },
-        error => error,
-    }
-}
-
 #[cfg(test)]
-#[path = "session_tests.rs"]
 mod tests;

@@ -1,0 +1,108 @@
+//! What the kit tells of itself: counted as metrics, and kept for health and the status page.
+
+use http::HeaderMap;
+use opentelemetry::Context;
+use opentelemetry::metrics::Meter;
+
+use super::circuits::Circuits;
+use crate::telemetry::client::{self, ClientMetrics, Request};
+use crate::telemetry::recent::{Outcome, Recent};
+use crate::upstream::breaker::BreakerState;
+use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::operation::Vendor;
+use crate::vendors::{aicc, genesys};
+
+pub(crate) struct Counted {
+    metrics: ClientMetrics,
+    recent: Recent,
+    circuits: Circuits,
+}
+
+impl Counted {
+    pub(crate) fn new(meter: &Meter, recent: Recent) -> Self {
+        Counted {
+            metrics: ClientMetrics::new(meter),
+            recent,
+            circuits: Circuits::new([genesys::Genesys::NAME, aicc::Aicc::NAME]),
+        }
+    }
+
+    pub(super) fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+}
+
+impl Observer for Counted {
+    fn inject(&self, span: &Context, headers: &mut HeaderMap) {
+        client::inject(span, headers);
+    }
+
+    fn attempt(&self, attempt: &Attempt<'_>) {
+        let outcome = attempt.error.unwrap_or("ok");
+        self.metrics
+            .record_attempt(attempt.vendor, attempt.meta.name, outcome);
+        self.metrics.record_request(&Request {
+            method: method(attempt),
+            address: &attempt.server.address,
+            port: attempt.server.port,
+            template: attempt.server.template(attempt.meta),
+            status: attempt.status,
+            error: attempt.error,
+            duration: attempt.duration,
+        });
+        if !genesys::is_held(attempt.meta) {
+            self.recent
+                .attempt(attempt.vendor, health(attempt), attempt.duration);
+        }
+    }
+
+    fn retry(&self, vendor: &'static str, reason: &'static str) {
+        self.metrics.record_retry(vendor, reason);
+    }
+
+    fn breaker(&self, vendor: &'static str, state: BreakerState) {
+        self.circuits.tell(vendor, state);
+        self.recent.breaker(
+            vendor,
+            match state {
+                BreakerState::Closed => "closed",
+                BreakerState::HalfOpen => "half_open",
+                BreakerState::Open => "open",
+            },
+        );
+        self.metrics.record_breaker(
+            vendor,
+            match state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            },
+        );
+    }
+
+    fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
+        self.metrics.record_refresh(vendor, account, result);
+        self.recent.login(vendor, account, result);
+    }
+
+    fn tls_failures(&self, vendor: &'static str, more: u64) {
+        self.metrics.record_tls_failures(vendor, more);
+    }
+}
+
+/// A no to what was asked is no sign of illness; refused credentials, a limit or no answer are.
+fn health(attempt: &Attempt<'_>) -> Outcome {
+    match attempt.error {
+        None => Outcome::Ok,
+        Some("refused") => Outcome::Refused,
+        Some(_) => Outcome::Failed,
+    }
+}
+
+fn method(attempt: &Attempt<'_>) -> &'static str {
+    match attempt.meta.method {
+        http::Method::GET => "GET",
+        http::Method::POST => "POST",
+        _ => "_OTHER",
+    }
+}

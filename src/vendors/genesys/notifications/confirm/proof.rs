@@ -1,0 +1,226 @@
+//! What the vendor's notifications and reads of the session show of a write.
+
+use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
+use http::StatusCode;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::event::Event;
+use super::super::feed::Item;
+use super::super::hub::Consumer;
+use super::schedule::{BEFORE_READING, FIRST_PAUSE, Schedule};
+use super::{Confirmation, Sent};
+use crate::pb::{GetSessionRequest, SmsSession};
+use crate::upstream::client::Ticket;
+use crate::upstream::error::{Answer, Error, Failure, Refusal};
+use crate::upstream::operation::Progress;
+use crate::upstream::redact::Redactor;
+use crate::vendors::genesys::inferred;
+use crate::vendors::genesys::sms_session_data::get_session::GetSession;
+use crate::vendors::genesys::sms_session_data::write::Write;
+
+/// How the wait for proof ended.
+pub(super) enum Proof {
+    InPlace(SmsSession, &'static str),
+    Rejected(Box<Failure>),
+    Absent,
+    /// The session is not there any more.
+    Gone(Box<Failure>),
+    None,
+}
+
+impl Proof {
+    /// By what it was found, or what was found.
+    pub(super) fn how(&self) -> &'static str {
+        match self {
+            Proof::InPlace(_, how) => how,
+            Proof::Rejected(_) => "rejected",
+            Proof::Absent | Proof::Gone(_) => "absent",
+            Proof::None => "unknown",
+        }
+    }
+}
+
+/// What a read shows.
+enum Seen {
+    /// With the time when the read began.
+    InPlace(SmsSession, Instant),
+    /// The same.
+    Absent(Instant),
+    /// The same. A node that knows nothing of the session yet says this, too.
+    Gone(Box<Failure>, Instant),
+    Nothing,
+}
+
+/// What a notification says about the write.
+enum Told {
+    InPlace(SmsSession),
+    /// The vendor names this write as failed.
+    Rejected,
+    /// The vendor names some write as failed, perhaps this one.
+    PerhapsRejected,
+    Look,
+    Nothing,
+}
+
+impl<O: Write> Confirmation<O> {
+    /// Listens, and reads, until either proves what became of it or the time is over.
+    pub(super) async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {
+        let mut look: Fuse<BoxFuture<'_, Seen>> = Fuse::terminated();
+        let mut schedule = Schedule::new(self.ticket.deadline, self.first_read(sent));
+        let (mut first_in_place, mut first_absent, mut first_gone) = (None, None, None);
+        let mut rejected = None;
+        let mut deaf = false;
+        loop {
+            tokio::select! {
+                biased;
+                item = consumer.next(), if !deaf => match self.told(&item, sent) {
+                    Told::InPlace(session) => return Proof::InPlace(session, "notification"),
+                    Told::Rejected => return Proof::Rejected(self.rejection(&item)),
+                    Told::PerhapsRejected => {
+                        rejected = Some(self.rejection(&item));
+                        schedule.now();
+                    }
+                    Told::Look => {
+                        deaf = matches!(item, Item::Ended(_));
+                        schedule.now();
+                    }
+                    Told::Nothing => {}
+                },
+                seen = &mut look => match seen {
+                    Seen::InPlace(session, begun)
+                        if self.may_be_seen_once(sent) || stays(&mut first_in_place, begun) =>
+                    {
+                        return Proof::InPlace(session, "read");
+                    }
+                    Seen::Absent(_) | Seen::Gone(..) if rejected.is_some() => {
+                        return Proof::Rejected(rejected.expect("just seen"));
+                    }
+                    Seen::Absent(begun) if sent.is_over() && stays(&mut first_absent, begun) => {
+                        return Proof::Absent;
+                    }
+                    Seen::Gone(failure, begun) if sent.is_over() && stays(&mut first_gone, begun) => {
+                        return Proof::Gone(failure);
+                    }
+                    Seen::Absent(_) | Seen::Gone(..) => first_in_place = None,
+                    Seen::InPlace(..) | Seen::Nothing => {}
+                },
+                () = sleep_until(schedule.next), if look.is_terminated() => {
+                    look = self.look().boxed().fuse();
+                    schedule.advance();
+                }
+                () = sleep_until(self.ticket.deadline) => return Proof::None,
+            }
+        }
+    }
+
+    fn first_read(&self, sent: &Sent) -> Instant {
+        let now = Instant::now();
+        match sent {
+            Sent::Accepted(_) if self.hub.is_subscribed() => now + BEFORE_READING,
+            Sent::Accepted(_) => now + FIRST_PAUSE,
+            Sent::InDoubt(_) | Sent::EarlierInDoubt(_) => now,
+        }
+    }
+
+    /// What the vendor says now. Counted among the requests of the call.
+    async fn look(&self) -> Seen {
+        let begun = Instant::now();
+        let ticket = Ticket {
+            progress: Progress::default(),
+            ..self.ticket.clone()
+        };
+        let _counted = Counted {
+            all: &self.ticket.progress,
+            own: ticket.progress.clone(),
+        };
+        let operation = GetSession(GetSessionRequest {
+            session_id: self.operation.session_id().to_owned(),
+            account: String::new(),
+        });
+        let read = self.client.call(operation, ticket).await;
+        match read {
+            Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session, begun),
+            Ok(_) => Seen::Absent(begun),
+            Err(failure) if is_not_found(&failure.error) => Seen::Gone(Box::new(failure), begun),
+            Err(_) => Seen::Nothing,
+        }
+    }
+
+    fn told(&self, item: &Item, sent: &Sent) -> Told {
+        let event = match item {
+            Item::Event(event) => event,
+            Item::Missed(_) | Item::Ended(_) => return Told::Look,
+        };
+        let about_us = match (sent.reference_id(), event.notification.reference_id) {
+            (Some(ours), Some(theirs)) if ours != theirs => return Told::Nothing,
+            (Some(_), Some(_)) => true,
+            _ => false,
+        };
+        if event.is_error() {
+            return match about_us {
+                true => Told::Rejected,
+                false => Told::PerhapsRejected,
+            };
+        }
+        match self.shown(event) {
+            Some(session) if self.may_be_seen_once(sent) => Told::InPlace(session.clone()),
+            Some(_) => Told::Look,
+            None if about_us || event.needs_a_read() => Told::Look,
+            None => Told::Nothing,
+        }
+    }
+
+    /// Whether one look proves it. A delete in doubt may be lost, and a state without the key one of
+    /// before it was put there: told late, or read while that is still on its way.
+    fn may_be_seen_once(&self, sent: &Sent) -> bool {
+        !O::SHOWN_BY_ABSENCE || matches!(sent, Sent::Accepted(_))
+    }
+
+    /// The session, when an update of it shows the write in place.
+    fn shown<'a>(&self, event: &'a Event) -> Option<&'a SmsSession> {
+        let session = event.session().filter(|_| event.is_update())?;
+        let tells = session.user_data.is_some();
+        (tells && self.operation.is_in_place(session)).then_some(session)
+    }
+
+    fn rejection(&self, item: &Item) -> Box<Failure> {
+        let (code, text) = match item {
+            Item::Event(event) => (event.error_code, event.error_words.as_str()),
+            Item::Missed(_) | Item::Ended(_) => (None, ""),
+        };
+        let redactor = self
+            .operation
+            .request()
+            .map(|request| Redactor::of(&request));
+        Box::new(self.failure(Error::Refused {
+            meaning: Refusal::State,
+            answer: Answer {
+                status: StatusCode::OK,
+                code: code.map(|code| code.to_string()),
+                text: redactor.unwrap_or_default().clean(text),
+            },
+        }))
+    }
+}
+
+/// The requests of a read, counted among those of the whole also when it is not waited for.
+struct Counted<'a> {
+    all: &'a Progress,
+    own: Progress,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.all.absorb(&self.own);
+    }
+}
+
+/// Whether a read shows what one that was begun long enough before has shown.
+fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
+    begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
+}
+
+fn is_not_found(error: &Error) -> bool {
+    let meaning = Refusal::NotFound;
+    matches!(error, Error::Refused { meaning: is, .. } if *is == meaning)
+}

@@ -1,0 +1,121 @@
+//! What goes wrong with a session, how long that is put up with, and how long it rests meanwhile.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::upstream::error::{Error, Refusal};
+
+/// How long a session is tried to be begun, and how long to be had back, before its streams are
+/// told.
+pub(super) const PATIENCE_AT_FIRST: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Before a handshake that is made again, at the most and for the first time: when a node dies,
+/// all its agents come at once.
+pub(super) const SPREAD: Duration = Duration::from_secs(2);
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(20);
+
+/// Between connects of one client: well below CometD's maxInterval of 10 s, after which the
+/// server would have forgotten the client and its events.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// Refused connects without any advice, after which the client begins anew all the same.
+const MOST_REFUSED: u32 = 3;
+
+/// Credentials that are replaced in a row: nodes that come and go lose them more than once.
+pub(super) const MOST_REPLACED: u32 = 3;
+
+/// What went wrong since all was well.
+#[derive(Default)]
+pub(super) struct Trouble {
+    since: Option<Instant>,
+    times: u32,
+    /// How often credentials were refused and replaced.
+    refused: u32,
+    /// All was well once.
+    begun: bool,
+}
+
+impl Trouble {
+    pub(super) fn is_none(&self) -> bool {
+        self.times == 0
+    }
+
+    /// All is well.
+    pub(super) fn over(&mut self) {
+        *self = Trouble {
+            begun: true,
+            ..Trouble::default()
+        };
+    }
+
+    /// Counts a failure; gives the error back when it is time to tell the streams.
+    pub(super) fn bear(&mut self, error: Error) -> Result<(), Error> {
+        let now = Instant::now();
+        self.times += 1;
+        let since = *self.since.get_or_insert(now);
+        let patience = match self.begun {
+            true => PATIENCE,
+            false => PATIENCE_AT_FIRST,
+        };
+        // What worked once may be denied for a moment by a node that is on its way in or out.
+        let may_pass = error.may_pass() || self.begun && matches!(error, Error::Refused { .. });
+        match may_pass && now - since < patience {
+            true => Ok(()),
+            false => Err(misplaced(error)),
+        }
+    }
+
+    /// Refused credentials have been thrown away by now; the next request comes with new ones.
+    /// A login that is refused, or of no use, is told by an error of its own.
+    pub(super) fn cure(&mut self, error: Error) -> Result<(), Error> {
+        self.refused += 1;
+        match self.refused > MOST_REPLACED {
+            true => Err(error),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether another refusal without advice is one too many for this client.
+    pub(super) fn is_enough(&self) -> bool {
+        self.times >= MOST_REFUSED
+    }
+
+    /// Before a connect that is made again.
+    pub(super) fn pause(&self) -> Duration {
+        let longest = FIRST_PAUSE * (1 << self.times.min(5));
+        rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE))
+    }
+
+    /// Before a handshake, when one or the subscription after it did not come about.
+    pub(super) fn rest(&self) -> Duration {
+        let longest = match self.begun {
+            true => SPREAD * (1 << self.times.min(4)),
+            // Who has just opened a stream waits for its first message.
+            false => SPREAD,
+        };
+        rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST))
+    }
+}
+
+/// Before the handshake of a client that was forgotten.
+pub(super) fn spread() -> Duration {
+    rand::rng().random_range(Duration::ZERO..=SPREAD)
+}
+
+/// Where notifications are served is configured: a 404 is about that, and not about a record.
+fn misplaced(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            meaning: Refusal::NotFound,
+            answer,
+        } => Error::Refused {
+            meaning: Refusal::Misconfigured,
+            answer,
+        },
+        error => error,
+    }
+}
