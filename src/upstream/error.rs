@@ -247,6 +247,12 @@ impl Error {
         }
     }
 
+    /// The vendor's word that the record is not there.
+    pub fn is_not_found(&self) -> bool {
+        let meaning = Refusal::NotFound;
+        matches!(self, Error::Refused { meaning: is, .. } if *is == meaning)
+    }
+
     /// Whether time alone may cure it, so that who has all the time in the world tries again.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -83,7 +83,7 @@ impl Facade {
             ..Default::default()
         });
         match self.client.call(query, ticket).await {
-            Err(found) if found.is_not_found() => Ok(String::new()),
+            Err(found) if found.error.is_not_found() => Ok(String::new()),
             _ => Err(failure),
         }
     }
@@ -198,19 +198,6 @@ impl From<Written> for CreateAgentSettingsResponse {
 impl From<Written> for UpdateAgentSettingsResponse {
     fn from(Written { id, description }: Written) -> Self {
         UpdateAgentSettingsResponse { id, description }
-    }
-}
-
-impl Failure {
-    fn is_not_found(&self) -> bool {
-        use crate::upstream::error::Refusal::NotFound;
-        matches!(
-            self.error,
-            Error::Refused {
-                meaning: NotFound,
-                ..
-            }
-        )
     }
 }
 

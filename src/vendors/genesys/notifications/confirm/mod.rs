@@ -135,11 +135,9 @@ impl<O: Write> Confirmation<O> {
 
     /// An attach that is not there, of which nothing is under way any more, and once.
     fn may_send_again(&self) -> bool {
-        let time_left = self
-            .ticket
-            .deadline
-            .saturating_duration_since(Instant::now());
-        O::META.replay == Replay::Once && !self.ticket.caller_repeats && time_left > BEFORE_READING
+        O::META.replay == Replay::Once
+            && !self.ticket.caller_repeats
+            && self.time_left() > BEFORE_READING
     }
 
     fn conclude(&self, sent: Sent, proof: Proof) -> Result<Confirmed, Failure> {
@@ -200,11 +198,12 @@ impl<O: Write> Confirmation<O> {
     }
 
     fn for_reading(&self) -> Duration {
-        let left = self
-            .ticket
-            .deadline
-            .saturating_duration_since(Instant::now());
-        (left / SHARE_FOR_READING).min(MOST_FOR_READING)
+        (self.time_left() / SHARE_FOR_READING).min(MOST_FOR_READING)
+    }
+
+    fn time_left(&self) -> Duration {
+        let deadline = self.ticket.deadline;
+        deadline.saturating_duration_since(Instant::now())
     }
 
     fn failure(&self, error: Error) -> Failure {

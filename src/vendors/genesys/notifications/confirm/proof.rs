@@ -141,7 +141,7 @@ impl<O: Write> Confirmation<O> {
         match read {
             Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session, begun),
             Ok(_) => Seen::Absent(begun),
-            Err(failure) if is_not_found(&failure.error) => Seen::Gone(Box::new(failure), begun),
+            Err(failure) if failure.error.is_not_found() => Seen::Gone(Box::new(failure), begun),
             Err(_) => Seen::Nothing,
         }
     }
@@ -218,9 +218,4 @@ impl Drop for Counted<'_> {
 /// Whether a read shows what one that was begun long enough before has shown.
 fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
     begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
-}
-
-fn is_not_found(error: &Error) -> bool {
-    let meaning = Refusal::NotFound;
-    matches!(error, Error::Refused { meaning: is, .. } if *is == meaning)
 }

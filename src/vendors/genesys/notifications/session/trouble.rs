@@ -101,7 +101,7 @@ impl Trouble {
     }
 }
 
-/// Before the handshake of a client that was forgotten.
+/// Before the handshake of a client that worked and has to begin anew.
 pub(super) fn spread() -> Duration {
     rand::rng().random_range(Duration::ZERO..=SPREAD)
 }
