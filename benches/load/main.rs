@@ -48,16 +48,24 @@ fn main() {
     match arguments.next().as_deref() {
         Some("floor") => floors::run(&arguments.collect::<Vec<_>>()),
         Some("instructions") => here(count::report(&arguments.collect::<Vec<_>>())),
-        Some("cpu") => here(async {
-            costs(&Kind::ALL, &Vendor::start(Duration::ZERO).await).await;
-        }),
+        Some("cpu") => {
+            let in_flight = arguments.next().map_or(CLOSED, |it| it.parse().unwrap());
+            here(async move {
+                costs(&Kind::ALL, &Vendor::start(Duration::ZERO).await, in_flight).await;
+            });
+        }
         Some("tls") => here(async {
             costs(
                 &[Kind::Reqwest, Kind::Gateway],
                 &Vendor::start_with_tls().await,
+                CLOSED,
             )
             .await;
         }),
+        Some("rate") => {
+            let [rate, delay] = [(); 2].map(|()| arguments.next().unwrap().parse().unwrap());
+            here(at_rate(rate, delay));
+        }
         Some("slow") => here(slow()),
         Some("connections") => here(connections()),
         Some("cold") => here(cold()),
@@ -65,7 +73,7 @@ fn main() {
         None => here(report()),
         Some(other) => {
             panic!(
-                "no such part: {other}; try none, `cpu`, `tls`, `slow`, `connections`, `cold`, `flood`, `instructions`"
+                "no such part: {other}; try none, `cpu`, `rate`, `tls`, `slow`, `connections`, `cold`, `flood`, `instructions`"
             )
         }
     }
@@ -85,14 +93,14 @@ fn here(work: impl Future<Output = ()>) {
 async fn report() {
     let vendor = Vendor::start(Duration::ZERO).await;
     let mut all = warm(&Kind::ALL, &vendor).await;
-    saturation(&mut all).await;
+    saturation(&mut all, CLOSED).await;
     latency(&all).await;
 }
 
 /// Cost per call at saturation only.
-async fn costs(kinds: &[Kind], vendor: &Vendor) {
+async fn costs(kinds: &[Kind], vendor: &Vendor, in_flight: usize) {
     let mut all = warm(kinds, vendor).await;
-    saturation(&mut all).await;
+    saturation(&mut all, in_flight).await;
     end(all).await;
 }
 
@@ -130,11 +138,11 @@ async fn warm(kinds: &[Kind], vendor: &Vendor) -> Vec<Measured> {
     all
 }
 
-async fn saturation(all: &mut [Measured]) {
+async fn saturation(all: &mut [Measured], in_flight: usize) {
     for round in 0..ROUNDS {
         for it in &mut *all {
             let before = server::cpu(it.server.id());
-            let run = it.callers.closed(CLOSED, ROUND).await;
+            let run = it.callers.closed(in_flight, ROUND).await;
             assert_eq!(run.failed, 0, "{}: round {round}", it.server.kind.name());
             let after = server::cpu(it.server.id());
             let each = |spent: Duration| spent.as_secs_f64() * 1e6 / run.done as f64;
@@ -143,7 +151,7 @@ async fn saturation(all: &mut [Measured]) {
             it.kernel.push(each(after.kernel - before.kernel));
         }
     }
-    println!("one core, {CLOSED} calls in flight, medians of {ROUNDS} interleaved rounds");
+    println!("one core, {in_flight} calls in flight, medians of {ROUNDS} interleaved rounds");
     println!(
         "{:24}{:>10}{:>16}{:>8}{:>8}",
         "", "calls/s", "CPU us/call", "user", "kernel"
@@ -186,27 +194,36 @@ async fn latency(all: &[Measured]) {
     let slowest = all.iter().map(saturation).fold(f64::MAX, f64::min);
     let floor = all.iter().find(|it| it.server.kind == Kind::Reqwest);
     let floor = saturation(floor.expect("measured"));
-    latency_at("30 % of the slowest", all, |_| 0.3 * slowest).await;
-    latency_at("70 % of tonic + reqwest's", all, |_| 0.7 * floor).await;
-    latency_at("70 % of its own", all, |it| 0.7 * saturation(it)).await;
+    latency_at("30 % of the slowest saturation", all, |_| 0.3 * slowest).await;
+    latency_at("70 % of tonic + reqwest's saturation", all, |_| 0.7 * floor).await;
+    latency_at("70 % of its own saturation", all, |it| 0.7 * saturation(it)).await;
+}
+
+/// At so many calls a second, and a vendor that takes so many milliseconds.
+async fn at_rate(rate: f64, delay: f64) {
+    let vendor = Vendor::start(Duration::from_secs_f64(delay / 1e3)).await;
+    let all = warm(&[Kind::Reqwest, Kind::Gateway], &vendor).await;
+    latency_at(&format!("a vendor of {delay} ms"), &all, |_| rate).await;
 }
 
 async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f64) {
     let mut runs: Vec<Vec<Run>> = all.iter().map(|_| Vec::new()).collect();
     let mut shares: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
+    let mut spent: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for (at, it) in all.iter().enumerate() {
+            let before = server::cpu(it.server.id()).sum();
             let (run, share) = busy(it.callers.open(rate(it), ROUND)).await;
+            let cpu = server::cpu(it.server.id()).sum() - before;
+            spent[at].push(cpu.as_secs_f64() * 1e6 / run.done as f64);
             runs[at].push(run);
             shares[at].push(share);
         }
     }
+    println!("\nopen loop, {what}, medians of {ROUNDS} interleaved rounds: latency in ms");
     println!(
-        "\nopen loop, {what} saturation, medians of {ROUNDS} interleaved rounds: latency in ms"
-    );
-    println!(
-        "{:24}{:>10}{:>8}{:>8}{:>8}{:>26}",
-        "", "calls/s", "p50", "p99", "p99.9", "core of callers and vendor"
+        "{:24}{:>10}{:>8}{:>8}{:>8}{:>14}{:>28}",
+        "", "calls/s", "p50", "p99", "p99.9", "CPU us/call", "core of callers and vendor"
     );
     for (at, it) in all.iter().enumerate() {
         let quantile = |q| {
@@ -218,12 +235,13 @@ async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f6
             )
         };
         println!(
-            "{:24}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>24.0} %",
+            "{:24}{:>10.0}{:>8.2}{:>8.2}{:>8.2}{:>14.1}{:>26.0} %",
             it.server.kind.name(),
             rate(it),
             quantile(0.5),
             quantile(0.99),
             quantile(0.999),
+            median(&spent[at]),
             median(&shares[at])
         );
     }
@@ -354,6 +372,9 @@ async fn flood() {
         let idle = server.memory();
         callers.closed(CLOSED, Duration::from_secs(2)).await;
         let peak = callers.closed(CLOSED, ROUND).await.rate();
+        // What an ordinary load leaves, so that what a flood adds to it can be told.
+        callers.open(10.0, Duration::from_secs(60)).await;
+        let used = server.memory();
         for times in [1.0, 2.0, 3.0] {
             let time = Duration::from_secs(8);
             let (run, busy) = busy(callers.open_within(PATIENCE, peak * times, time)).await;
@@ -375,7 +396,7 @@ async fn flood() {
         let back = callers.open(0.7 * peak, ROUND).await.rate();
         callers.open(10.0, Duration::from_secs(60)).await;
         println!(
-            "{:28}then {back:.0} of {:.0} calls/s; idle {idle:.1} MiB, a minute later {:.1}, callers gone {:.1}",
+            "{:28}then {back:.0} of {:.0} calls/s; MiB: new {idle:.1}, a minute after {CLOSED} calls in flight {used:.1}, a minute after the flood {:.1}, callers gone {:.1}",
             "",
             0.7 * peak,
             server.memory(),
