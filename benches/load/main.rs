@@ -145,7 +145,7 @@ async fn saturation(all: &mut [Measured], in_flight: usize) {
             let run = it.callers.closed(in_flight, ROUND).await;
             assert_eq!(run.failed, 0, "{}: round {round}", it.server.kind.name());
             let after = server::cpu(it.server.id());
-            let each = |spent: Duration| spent.as_secs_f64() * 1e6 / run.done as f64;
+            let each = |spent| micros(spent, run.done);
             it.rate.push(run.rate());
             it.user.push(each(after.user - before.user));
             it.kernel.push(each(after.kernel - before.kernel));
@@ -212,10 +212,9 @@ async fn latency_at(what: &str, all: &[Measured], rate: impl Fn(&Measured) -> f6
     let mut spent: Vec<Vec<f64>> = all.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for (at, it) in all.iter().enumerate() {
-            let before = server::cpu(it.server.id()).sum();
-            let (run, share) = busy(it.callers.open(rate(it), ROUND)).await;
-            let cpu = server::cpu(it.server.id()).sum() - before;
-            spent[at].push(cpu.as_secs_f64() * 1e6 / run.done as f64);
+            let work = spending(it.server.id(), it.callers.open(rate(it), ROUND));
+            let ((run, cpu), share) = busy(work).await;
+            spent[at].push(micros(cpu, run.done));
             runs[at].push(run);
             shares[at].push(share);
         }
@@ -262,9 +261,7 @@ async fn slow() {
             let idle = server.memory();
             let run = callers.closed(calls, Duration::from_secs(10)).await;
             let loaded = server.peak();
-            // As little as probes are, and a server that does nothing at all gives nothing back.
-            callers.open(10.0, Duration::from_secs(60)).await;
-            let after = server.memory();
+            let after = a_minute_on(&server, &callers).await;
             let alone = alone(&server, callers).await;
             println!(
                 "{:24}{calls:>10}{:>10}{idle:>12.1}{loaded:>12.1}{after:>12.1}{alone:>12.1}   {:.0} calls/s, {} refused, {} connections at the vendor",
@@ -373,8 +370,7 @@ async fn flood() {
         callers.closed(CLOSED, Duration::from_secs(2)).await;
         let peak = callers.closed(CLOSED, ROUND).await.rate();
         // What an ordinary load leaves, so that what a flood adds to it can be told.
-        callers.open(10.0, Duration::from_secs(60)).await;
-        let used = server.memory();
+        let used = a_minute_on(&server, &callers).await;
         for times in [1.0, 2.0, 3.0] {
             let time = Duration::from_secs(8);
             let (run, busy) = busy(callers.open_within(PATIENCE, peak * times, time)).await;
@@ -394,15 +390,21 @@ async fn flood() {
             );
         }
         let back = callers.open(0.7 * peak, ROUND).await.rate();
-        callers.open(10.0, Duration::from_secs(60)).await;
+        let after = a_minute_on(&server, &callers).await;
         println!(
-            "{:28}then {back:.0} of {:.0} calls/s; MiB: new {idle:.1}, a minute after {CLOSED} calls in flight {used:.1}, a minute after the flood {:.1}, callers gone {:.1}",
+            "{:28}then {back:.0} of {:.0} calls/s; MiB: new {idle:.1}, a minute after {CLOSED} calls in flight {used:.1}, a minute after the flood {after:.1}, callers gone {:.1}",
             "",
             0.7 * peak,
-            server.memory(),
             alone(&server, callers).await
         );
     }
+}
+
+/// Memory after a minute of as little as probes are: a server that does nothing at all gives nothing
+/// back.
+async fn a_minute_on(server: &Server, callers: &Callers) -> f64 {
+    callers.open(10.0, Duration::from_secs(60)).await;
+    server.memory()
 }
 
 /// Memory once these callers have closed their connections, and few calls come over another one.
@@ -420,23 +422,33 @@ async fn refusals() {
     let callers = Callers::connect(server.address, 8).await;
     callers.hold().await;
     callers.closed(CLOSED, Duration::from_secs(2)).await;
-    let before = server::cpu(server.id()).sum();
-    let run = callers.closed(CLOSED, ROUND).await;
-    let spent = server::cpu(server.id()).sum() - before;
+    let (run, spent) = spending(server.id(), callers.closed(CLOSED, ROUND)).await;
     println!(
         "full: {:.0} refusals/s, {:.1} us of CPU each",
         run.per_second(run.refused),
-        spent.as_secs_f64() * 1e6 / run.refused as f64
+        micros(spent, run.refused)
     );
 }
 
 /// What came of it, and how busy the core of callers and vendor was, in percent.
 async fn busy<T>(work: impl Future<Output = T>) -> (T, f64) {
-    let spent = || server::cpu(std::process::id()).sum();
-    let (begun, before) = (Instant::now(), spent());
-    let out = work.await;
-    let share = (spent() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let (out, spent) = spending(std::process::id(), work).await;
+    let share = spent.as_secs_f64() / begun.elapsed().as_secs_f64();
     (out, 100.0 * share)
+}
+
+/// What came of it, and the CPU time that a process took meanwhile.
+async fn spending<T>(process: u32, work: impl Future<Output = T>) -> (T, Duration) {
+    let spent = || server::cpu(process).sum();
+    let before = spent();
+    let out = work.await;
+    (out, spent() - before)
+}
+
+/// Of one call.
+fn micros(spent: Duration, calls: usize) -> f64 {
+    spent.as_secs_f64() * 1e6 / calls as f64
 }
 
 fn median(values: &[f64]) -> f64 {
