@@ -212,8 +212,11 @@ impl App {
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();
         let meter = metrics.meter();
-        let closing = lifecycle.closing.clone();
-        let serving = server.serve(listeners.grpc, connections, &meter, recent, closing);
+        let ends = grpc::Ends {
+            closing: lifecycle.closing.clone(),
+            cut: lifecycle.cut.clone(),
+        };
+        let serving = server.serve(listeners.grpc, connections, &meter, recent, ends);
         health.set(true).await;
         lifecycle.readiness.ready();
         let ending = {

@@ -18,6 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// What a cut leaves, for calls to be told of it.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// What a second signal leaves of a drain: time for an idle server to close, and no more.
 const FORCED: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,8 @@ pub struct Lifecycle {
     pub draining: CancellationToken,
     /// Accept no more, send GOAWAY, end streams.
     pub closing: CancellationToken,
+    /// The drain took too long: calls in flight are to be answered now.
+    pub cut: CancellationToken,
     /// Work that outlives the call which began it. Whatever runs for as long as
     /// the process must watch `closing`, or the drain will have to be cut.
     pub tasks: TaskTracker,
@@ -159,19 +164,21 @@ impl Lifecycle {
         whole: impl FnOnce(T) -> Ending<T>,
     ) -> Ending<T> {
         self.closing.cancel();
-        let all = async {
+        let mut all = pin!(async {
             let output = server.await;
             self.tasks.close();
             self.tasks.wait().await;
             output
-        };
+        });
         let cause = tokio::select! {
             biased;
-            output = all => return whole(output),
+            output = &mut all => return whole(output),
             _ = signal => "a further signal",
             () = tokio::time::sleep(grace.drain_timeout) => "the drain timeout",
         };
         tracing::warn!(cause, tasks = self.tasks.len(), "the drain was cut");
+        self.cut.cancel();
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
         Ending::Cut
     }
 }

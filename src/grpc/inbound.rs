@@ -127,6 +127,7 @@ pub(super) struct Deadline {
 /// A message that says for which account it is, and what it is about.
 pub trait Addressed {
     fn account(&self) -> &str;
+    fn account_mut(&mut self) -> &mut String;
 
     /// The id of what is read or written, for the audit log; empty where there is none.
     fn target(&self) -> &str;
@@ -139,6 +140,10 @@ macro_rules! addressed {
         impl $crate::grpc::inbound::Addressed for $message {
             fn account(&self) -> &str {
                 &self.account
+            }
+
+            fn account_mut(&mut self) -> &mut String {
+                &mut self.account
             }
 
             fn target(&self) -> &str {

@@ -16,6 +16,8 @@ pub struct Method {
     pub name: Arc<str>,
     /// Whether it changes anything.
     pub writes: bool,
+    /// Whether it changes something else when it is called again.
+    pub once: bool,
     /// Whether it answers with a stream.
     pub streams: bool,
 }
@@ -50,10 +52,13 @@ pub fn all() -> Vec<Method> {
             let service_name = format!("{}.{}", file.package(), service.name());
             methods.extend(service.method.iter().map(|method| {
                 let level = method.options.clone().unwrap_or_default();
-                let reads = level.idempotency_level() == IdempotencyLevel::NoSideEffects;
+                let level = level.idempotency_level();
+                let writes =
+                    level != IdempotencyLevel::NoSideEffects && !is_standard(&service_name);
                 Method {
                     name: format!("{service_name}/{}", method.name()).into(),
-                    writes: !reads && !is_standard(&service_name),
+                    writes,
+                    once: writes && level != IdempotencyLevel::Idempotent,
                     streams: method.server_streaming(),
                 }
             }));

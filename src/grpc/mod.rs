@@ -3,6 +3,7 @@
 mod bare;
 pub mod caller;
 mod connections;
+mod cut;
 mod deadline;
 pub mod dedupe;
 mod details;
@@ -15,6 +16,7 @@ mod panic;
 mod shed;
 pub mod status;
 mod streams;
+mod turns;
 pub mod validate;
 
 use std::collections::HashSet;
@@ -37,6 +39,7 @@ use tower::{Layer, Service, ServiceBuilder};
 use self::bare::BareErrorLayer;
 use self::caller::{Access, CallerLayer};
 pub use self::connections::{ConnectionLimits, Hold, Tls, TlsError, TlsFiles};
+use self::cut::CutLayer;
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
@@ -103,6 +106,15 @@ impl Facades {
     }
 }
 
+/// When a server ends.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// It accepts no more; calls in flight go on.
+    pub closing: CancellationToken,
+    /// They, too, have to end.
+    pub cut: CancellationToken,
+}
+
 /// The gateway's gRPC server, ready to listen.
 pub struct Server {
     facades: Facades,
@@ -129,14 +141,14 @@ impl Server {
         }
     }
 
-    /// THE SERVER STACK: serves until `closing`, then until the last call has ended.
+    /// THE SERVER STACK: serves until `closing`, then until the last call has ended, which all do at `cut`.
     pub async fn serve(
         mut self,
         listener: TcpListener,
         limits: ConnectionLimits,
         meter: &Meter,
         recent: Recent,
-        closing: CancellationToken,
+        Ends { closing, cut }: Ends,
     ) {
         self.facades.shed.observe(meter);
         let methods = Arc::new(paths(&self.facades.names));
@@ -162,6 +174,8 @@ impl Server {
             .layer(ServerTelemetryLayer::new(meter, served(&methods), recent))
             // Ids and counters are on every response, so above whatever may answer.
             .layer(InboundLayer)
+            // Whoever waits is answered, be it for the call's turn, and with its metadata.
+            .layer(CutLayer::new(cut))
             // Before anything is done for a call, and when it arrives: what lies below the routes
             // begins only when the call's task has its turn.
             .layer(self.facades.shed.clone())

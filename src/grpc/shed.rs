@@ -3,7 +3,6 @@
 //!
 //! Health and reflection answer also then.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -20,6 +19,7 @@ use tower::{Layer, Service};
 
 use super::deadline::DeadlineLayer;
 use super::lateness::Lateness;
+use super::turns::Turns;
 use super::{methods, status};
 use crate::telemetry::recent::Details;
 
@@ -32,6 +32,7 @@ struct Places {
     free: Arc<Semaphore>,
     most: usize,
     refused: AtomicU64,
+    turns: Turns,
     /// How many calls with a place have not begun.
     waiting: AtomicUsize,
     lateness: Lateness,
@@ -53,6 +54,7 @@ impl ShedLayer {
             free: Arc::new(Semaphore::new(max_in_flight)),
             most: max_in_flight,
             refused: AtomicU64::new(0),
+            turns: Turns::new(),
             waiting: AtomicUsize::new(0),
             lateness: Lateness::new(),
             deadlines,
@@ -124,9 +126,9 @@ impl Places {
 }
 
 impl Waiting {
-    /// Until the call's own task has its turn.
+    /// Until it is the call's turn.
     async fn over(self) {
-        in_turn().await;
+        self.places.turns.next().await;
         self.places.lateness.begins(self.since, self.time);
     }
 }
@@ -135,20 +137,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.places.waiting.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Comes back once: the task of a connection tries each call once, and one that has work to do is
-/// to do it in a task of its own.
-async fn in_turn() {
-    let mut tried = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut tried, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[derive(Debug, Clone)]

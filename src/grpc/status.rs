@@ -10,7 +10,7 @@ use super::details::{Pushback, Rejection, name};
 use crate::pb::ErrorReason as Reason;
 use crate::upstream::backoff::advised;
 use crate::upstream::error::{Error, Failure, LoginError, Refusal};
-use crate::upstream::operation::Replay;
+use crate::upstream::operation::{Progress, Replay};
 
 /// In the metadata of an unknown outcome: by what it became unknown.
 const FAILURE: &str = "failure";
@@ -253,6 +253,29 @@ pub fn draining() -> Status {
     )
     .pushback(Some(Pushback::After(Duration::ZERO)))
     .into_status()
+}
+
+/// The gateway ends, and the call has to end with it. A call that must not be made twice is in doubt once
+/// anything was sent for it: what came of that is no longer looked at.
+pub(super) fn cut(once: bool, progress: &Progress) -> Status {
+    let sent = progress.sent();
+    let rejection = if once && (sent > 0 || progress.joined()) {
+        Rejection::new(
+            Code::Unknown,
+            Reason::OutcomeUnknown,
+            "the gateway had to shut down before the call had ended; the write may or may not have happened",
+        )
+        .fact(FAILURE, &"shutdown")
+        .pushback(Some(Pushback::Never))
+    } else {
+        Rejection::new(
+            Code::Unavailable,
+            Reason::GatewayDraining,
+            "the gateway had to shut down before the call had ended; make the call again",
+        )
+        .pushback(Some(Pushback::After(Duration::ZERO)))
+    };
+    rejection.fact("attempts", &sent).into_status()
 }
 
 /// Something that only a mistake of ours can cause.

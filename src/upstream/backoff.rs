@@ -55,11 +55,14 @@ pub fn advised(throttled: bool) -> Duration {
     }
 }
 
+/// A Retry-After beyond this, be it of more digits than any number has, is not waited for either.
+const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Retry-After in seconds or as an HTTP date; a date in the past means now.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(value.parse().map_or(AGES, Duration::from_secs).min(AGES));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
@@ -86,6 +89,10 @@ mod tests {
             Some(Duration::ZERO)
         );
         assert_eq!(parsed("-1"), None);
+        assert_eq!(parsed("+1"), None);
+        assert_eq!(parsed(""), None);
+        assert_eq!(parsed("99999999999999999999999999"), Some(AGES));
+        assert_eq!(parsed("99999999999"), Some(AGES));
         assert_eq!(parsed("soon"), None);
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
         let wait = parsed(&date).unwrap();

@@ -105,11 +105,22 @@ struct Travelled {
     in_doubt: AtomicBool,
     was_in_doubt: AtomicBool,
     budget_spent: AtomicBool,
+    joined: AtomicBool,
     account: OnceLock<Arc<str>>,
     /// Of the last answer; 0 where there was none.
     vendor_status: AtomicU16,
     vendor_nanos: AtomicU64,
     repeated_for: Mutex<Option<&'static str>>,
+}
+
+/// A call that waits to learn whether another one does its write.
+#[must_use]
+pub struct Joined(Progress);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.0.0.joined.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Progress {
@@ -126,6 +137,17 @@ impl Progress {
     /// Whether an attempt before the present one ended with its outcome unknown.
     pub fn was_in_doubt(&self) -> bool {
         self.0.was_in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// Whether another call may be doing the same write, so that this one knows nothing of it.
+    pub fn joined(&self) -> bool {
+        self.0.joined.load(Ordering::Relaxed)
+    }
+
+    /// It may be doing so for as long as what comes back is kept.
+    pub fn join(&self) -> Joined {
+        self.0.joined.store(true, Ordering::Relaxed);
+        Joined(self.clone())
     }
 
     /// Counts the requests of another call in, which was made on behalf of this one.
@@ -188,7 +210,7 @@ impl Progress {
     }
 
     /// The first byte of a request goes out.
-    pub(super) fn mark_sent(&self) {
+    pub(crate) fn mark_sent(&self) {
         self.0.sent.fetch_add(1, Ordering::Relaxed);
         self.0.in_doubt.store(true, Ordering::Relaxed);
     }

@@ -245,6 +245,10 @@ impl Target {
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             let whole = body.len() as u64 + chunk.len() as u64;
             if whole > self.connections.max_answer {
+                // What it means stands in its status; what was read of it are words enough.
+                if !status.is_success() {
+                    break;
+                }
                 return Err(Error::Unreadable {
                     status: Some(status),
                     cause: format!("it is larger than {} bytes", self.connections.max_answer),

@@ -115,6 +115,29 @@ async fn answers_over_the_size_limit() {
     }
 }
 
+/// An error page may be of any length: what it means stands in the status.
+#[tokio::test]
+async fn a_refusal_over_the_size_limit_is_a_refusal() {
+    for (status, code, reason) in [
+        (400, Code::InvalidArgument, "VENDOR_REJECTED"),
+        (403, Code::PermissionDenied, "VENDOR_BLOCKED"),
+        (409, Code::Aborted, "VENDOR_REJECTED"),
+        (418, Code::PermissionDenied, "VENDOR_BLOCKED"),
+        (429, Code::ResourceExhausted, "VENDOR_THROTTLED"),
+    ] {
+        let page = format!("<html>{}", "long ".repeat(1000));
+        let vendor = Vendor::saying(answer(status, "text/html", page)).await;
+        let gateway = Gateway::start_with(|config| {
+            relocate(config, &vendor.url);
+            support::upstreams(config).for_each(|upstream| upstream.max_answer = 4096);
+        })
+        .await;
+        let error = Call::Attach.send(&gateway).await.unwrap_err();
+        assert_eq!((error.code(), &*support::reason(&error)), (code, reason));
+        assert_eq!(support::fact(&error, "vendorStatus"), status.to_string());
+    }
+}
+
 #[tokio::test]
 async fn what_counts_is_the_size_unpacked() {
     let vendor = Vendor::saying(packed(unpack(BOMB))).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use switchboard::app::{App, Listeners, RunError};
-use switchboard::pb::{GetSessionRequest, UpdateUserDataRequest};
+use switchboard::pb::{AttachUserDataRequest, GetSessionRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::{Options, Sandbox};
 use switchboard::telemetry::Metrics;
@@ -44,6 +44,7 @@ struct Mortal {
     sandbox: Sandbox,
     address: SocketAddr,
     admin: SocketAddr,
+    metrics: Metrics,
     signal: UnboundedSender<()>,
     running: JoinHandle<Result<(), RunError>>,
 }
@@ -54,7 +55,8 @@ impl Mortal {
         let mut config = support::config(&sandbox);
         config.server.shutdown_delay = shutdown_delay;
         config.server.drain_timeout = drain_timeout;
-        let app = App::new(&config, Metrics::new().unwrap()).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let app = App::new(&config, metrics.clone()).unwrap();
         let listeners = Listeners::bind(config.server.listen, config.server.admin_listen);
         let listeners = listeners.await.unwrap();
         let address = listeners.grpc.local_addr().unwrap();
@@ -66,6 +68,7 @@ impl Mortal {
             sandbox,
             address,
             admin,
+            metrics,
             signal,
             running,
         }
@@ -215,7 +218,67 @@ async fn what_does_not_end_in_time_is_cut() {
     let call = gateway.begin_update().await;
     gateway.signal();
     assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
-    call.abort();
+    assert_told_to_call_again(call).await;
+}
+
+/// Its caller may make the call again, and elsewhere.
+async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>) {
+    let status = in_time("the answer", call).await.unwrap().unwrap_err();
+    let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+    assert_eq!(
+        (status.code(), pushback.as_bytes()),
+        (Code::Unavailable, &b"0"[..])
+    );
+    assert_eq!(support::reason(&status), "GATEWAY_DRAINING");
+    assert_eq!(support::attempts(status.metadata()), 1);
+    assert!(status.metadata().contains_key("x-request-id"));
+}
+
+/// Its caller must not take the end of the gateway for a leave to do it again; nor must one who waits for the
+/// first caller's result.
+#[tokio::test]
+async fn a_write_that_was_sent_and_is_cut_is_of_unknown_outcome() {
+    for request_id in ["", "once"] {
+        let mut gateway = Mortal::start(Duration::ZERO, Duration::from_millis(500)).await;
+        let hang = Rule::new(Fault::Hang).operation("AttachUserData");
+        gateway.sandbox.faults().push(hang).unwrap();
+        let attach = || {
+            let mut sms = gateway.sms();
+            let request = AttachUserDataRequest {
+                session_id: SESSION.into(),
+                user_data: Some(support::data(&[("Colour", "green")])),
+                request_id: request_id.into(),
+                ..Default::default()
+            };
+            tokio::spawn(async move { sms.attach_user_data(request).await })
+        };
+        let mut calls = vec![attach()];
+        let journal = gateway.sandbox.journal().clone();
+        let sent = || journal.count("genesys", "AttachUserData");
+        until("the vendor has it", || sent() == 1).await;
+        if !request_id.is_empty() {
+            calls.push(attach());
+        }
+        let under_way = format!("switchboard_in_flight {}\n", calls.len());
+        until("all are under way", || {
+            gateway.metrics.text().contains(&under_way)
+        })
+        .await;
+        gateway.signal();
+        for (waits, call) in calls.into_iter().enumerate() {
+            let status = in_time("the answer", call).await.unwrap().unwrap_err();
+            let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+            assert_eq!(
+                (status.code(), pushback.as_bytes()),
+                (Code::Unknown, &b"-1"[..])
+            );
+            assert_eq!(support::reason(&status), "OUTCOME_UNKNOWN");
+            assert_eq!(support::fact(&status, "failure"), "shutdown");
+            assert_eq!(support::attempts(status.metadata()), 1 - waits as u32);
+        }
+        assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
+        assert_eq!(sent(), 1);
+    }
 }
 
 #[tokio::test]
@@ -227,7 +290,7 @@ async fn a_further_signal_cuts_what_is_waited_for() {
     gateway.signal();
     gateway.signal();
     assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
-    call.abort();
+    assert_told_to_call_again(call).await;
 }
 
 /// The calls of one caller, over one connection.

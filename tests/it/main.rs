@@ -13,6 +13,7 @@ mod admin;
 mod answers;
 mod audit;
 mod breaker;
+mod burst;
 mod caller_matrix;
 mod commands;
 mod confirmation;

@@ -24,7 +24,7 @@ use self::redis::Redis;
 use self::store::{Claim, Store, Turn};
 pub use self::write::Asked;
 use self::write::{Outcome, Write, lost};
-use super::inbound::Opened;
+use super::inbound::{Addressed, Opened, account_name};
 use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
@@ -62,19 +62,35 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn of(opened: &Opened, request_id: &str, message: &impl Message) -> Self {
+    pub fn of<M: Message + Addressed + Clone>(
+        opened: &Opened,
+        request_id: &str,
+        message: &M,
+    ) -> Self {
         Self::of_caller(opened.caller(), request_id, message)
     }
 
-    fn of_caller(caller: &str, request_id: &str, message: &impl Message) -> Self {
+    fn of_caller<M: Message + Addressed + Clone>(
+        caller: &str,
+        request_id: &str,
+        message: &M,
+    ) -> Self {
         let asked = !request_id.is_empty();
-        let fingerprint = asked.then(|| digest(&SHA256, &message.encode_to_vec()));
+        let fingerprint = asked.then(|| fingerprint(message.clone()));
         Identity {
             caller: caller.to_owned(),
             request_id: request_id.to_owned(),
-            fingerprint: fingerprint.map_or_else(Vec::new, |print| print.as_ref().to_vec()),
+            fingerprint: fingerprint.unwrap_or_default(),
         }
     }
+}
+
+/// The same for messages that mean the same account, whether they name it or leave it to be `default`.
+fn fingerprint<M: Message + Addressed>(mut message: M) -> Vec<u8> {
+    if account_name(message.account()) == account_name("") {
+        message.account_mut().clear();
+    }
+    digest(&SHA256, &message.encode_to_vec()).as_ref().to_vec()
 }
 
 /// At most 64 printable ASCII characters; none at all asks for nothing.
@@ -154,7 +170,10 @@ impl Dedupe {
         let write = Write::new(asked, identity, ticket);
         // Apart, as it is large, and most calls have no use for it.
         Box::pin(async move {
-            match self.0.store.claim(&write, ticket).await? {
+            let joined = ticket.progress.join();
+            let claim = self.0.store.claim(&write, ticket).await?;
+            drop(joined);
+            match claim {
                 Claim::First(turn) => {
                     let told = self.0.begin(turn, work);
                     decode(outcome(told, asked, ticket).await?)

@@ -161,6 +161,19 @@ async fn another_body_is_a_mistake_and_another_key_another_call() {
     assert_eq!(work.done(), 5, "without an id nothing is remembered");
 }
 
+#[test]
+fn who_names_the_default_account_asks_for_the_same() {
+    let known_by = |account: &str| {
+        let message = AttachUserDataRequest {
+            account: account.to_owned(),
+            ..message("s")
+        };
+        Identity::of_caller("", "id", &message).fingerprint
+    };
+    assert_eq!(known_by(""), known_by("default"));
+    assert_ne!(known_by(""), known_by("other"));
+}
+
 #[tokio::test]
 async fn a_full_memory_refuses_and_forgets_nothing() {
     let (dedupe, work) = (dedupe(1), Work::default());

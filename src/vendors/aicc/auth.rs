@@ -72,7 +72,7 @@ impl Credentials for App {
             let granted = granted(&reply, &redactor)?;
             Ok(Grant {
                 life: Some(granted.life(life)),
-                token: Bearer::new(&account.app_key, &granted.access_token)?,
+                token: Bearer::new(&account.app_key, &granted.access_token, secret)?,
             })
         })
     }
@@ -190,10 +190,12 @@ fn unusable(error: &impl std::fmt::Display) -> LoginError {
 pub(super) struct Bearer {
     app_key: HeaderValue,
     authorization: HeaderValue,
+    /// What it was granted for.
+    app_secret: SecretString,
 }
 
 impl Bearer {
-    fn new(app_key: &str, token: &str) -> Result<Bearer, LoginError> {
+    fn new(app_key: &str, token: &str, app_secret: SecretString) -> Result<Bearer, LoginError> {
         let header = |value: &str| {
             HeaderValue::from_str(value).map_err(|_| LoginError::Unreadable {
                 cause: "its AccessToken does not fit into a header".to_owned(),
@@ -204,6 +206,7 @@ impl Bearer {
         Ok(Bearer {
             app_key: header(app_key)?,
             authorization,
+            app_secret,
         })
     }
 }
@@ -218,8 +221,8 @@ impl Token for Bearer {
     fn answered(&self, _: &HeaderMap) {}
 
     fn secrets(&self) -> Vec<SecretString> {
-        // All of it is in a header that is marked as sensitive.
-        Vec::new()
+        // The token is in a header that is marked as sensitive.
+        vec![self.app_secret.clone()]
     }
 }
 
@@ -231,7 +234,7 @@ pub(super) fn take_in(reply: &Reply) {
     if let Ok(granted) = granted(reply, &Redactor::default()) {
         let life = granted.life(asked);
         assert!(!life.is_zero() && life <= asked, "{life:?}");
-        if let Ok(bearer) = Bearer::new("app", &granted.access_token) {
+        if let Ok(bearer) = Bearer::new("app", &granted.access_token, SecretString::default()) {
             let request = json_request(&LOGIN, "/", &()).expect("a request");
             bearer.sign(&mut { request });
         }

@@ -28,6 +28,7 @@ pub const ENHANCE_YOUR_CALM: u32 = 11;
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
+    pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
 }
@@ -106,6 +107,7 @@ pub async fn next(socket: &mut TcpStream) -> Option<Frame> {
         .ok()?;
     Some(Frame {
         kind: head[3],
+        flags: head[4],
         stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
         payload,
     })
