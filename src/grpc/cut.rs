@@ -69,19 +69,21 @@ where
         }
         let once = self.layer.once.contains(request.uri().path());
         let progress = request.extensions().get::<Progress>().cloned();
+        let progress = progress.unwrap_or_default();
         let cut = self.layer.cut.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             // Kept until the status is made: what ends with the call is forgotten.
             let mut answer = pin!(answer);
-            tokio::select! {
-                biased;
-                answer = &mut answer => answer,
-                () = cut.cancelled_owned() => {
-                    let progress = progress.unwrap_or_default();
-                    Ok(status::cut(once, &progress).into_http())
+            // A call that had to wait for its turn until now does not begin any more.
+            if !cut.is_cancelled() {
+                tokio::select! {
+                    biased;
+                    answer = &mut answer => return answer,
+                    () = cut.cancelled() => {}
                 }
             }
+            Ok(status::cut(once, &progress).into_http())
         })
     }
 }
@@ -119,6 +121,20 @@ mod tests {
         let reason = status.get_details_error_info().unwrap().reason;
         let pushback = pushback.to_str().unwrap().to_owned();
         (status.code(), reason, pushback)
+    }
+
+    async fn begin(_: Request<()>) -> Result<Response<Body>, Infallible> {
+        panic!("begun")
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_turn_comes_too_late_does_not_begin() {
+        let cut = CancellationToken::new();
+        let call = CutLayer::new(cut.clone()).layer(tower::service_fn(begin));
+        cut.cancel();
+        let answer = call.oneshot(Request::post(ATTACH).body(()).unwrap()).await;
+        let status = Status::from_header_map(answer.unwrap().headers()).unwrap();
+        assert_eq!(status.code(), Code::Unavailable);
     }
 
     #[tokio::test]

@@ -174,11 +174,11 @@ impl Server {
             .layer(ServerTelemetryLayer::new(meter, served(&methods), recent))
             // Ids and counters are on every response, so above whatever may answer.
             .layer(InboundLayer)
-            // Whoever waits is answered, be it for the call's turn, and with its metadata.
-            .layer(CutLayer::new(cut))
             // Before anything is done for a call, and when it arrives: what lies below the routes
             // begins only when the call's task has its turn.
             .layer(self.facades.shed.clone())
+            // Around all that a call waits for once it has begun; a refusal has no use for it.
+            .layer(CutLayer::new(cut))
             // Completes what the library or a panic answers without details.
             .layer(BareErrorLayer::new(methods))
             // A defect costs one call, not the connection with all its calls.
