@@ -106,7 +106,8 @@ impl App {
         let observer: Arc<dyn Observer> = counted.clone();
         let tls = options::tls(&config.server, &metrics)?;
         let access = options::access(config, &metrics)?;
-        let mut facades = Facades::new(options::limits(&config.server), access);
+        let limits = options::limits(&config.server);
+        let mut facades = Facades::new(limits, access, lifecycle.cut.clone());
         let tasks = &lifecycle.tasks;
         let remembered = options::dedupe(&config.dedupe);
         let dedupe = Dedupe::new(remembered, tasks.clone(), &metrics.meter());
@@ -212,11 +213,8 @@ impl App {
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
         let health = server.health();
         let meter = metrics.meter();
-        let ends = grpc::Ends {
-            closing: lifecycle.closing.clone(),
-            cut: lifecycle.cut.clone(),
-        };
-        let serving = server.serve(listeners.grpc, connections, &meter, recent, ends);
+        let closing = lifecycle.closing.clone();
+        let serving = server.serve(listeners.grpc, connections, &meter, recent, closing);
         health.set(true).await;
         lifecycle.readiness.ready();
         let ending = {

@@ -64,9 +64,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if methods::is_standard(request.uri().path()) {
-            return Box::pin(self.inner.call(request));
-        }
         let once = self.layer.once.contains(request.uri().path());
         let progress = request.extensions().get::<Progress>().cloned();
         let progress = progress.unwrap_or_default();

@@ -63,11 +63,13 @@ pub struct Facades {
     shed: ShedLayer,
     access: Arc<Access>,
     caller: CallerLayer,
+    cut: CutLayer,
     deadline: DeadlineLayer,
 }
 
 impl Facades {
-    pub fn new(limits: Limits, access: Access) -> Self {
+    /// Calls that are in flight at `cut` have to end.
+    pub fn new(limits: Limits, access: Access, cut: CancellationToken) -> Self {
         let access = Arc::new(access);
         let deadline = DeadlineLayer {
             default: limits.default_deadline,
@@ -79,6 +81,7 @@ impl Facades {
             shed: ShedLayer::new(limits.max_in_flight, deadline),
             caller: CallerLayer::new(Arc::clone(&access), methods::all()),
             access,
+            cut: CutLayer::new(cut),
             deadline,
         }
     }
@@ -98,21 +101,14 @@ impl Facades {
             // Before anything is done for a caller. What the message names is looked at by
             // `inbound::open`.
             .layer(self.caller.clone())
+            // Below the audit, which has to say what was answered.
+            .layer(self.cut.clone())
             // Last: it bounds the arrival of the message, which is read below.
             .layer(self.deadline)
             .into_inner();
         self.routes.add_service(layers.named_layer(service));
         self.names.push(S::NAME);
     }
-}
-
-/// When a server ends.
-#[derive(Debug, Clone)]
-pub struct Ends {
-    /// It accepts no more; calls in flight go on.
-    pub closing: CancellationToken,
-    /// They, too, have to end.
-    pub cut: CancellationToken,
 }
 
 /// The gateway's gRPC server, ready to listen.
@@ -141,14 +137,14 @@ impl Server {
         }
     }
 
-    /// THE SERVER STACK: serves until `closing`, then until the last call has ended, which all do at `cut`.
+    /// THE SERVER STACK: serves until `closing`, then until the last call has ended.
     pub async fn serve(
         mut self,
         listener: TcpListener,
         limits: ConnectionLimits,
         meter: &Meter,
         recent: Recent,
-        Ends { closing, cut }: Ends,
+        closing: CancellationToken,
     ) {
         self.facades.shed.observe(meter);
         let methods = Arc::new(paths(&self.facades.names));
@@ -177,8 +173,6 @@ impl Server {
             // Before anything is done for a call, and when it arrives: what lies below the routes
             // begins only when the call's task has its turn.
             .layer(self.facades.shed.clone())
-            // Around all that a call waits for once it has begun; a refusal has no use for it.
-            .layer(CutLayer::new(cut))
             // Completes what the library or a panic answers without details.
             .layer(BareErrorLayer::new(methods))
             // A defect costs one call, not the connection with all its calls.

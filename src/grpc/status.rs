@@ -246,13 +246,15 @@ pub fn stream_ended() -> Status {
 
 /// The gateway is going away; another replica can be asked at once.
 pub fn draining() -> Status {
-    Rejection::new(
-        Code::Unavailable,
-        Reason::GatewayDraining,
+    elsewhere(
         "the gateway is shutting down, or the connection has come of age; open the stream again",
     )
-    .pushback(Some(Pushback::After(Duration::ZERO)))
     .into_status()
+}
+
+fn elsewhere(message: &str) -> Rejection {
+    Rejection::new(Code::Unavailable, Reason::GatewayDraining, message)
+        .pushback(Some(Pushback::After(Duration::ZERO)))
 }
 
 /// The gateway ends, and the call has to end with it. A call that must not be made twice is in doubt once
@@ -268,12 +270,7 @@ pub(super) fn cut(once: bool, progress: &Progress) -> Status {
         .fact(FAILURE, &"shutdown")
         .pushback(Some(Pushback::Never))
     } else {
-        Rejection::new(
-            Code::Unavailable,
-            Reason::GatewayDraining,
-            "the gateway had to shut down before the call had ended; make the call again",
-        )
-        .pushback(Some(Pushback::After(Duration::ZERO)))
+        elsewhere("the gateway had to shut down before the call had ended; make the call again")
     };
     rejection.fact("attempts", &sent).into_status()
 }

@@ -22,9 +22,11 @@ use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::support::audit::Audit;
 use crate::support::process::{Folder, Process};
 use crate::support::unsent::is_unsent;
 use crate::support::untimed;
+use crate::support::verdict::pushback;
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::request;
 use crate::support::wire::Channel;
@@ -224,12 +226,10 @@ async fn what_does_not_end_in_time_is_cut() {
 /// Its caller may make the call again, and elsewhere.
 async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>) {
     let status = in_time("the answer", call).await.unwrap().unwrap_err();
-    let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
     assert_eq!(
-        (status.code(), pushback.as_bytes()),
-        (Code::Unavailable, &b"0"[..])
+        (status.code(), &*support::reason(&status), pushback(&status)),
+        (Code::Unavailable, "GATEWAY_DRAINING", Some("0"))
     );
-    assert_eq!(support::reason(&status), "GATEWAY_DRAINING");
     assert_eq!(support::attempts(status.metadata()), 1);
     assert!(status.metadata().contains_key("x-request-id"));
 }
@@ -239,6 +239,7 @@ async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>) {
 #[tokio::test]
 async fn a_write_that_was_sent_and_is_cut_is_of_unknown_outcome() {
     for request_id in ["", "once"] {
+        let audit = Audit::listen();
         let mut gateway = Mortal::start(Duration::ZERO, Duration::from_millis(500)).await;
         let hang = Rule::new(Fault::Hang).operation("AttachUserData");
         gateway.sandbox.faults().push(hang).unwrap();
@@ -267,17 +268,21 @@ async fn a_write_that_was_sent_and_is_cut_is_of_unknown_outcome() {
         gateway.signal();
         for (waits, call) in calls.into_iter().enumerate() {
             let status = in_time("the answer", call).await.unwrap().unwrap_err();
-            let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
             assert_eq!(
-                (status.code(), pushback.as_bytes()),
-                (Code::Unknown, &b"-1"[..])
+                (status.code(), &*support::reason(&status), pushback(&status)),
+                (Code::Unknown, "OUTCOME_UNKNOWN", Some("-1"))
             );
-            assert_eq!(support::reason(&status), "OUTCOME_UNKNOWN");
             assert_eq!(support::fact(&status, "failure"), "shutdown");
             assert_eq!(support::attempts(status.metadata()), 1 - waits as u32);
         }
         assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
         assert_eq!(sent(), 1);
+        // As they were told, though nobody waits for them any more.
+        let lines = audit.take();
+        assert!(!lines.is_empty());
+        for line in lines {
+            assert_eq!(line["reason"], "OUTCOME_UNKNOWN", "{line:?}");
+        }
     }
 }
 
