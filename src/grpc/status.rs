@@ -61,7 +61,7 @@ fn row(failure: &Failure) -> (Code, Reason) {
         Error::NeverSent { .. }
         | Error::Lost { .. }
         | Error::TimedOut { .. }
-        | Error::Bare { .. }
+        | Error::Bare(_)
         | Error::Busy { .. }
         | Error::NotDone { .. } => (Code::Unavailable, Reason::VendorUnavailable),
         Error::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
@@ -95,7 +95,7 @@ fn refusal(meaning: Refusal) -> (Code, Reason) {
 
 fn login_row(login: &LoginError) -> (Code, Reason) {
     match login {
-        LoginError::Refused(_) | LoginError::Useless | LoginError::Secret { .. } => {
+        LoginError::Refused(_) | LoginError::Useless(_) | LoginError::Secret { .. } => {
             (Code::Internal, Reason::VendorCredentialRejected)
         }
         LoginError::Misdirected { meaning, .. } => refusal(*meaning),
@@ -125,14 +125,15 @@ fn message(failure: &Failure, reason: Reason) -> String {
 /// When to come again, for the failures that time may cure.
 fn wait(error: &Error) -> Option<Duration> {
     match error {
-        Error::Throttled { retry_after } | Error::Login(LoginError::Throttled { retry_after }) => {
+        Error::Throttled { retry_after, .. }
+        | Error::Login(LoginError::Throttled { retry_after, .. }) => {
             Some(retry_after.unwrap_or(advised(true)))
         }
-        Error::Busy { retry_after } | Error::CircuitOpen { retry_after } => Some(*retry_after),
+        Error::Busy { retry_after, .. } | Error::CircuitOpen { retry_after } => Some(*retry_after),
         Error::NeverSent { .. }
         | Error::Lost { .. }
         | Error::TimedOut { .. }
-        | Error::Bare { .. }
+        | Error::Bare(_)
         | Error::NotDone { .. }
         | Error::Login(LoginError::Unavailable { .. })
         | Error::QueueFull => Some(advised(false)),
@@ -142,7 +143,7 @@ fn wait(error: &Error) -> Option<Duration> {
         | Error::Login(
             LoginError::Refused(_)
             | LoginError::Misdirected { .. }
-            | LoginError::Useless
+            | LoginError::Useless(_)
             | LoginError::Secret { .. }
             | LoginError::Unreadable { .. },
         )

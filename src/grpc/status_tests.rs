@@ -7,7 +7,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 use super::*;
 use crate::upstream::error::{Answer, Kind};
 use crate::upstream::testing::{
-    REFUSALS, REPLAYS, answer, credential_refused, failure, lost, never_sent, refused, unavailable,
+    REFUSALS, REPLAYS, answer, bare, busy, credential_refused, failure, login_throttled, lost,
+    never_sent, refused, throttled, unavailable,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,16 +29,6 @@ fn facts(status: &Status) -> std::collections::HashMap<String, String> {
 
 fn login(error: LoginError) -> Error {
     Error::Login(error)
-}
-
-fn bare(status: u16) -> Error {
-    Error::Bare {
-        status: StatusCode::from_u16(status).unwrap(),
-    }
-}
-
-fn throttled(retry_after: Option<Duration>) -> Error {
-    Error::Throttled { retry_after }
 }
 
 fn unreadable() -> Error {
@@ -118,27 +109,11 @@ fn table() -> Vec<Row> {
         throttled_row(throttled(None), SECOND, "1000"),
         throttled_row(throttled(Some(SECOND * 7)), SECOND * 7, "7000"),
         throttled_row(throttled(Some(Duration::ZERO)), Duration::ZERO, "0"),
-        throttled_row(
-            login(LoginError::Throttled {
-                retry_after: Some(SECOND * 3),
-            }),
-            SECOND * 3,
-            "3000",
-        ),
-        throttled_row(
-            login(LoginError::Throttled { retry_after: None }),
-            SECOND,
-            "1000",
-        ),
-        Row::new(
-            Error::Busy {
-                retry_after: SECOND * 120,
-            },
-            Unavailable,
-            "VENDOR_UNAVAILABLE",
-        )
-        .wait(SECOND * 120)
-        .pushback("120000"),
+        throttled_row(login(login_throttled(Some(SECOND * 3))), SECOND * 3, "3000"),
+        throttled_row(login(login_throttled(None)), SECOND, "1000"),
+        Row::new(busy(SECOND * 120), Unavailable, "VENDOR_UNAVAILABLE")
+            .wait(SECOND * 120)
+            .pushback("120000"),
         // The gateway's own credentials.
         Row::new(credential_refused(), Internal, "VENDOR_CREDENTIAL_REJECTED"),
         Row::new(
@@ -147,7 +122,7 @@ fn table() -> Vec<Row> {
             "VENDOR_CREDENTIAL_REJECTED",
         ),
         Row::new(
-            login(LoginError::Useless),
+            login(LoginError::Useless(answer(401))),
             Internal,
             "VENDOR_CREDENTIAL_REJECTED",
         ),
@@ -318,27 +293,34 @@ fn what_is_known_is_in_the_metadata() {
 
 #[test]
 fn what_is_not_known_is_not_in_the_metadata() {
-    for (error, status) in [
-        (never_sent(), None),
-        (lost(), None),
-        (Error::Deadline, None),
-        (throttled(None), Some("429")),
+    let wordless = |status| Answer {
+        code: None,
+        ..answer(status)
+    };
+    for (error, status, code) in [
+        (never_sent(), None, None),
+        (lost(), None, None),
+        (Error::Deadline, None, None),
+        (throttled(None), Some("429"), Some("20")),
+        (busy(SECOND), Some("503"), Some("20")),
+        (bare(504), Some("504"), Some("20")),
+        (Error::Bare(wordless(504)), Some("504"), None),
+        (unreadable(), Some("200"), None),
+        (login(unavailable(true)), Some("503"), None),
+        (login(login_throttled(None)), Some("429"), Some("20")),
         (
-            Error::Busy {
-                retry_after: SECOND,
-            },
-            Some("503"),
+            login(LoginError::Useless(answer(401))),
+            Some("401"),
+            Some("20"),
         ),
-        (bare(504), Some("504")),
-        (unreadable(), Some("200")),
-        (login(unavailable(true)), Some("503")),
     ] {
         let mut failure = failure(Replay::Safe, error);
         failure.sent = 0;
         let seen = facts(&Status::from(failure.clone()));
         let shown = seen.get("vendorStatus").map(String::as_str);
         assert_eq!(shown, status, "{:?}", failure.error);
-        assert!(!seen.contains_key("vendorCode"), "{:?}", failure.error);
+        let shown = seen.get("vendorCode").map(String::as_str);
+        assert_eq!(shown, code, "{:?}", failure.error);
         assert_eq!(seen["attempts"], "0");
     }
 }
@@ -418,8 +400,9 @@ proptest! {
             Error::Refused { meaning: Refusal::State, answer: answer.clone() },
             Error::Lost { cause: answer.text.clone() },
             Error::Login(LoginError::Refused(answer.clone())),
-            Error::Busy { retry_after: Duration::from_secs(wait) },
-            Error::Throttled { retry_after: Some(Duration::from_secs(wait)) },
+            Error::Busy { retry_after: Duration::from_secs(wait), answer: answer.clone() },
+            Error::Throttled { retry_after: Some(Duration::from_secs(wait)), answer: answer.clone() },
+            Error::Bare(answer.clone()),
         ] {
             for replay in REPLAYS {
                 let status = Status::from(failure(replay, error.clone()));

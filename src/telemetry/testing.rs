@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::Duration;
 
 use opentelemetry::{Context, global};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
@@ -34,12 +35,17 @@ thread_local! {
 #[derive(Debug)]
 struct PerThread;
 
+/// While there is a single subscriber, tracing asks that of the thread which comes to a place in
+/// the code first, and for the answer "none" leaves the place out for every thread. So there are two.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
 impl Spans {
     pub(crate) fn capture() -> Self {
         Self::capture_at("info")
     }
 
     pub(crate) fn capture_at(level: &str) -> Self {
+        LazyLock::force(&ANOTHER);
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             let provider = SdkTracerProvider::builder().with_span_processor(PerThread);

@@ -117,7 +117,7 @@ where
             call.signed = Some(Signed(token));
             let result = inner.oneshot(call).await;
             match &result {
-                Err(Error::CredentialRefused(_)) => tokens.invalidate(&lease),
+                Err(Error::CredentialRefused(answer)) => tokens.invalidate(&lease, answer),
                 Ok(_) | Err(Error::Refused { .. }) => lease.mark_accepted(),
                 Err(_) => {}
             }

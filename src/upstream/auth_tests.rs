@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{StatusCode, header};
+use http::header;
 use secrecy::ExposeSecret;
 use tower::ServiceExt;
 use tower::retry::RetryLayer;
@@ -14,8 +14,8 @@ use crate::upstream::operation::Replay;
 use crate::upstream::retry::Policy;
 use crate::upstream::settings;
 use crate::upstream::testing::{
-    Login, Logins, Numbered, REFUSALS, REPLAYS, call, credential_refused, lost, never_sent,
-    refused, unavailable, vendor, yes,
+    Login, Logins, Numbered, REFUSALS, REPLAYS, bare, busy, call, credential_refused, lost,
+    never_sent, refused, throttled, unavailable, vendor, yes,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -65,13 +65,9 @@ async fn only_a_refusal_of_the_credentials_throws_a_token_away() {
         never_sent(),
         lost(),
         Error::TimedOut { after: MINUTE },
-        Error::Bare {
-            status: StatusCode::BAD_GATEWAY,
-        },
-        Error::Throttled { retry_after: None },
-        Error::Busy {
-            retry_after: MINUTE,
-        },
+        bare(502),
+        throttled(None),
+        busy(MINUTE),
         Error::Unreadable {
             status: None,
             cause: String::new(),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::upstream::observer::Blind;
+use crate::upstream::testing::{bare, busy, throttled};
 use proptest::prelude::*;
 
 fn breaker() -> Arc<Breaker> {
@@ -114,19 +115,9 @@ fn only_unavailability_counts() {
             },
             Some(true),
         ),
-        (
-            Error::Bare {
-                status: http::StatusCode::BAD_GATEWAY,
-            },
-            Some(true),
-        ),
-        (
-            Error::Busy {
-                retry_after: Duration::ZERO,
-            },
-            Some(true),
-        ),
-        (Error::Throttled { retry_after: None }, Some(false)),
+        (bare(502), Some(true)),
+        (busy(Duration::ZERO), Some(true)),
+        (throttled(None), Some(false)),
         (Error::CredentialRefused(answer), Some(false)),
         (
             Error::Unreadable {

@@ -25,16 +25,22 @@ pub enum Error {
     TimedOut { after: Duration },
 
     /// 408, 502, 503 or 504 without a word on whether the request was done.
-    #[error("the vendor or a proxy in front of it answered HTTP {}", status.as_u16())]
-    Bare { status: StatusCode },
+    #[error("the vendor or a proxy in front of it answered {0}")]
+    Bare(Answer),
 
     /// 429: refused for its rate.
-    #[error("the vendor limits the rate (HTTP 429)")]
-    Throttled { retry_after: Option<Duration> },
+    #[error("the vendor limits the rate: {answer}")]
+    Throttled {
+        retry_after: Option<Duration>,
+        answer: Answer,
+    },
 
     /// 503 with Retry-After: a definite "not now".
-    #[error("the vendor is busy (HTTP 503) and asked to come again after {retry_after:?}")]
-    Busy { retry_after: Duration },
+    #[error("the vendor is busy and asked to come again after {retry_after:?}: {answer}")]
+    Busy {
+        retry_after: Duration,
+        answer: Answer,
+    },
 
     /// The vendor refused the gateway's credentials, before doing anything.
     #[error("the vendor refused the gateway's credentials: {0}")]
@@ -106,7 +112,7 @@ pub enum Refusal {
     Failed,
 }
 
-/// What is known of a refusing answer.
+/// What is known of an answer that is no yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: StatusCode,
@@ -158,8 +164,8 @@ pub enum LoginError {
     Misdirected { meaning: Refusal, answer: Answer },
 
     /// The vendor took the login, and then refused what it had just issued.
-    #[error("the vendor refused a login that it had just granted")]
-    Useless,
+    #[error("the vendor refused a login that it had just granted: {0}")]
+    Useless(Answer),
 
     /// The secret could not be read from its file.
     #[error("the gateway cannot read its secret: {cause}")]
@@ -175,8 +181,11 @@ pub enum LoginError {
     },
 
     /// The vendor limits the rate of logins.
-    #[error("the vendor limits the rate of logins")]
-    Throttled { retry_after: Option<Duration> },
+    #[error("the vendor limits the rate of logins: {answer}")]
+    Throttled {
+        retry_after: Option<Duration>,
+        answer: Answer,
+    },
 
     /// An answer without the token that it should hold.
     #[error("the vendor's answer to the login could not be read: {cause}")]
@@ -219,20 +228,22 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::NeverSent { .. } => Kind::NeverSent,
-            Error::Lost { .. } | Error::TimedOut { .. } | Error::Bare { .. } => Kind::Ambiguous,
-            Error::Throttled { retry_after } => Kind::ToldToWait(*retry_after),
-            Error::Busy { retry_after } => Kind::ToldToWait(Some(*retry_after)),
+            Error::Lost { .. } | Error::TimedOut { .. } | Error::Bare(_) => Kind::Ambiguous,
+            Error::Throttled { retry_after, .. }
+            | Error::Login(LoginError::Throttled { retry_after, .. }) => {
+                Kind::ToldToWait(*retry_after)
+            }
+            Error::Busy { retry_after, .. } => Kind::ToldToWait(Some(*retry_after)),
             Error::CredentialRefused(_) => Kind::CredentialRefused,
             // A login that was not made sent nothing of the call itself.
             Error::Login(LoginError::Unavailable { repeatable, .. }) if *repeatable => {
                 Kind::NeverSent
             }
-            Error::Login(LoginError::Throttled { retry_after }) => Kind::ToldToWait(*retry_after),
             Error::Login(
                 LoginError::Unavailable { .. }
                 | LoginError::Refused(_)
                 | LoginError::Misdirected { .. }
-                | LoginError::Useless
+                | LoginError::Useless(_)
                 | LoginError::Secret { .. }
                 | LoginError::Unreadable { .. },
             )
@@ -259,7 +270,7 @@ impl Error {
             Error::NeverSent { .. }
             | Error::Lost { .. }
             | Error::TimedOut { .. }
-            | Error::Bare { .. }
+            | Error::Bare(_)
             | Error::Throttled { .. }
             | Error::Busy { .. }
             | Error::Unreadable { .. }
@@ -285,7 +296,7 @@ impl Error {
                 LoginError::Unavailable { .. }
                 | LoginError::Throttled { .. }
                 | LoginError::Unreadable { .. }
-                | LoginError::Useless => true,
+                | LoginError::Useless(_) => true,
                 LoginError::Refused(_)
                 | LoginError::Misdirected { .. }
                 | LoginError::Secret { .. } => false,
@@ -300,7 +311,7 @@ impl Error {
             Error::NeverSent { .. } => "never_sent",
             Error::Lost { .. } => "lost",
             Error::TimedOut { .. } => "timeout",
-            Error::Bare { .. } => "unavailable",
+            Error::Bare(_) => "unavailable",
             Error::Throttled { .. } => "throttled",
             Error::Busy { .. } => "busy",
             Error::CredentialRefused(_) => "credential_refused",
@@ -319,23 +330,39 @@ impl Error {
     /// The HTTP status behind the failure, where the vendor answered at all.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
-            Error::Bare { status } => Some(*status),
-            Error::Throttled { .. } | Error::Login(LoginError::Throttled { .. }) => {
-                Some(StatusCode::TOO_MANY_REQUESTS)
-            }
-            Error::Busy { .. } => Some(StatusCode::SERVICE_UNAVAILABLE),
-            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => Some(answer.status),
-            Error::Login(LoginError::Refused(answer) | LoginError::Misdirected { answer, .. }) => {
-                Some(answer.status)
-            }
-            Error::Unreadable { status, .. } => *status,
-            Error::Login(LoginError::Unavailable { status, .. }) => *status,
+            Error::Unreadable { status, .. }
+            | Error::Login(LoginError::Unavailable { status, .. }) => *status,
+            error => error.answer().map(|answer| answer.status),
+        }
+    }
+
+    /// The vendor's own result code, where the answer had one.
+    pub fn code(&self) -> Option<&str> {
+        self.answer()?.code.as_deref()
+    }
+
+    fn answer(&self) -> Option<&Answer> {
+        match self {
+            Error::Bare(answer)
+            | Error::Throttled { answer, .. }
+            | Error::Busy { answer, .. }
+            | Error::CredentialRefused(answer)
+            | Error::Refused { answer, .. }
+            | Error::Login(
+                LoginError::Refused(answer)
+                | LoginError::Misdirected { answer, .. }
+                | LoginError::Useless(answer)
+                | LoginError::Throttled { answer, .. },
+            ) => Some(answer),
             Error::Login(
-                LoginError::Useless | LoginError::Secret { .. } | LoginError::Unreadable { .. },
+                LoginError::Secret { .. }
+                | LoginError::Unavailable { .. }
+                | LoginError::Unreadable { .. },
             )
             | Error::NeverSent { .. }
             | Error::Lost { .. }
             | Error::TimedOut { .. }
+            | Error::Unreadable { .. }
             | Error::NotDone { .. }
             | Error::Unconfirmed { .. }
             | Error::Deadline
@@ -345,22 +372,15 @@ impl Error {
         }
     }
 
-    /// The vendor's own result code, where the answer had one.
-    pub fn code(&self) -> Option<&str> {
+    /// The vendor's words in what an attempt failed with, for redaction. Those of a login are
+    /// clean already.
+    pub fn answer_mut(&mut self) -> Option<&mut Answer> {
         match self {
-            Error::CredentialRefused(answer)
-            | Error::Refused { answer, .. }
-            | Error::Login(LoginError::Refused(answer) | LoginError::Misdirected { answer, .. }) => {
-                answer.code.as_deref()
-            }
-            _ => None,
-        }
-    }
-
-    /// The vendor's words in the error, for redaction.
-    pub(super) fn answer_mut(&mut self) -> Option<&mut Answer> {
-        match self {
-            Error::CredentialRefused(answer) | Error::Refused { answer, .. } => Some(answer),
+            Error::Bare(answer)
+            | Error::Throttled { answer, .. }
+            | Error::Busy { answer, .. }
+            | Error::CredentialRefused(answer)
+            | Error::Refused { answer, .. } => Some(answer),
             _ => None,
         }
     }

@@ -84,13 +84,21 @@ pub fn by_status(meta: &Meta, reply: &Reply, code: Option<String>, text: String)
         StatusCode::TOO_MANY_REQUESTS => {
             return Some(Error::Throttled {
                 retry_after: retry_after(&reply.headers),
+                answer: answer(reply, code, text),
             });
         }
-        StatusCode::SERVICE_UNAVAILABLE => return Some(unavailable(reply)),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-            return Some(Error::Bare {
-                status: reply.status,
+        StatusCode::SERVICE_UNAVAILABLE => {
+            let answer = answer(reply, code, text);
+            return Some(match retry_after(&reply.headers) {
+                Some(retry_after) => Error::Busy {
+                    retry_after,
+                    answer,
+                },
+                None => Error::Bare(answer),
             });
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            return Some(Error::Bare(answer(reply, code, text)));
         }
         StatusCode::UNAUTHORIZED => {
             return Some(Error::CredentialRefused(answer(reply, code, text)));
@@ -110,15 +118,6 @@ pub fn by_status(meta: &Meta, reply: &Reply, code: Option<String>, text: String)
         meaning,
         answer: answer(reply, code, text),
     })
-}
-
-fn unavailable(reply: &Reply) -> Error {
-    match retry_after(&reply.headers) {
-        Some(retry_after) => Error::Busy { retry_after },
-        None => Error::Bare {
-            status: reply.status,
-        },
-    }
 }
 
 pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {

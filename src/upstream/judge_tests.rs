@@ -18,45 +18,40 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// No code: a vendor that says this as one says something else.
 const LONG_CODE: &str = "99999999999999999999999999";
 
-/// Quotes every answer in whole, as a refusal of this kind.
-struct Parrot<const CREDENTIALS: bool>;
+/// Quotes every answer in whole, and takes it for what its status says.
+struct Parrot;
 
-impl<const CREDENTIALS: bool> Vendor for Parrot<CREDENTIALS> {
+impl Vendor for Parrot {
     const NAME: &'static str = "parrot";
 
-    fn judge(_: &Meta, reply: Reply) -> Result<Reply, Error> {
-        let answer = answer(&reply, Some(LONG_CODE.into()), plain_text(&reply));
-        Err(if CREDENTIALS {
-            Error::CredentialRefused(answer)
-        } else {
-            Error::Refused {
-                meaning: Refusal::State,
-                answer,
-            }
-        })
+    fn judge(meta: &Meta, reply: Reply) -> Result<Reply, Error> {
+        let error = by_status(meta, &reply, Some(LONG_CODE.into()), plain_text(&reply));
+        Err(error.expect("no success"))
     }
 }
 
 /// The error of a call with this body to a vendor that answers with that text.
-async fn told<const CREDENTIALS: bool>(body: &'static str, echo: &'static str) -> Error {
+async fn told(status: u16, body: &'static str, echo: &'static str) -> Error {
     let logins = Logins::new(MINUTE, [Login::granted(MINUTE)]);
     let tokens = TokenCache::new("parrot", "default".into(), logins, Arc::new(Blind));
-    let (vendor, _) = vendor(move |_, _| std::future::ready(Ok(reply(400, &[], echo))));
-    let judged = JudgeLayer::<Parrot<CREDENTIALS>>::new().layer(vendor);
+    let (vendor, _) =
+        vendor(move |_, _| std::future::ready(Ok(reply(status, &[("retry-after", "1")], echo))));
+    let judged = JudgeLayer::<Parrot>::new().layer(vendor);
     let mut call = call(Replay::Once, MINUTE);
     *call.request.body_mut() = Bytes::from_static(body.as_bytes());
     let result = AuthLayer::new(tokens).layer(judged).oneshot(call).await;
     result.err().expect("a parrot never says yes")
 }
 
+/// One for each kind of error that quotes an answer.
+const STATUSES: [u16; 5] = [400, 401, 429, 502, 503];
+
 #[tokio::test(start_paused = true)]
 async fn neither_debug_nor_display_of_an_error_repeats_what_was_sent() {
     let body = r#"{"operationName":"AttachUserData","userData":{"Name":"Alice Doe"}}"#;
     let echo = "AttachUserData: Alice Doe with secret of token 1 (Token 1, 13912345678) is bad";
-    for error in [
-        told::<false>(body, echo).await,
-        told::<true>(body, echo).await,
-    ] {
+    for status in STATUSES {
+        let error = told(status, body, echo).await;
         for shown in [
             error.to_string(),
             format!("{error:?}"),
@@ -73,9 +68,9 @@ async fn neither_debug_nor_display_of_an_error_repeats_what_was_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_words_is_cut_and_put_on_one_line() {
     let echo: &'static str = Box::leak("no ".repeat(100_000).into_boxed_str());
-    let error = told::<false>("{}", echo).await.to_string();
+    let error = told(400, "{}", echo).await.to_string();
     assert!(error.len() < 512, "{}", error.len());
-    let lines = told::<false>("{}", "first\r\nsecond\u{1b}[31m")
+    let lines = told(400, "{}", "first\r\nsecond\u{1b}[31m")
         .await
         .to_string();
     assert!(lines.ends_with("first"), "{lines:?}");
@@ -95,7 +90,8 @@ fn objects_are_read_and_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_code_that_is_none_is_masked_before_it_gets_anywhere() {
-    for error in [told::<false>("", "").await, told::<true>("", "").await] {
+    for status in STATUSES {
+        let error = told(status, "", "").await;
         assert_eq!(error.code(), Some("***"));
         assert!(!format!("{error} {error:?}").contains(LONG_CODE));
     }

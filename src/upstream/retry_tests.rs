@@ -11,8 +11,8 @@ use super::*;
 use crate::upstream::error::{LoginError, Refusal};
 use crate::upstream::observer::{Attempt, Blind};
 use crate::upstream::testing::{
-    REFUSALS, REPLAYS, answer, call, credential_refused, lost, never_sent, refused, unavailable,
-    vendor, yes,
+    REFUSALS, REPLAYS, answer, bare, busy, call, credential_refused, login_throttled, lost,
+    never_sent, refused, throttled, unavailable, vendor, yes,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -65,22 +65,13 @@ fn the_table() {
 
 /// Every error with the attempts that it allows for Safe, Idempotent and Once, of three.
 fn allowances() -> Vec<(Error, [usize; 3])> {
-    let bare = |status| Error::Bare {
-        status: StatusCode::from_u16(status).unwrap(),
-    };
-    let throttled = |retry_after| Error::Throttled { retry_after };
     let mut all = vec![
         (never_sent(), [3, 3, 3]),
         (lost(), [3, 3, 1]),
         (Error::TimedOut { after: SECOND }, [3, 3, 1]),
         (throttled(None), [3, 3, 3]),
         (throttled(Some(SECOND)), [3, 3, 3]),
-        (
-            Error::Busy {
-                retry_after: SECOND,
-            },
-            [3, 3, 3],
-        ),
+        (busy(SECOND), [3, 3, 3]),
         (credential_refused(), [2, 2, 2]),
         (
             Error::Unreadable {
@@ -105,12 +96,9 @@ fn allowances() -> Vec<(Error, [usize; 3])> {
         ),
         (Error::Login(unavailable(true)), [3, 3, 3]),
         (Error::Login(unavailable(false)), [1, 1, 1]),
-        (
-            Error::Login(LoginError::Throttled { retry_after: None }),
-            [3, 3, 3],
-        ),
+        (Error::Login(login_throttled(None)), [3, 3, 3]),
         (Error::Login(LoginError::Refused(answer(401))), [1, 1, 1]),
-        (Error::Login(LoginError::Useless), [1, 1, 1]),
+        (Error::Login(LoginError::Useless(answer(401))), [1, 1, 1]),
         (
             Error::Login(LoginError::Secret {
                 cause: String::new(),
@@ -176,9 +164,7 @@ async fn course(replay: Replay, failures: Vec<Error>) -> (usize, Result<Reply, E
 async fn refused_credentials_are_replayed_once_and_cost_no_attempt() {
     use Replay::{Idempotent, Once, Safe};
     let no = credential_refused;
-    let busy = || Error::Busy {
-        retry_after: SECOND,
-    };
+    let busy = || busy(SECOND);
     // Replay, failures in order, attempts, whether it ends well.
     let table = [
         (Once, vec![no()], 2, true),
@@ -225,13 +211,9 @@ async fn a_vendor_that_names_a_time_gets_it_and_up_to_five_seconds_more() {
     let mut waits = Vec::new();
     for _ in 0..100 {
         for error in [
-            Error::Throttled {
-                retry_after: Some(five),
-            },
-            Error::Busy { retry_after: five },
-            Error::Login(LoginError::Throttled {
-                retry_after: Some(five),
-            }),
+            throttled(Some(five)),
+            busy(five),
+            Error::Login(login_throttled(Some(five))),
         ] {
             waits.extend(gaps(&settings::Retry::default(), MINUTE, error).await);
         }
@@ -248,12 +230,7 @@ async fn a_vendor_that_names_a_time_gets_it_and_up_to_five_seconds_more() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_does_not_fit_is_not_begun() {
     let ten = SECOND * 10;
-    for error in [
-        Error::Throttled {
-            retry_after: Some(ten),
-        },
-        Error::Busy { retry_after: ten },
-    ] {
+    for error in [throttled(Some(ten)), busy(ten)] {
         let before = tokio::time::Instant::now();
         let call = call(Replay::Safe, ten);
         assert_eq!(attempts(&settings::Retry::default(), call, &error).await, 1);
@@ -261,14 +238,12 @@ async fn a_wait_that_does_not_fit_is_not_begun() {
     }
     // One that just fits is waited for, and its spread stays within the deadline.
     for _ in 0..50 {
-        let error = Error::Busy { retry_after: ten };
+        let error = busy(ten);
         let waits = gaps(&settings::Retry::default(), SECOND * 11, error).await;
         assert!(waits.len() == 1 && within(waits[0], ten, SECOND * 11));
     }
     // The vendor's own unit has no end; arithmetic must survive it.
-    let endless = Error::Busy {
-        retry_after: Duration::from_secs(u64::MAX),
-    };
+    let endless = busy(Duration::from_secs(u64::MAX));
     let call = call(Replay::Safe, ten);
     assert_eq!(
         attempts(&settings::Retry::default(), call, &endless).await,
@@ -315,7 +290,7 @@ async fn a_throttled_vendor_is_left_alone_for_longer() {
     };
     let half = SECOND / 2;
     for _ in 0..100 {
-        let error = Error::Throttled { retry_after: None };
+        let error = throttled(None);
         for (repeat, wait) in gaps(&settings, MINUTE, error).await.into_iter().enumerate() {
             let ceiling = (SECOND * (1 << repeat)).min(settings.cap);
             assert!(within(wait, half, ceiling), "{repeat}: {wait:?}");

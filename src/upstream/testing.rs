@@ -124,6 +124,31 @@ pub(crate) fn credential_refused() -> Error {
     Error::CredentialRefused(answer(401))
 }
 
+pub(crate) fn bare(status: u16) -> Error {
+    Error::Bare(answer(status))
+}
+
+pub(crate) fn throttled(retry_after: Option<Duration>) -> Error {
+    Error::Throttled {
+        retry_after,
+        answer: answer(429),
+    }
+}
+
+pub(crate) fn busy(retry_after: Duration) -> Error {
+    Error::Busy {
+        retry_after,
+        answer: answer(503),
+    }
+}
+
+pub(crate) fn login_throttled(retry_after: Option<Duration>) -> LoginError {
+    LoginError::Throttled {
+        retry_after,
+        answer: answer(429),
+    }
+}
+
 pub(crate) fn unavailable(repeatable: bool) -> LoginError {
     LoginError::Unavailable {
         cause: "HTTP 503".to_owned(),
@@ -138,9 +163,9 @@ pub(crate) fn verdict(result: &Result<Reply, Error>) -> String {
         Ok(_) => "yes".to_owned(),
         Err(Error::Refused { meaning, .. }) => format!("{meaning:?}"),
         Err(Error::CredentialRefused(_)) => "credentials refused".to_owned(),
-        Err(Error::Throttled { retry_after }) => format!("throttled {retry_after:?}"),
-        Err(Error::Busy { retry_after }) => format!("busy {retry_after:?}"),
-        Err(Error::Bare { status }) => format!("bare {}", status.as_u16()),
+        Err(Error::Throttled { retry_after, .. }) => format!("throttled {retry_after:?}"),
+        Err(Error::Busy { retry_after, .. }) => format!("busy {retry_after:?}"),
+        Err(Error::Bare(answer)) => format!("bare {}", answer.status.as_u16()),
         Err(Error::Unreadable { .. }) => "unreadable".to_owned(),
         Err(other) => format!("{other:?}"),
     }

@@ -14,7 +14,8 @@ use crate::upstream::operation::{Progress, Replay};
 use crate::upstream::retry::Policy;
 use crate::upstream::settings;
 use crate::upstream::testing::{
-    Attempts, REPLAYS, call, credential_refused, lost, never_sent, refused, vendor, yes,
+    Attempts, REPLAYS, bare, busy, call, credential_refused, lost, never_sent, refused, throttled,
+    vendor, yes,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,9 +70,7 @@ async fn where_the_deadline_was_the_limit_it_is_the_error() {
 /// How an attempt ends is how much doubt it leaves, once the request was sent.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_means_something_settles_the_doubt() {
-    let bare = Error::Bare {
-        status: StatusCode::BAD_GATEWAY,
-    };
+    let bare = bare(502);
     let unreadable = Error::Unreadable {
         status: Some(StatusCode::OK),
         cause: "not JSON".into(),
@@ -80,13 +79,8 @@ async fn an_answer_that_means_something_settles_the_doubt() {
         (yes(), false),
         (Err(refused(Refusal::State)), false),
         (Err(credential_refused()), false),
-        (Err(Error::Throttled { retry_after: None }), false),
-        (
-            Err(Error::Busy {
-                retry_after: SECOND,
-            }),
-            false,
-        ),
+        (Err(throttled(None)), false),
+        (Err(busy(SECOND)), false),
         (Err(unreadable), false),
         (Err(never_sent()), false),
         (Err(lost()), true),

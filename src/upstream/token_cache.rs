@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::auth::Credentials;
-use super::error::LoginError;
+use super::error::{Answer, LoginError};
 use super::lease::Lease;
 use super::observer::Observer;
 use super::{secret, span};
@@ -135,7 +135,7 @@ impl<C: Credentials> TokenCache<C> {
     }
 
     /// Throws a refused token away, unless a newer one took its place already.
-    pub(super) fn invalidate(&self, refused: &Arc<Lease<C::Token>>) {
+    pub(super) fn invalidate(&self, refused: &Arc<Lease<C::Token>>, answer: &Answer) {
         let mut state = self.state();
         let current = self.0.current.load();
         if !current
@@ -154,7 +154,7 @@ impl<C: Credentials> TokenCache<C> {
             state.refusal = Some(Refusal {
                 until: Instant::now() + REFUSAL_REMEMBERED,
                 version: refused.version,
-                error: LoginError::Useless,
+                error: LoginError::Useless(answer.clone()),
             });
         }
     }
@@ -324,7 +324,7 @@ impl LoginError {
     /// A word of fixed choice for metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
-            LoginError::Refused(_) | LoginError::Useless => "refused",
+            LoginError::Refused(_) | LoginError::Useless(_) => "refused",
             LoginError::Misdirected { .. } => "misdirected",
             LoginError::Secret { .. } => "secret",
             LoginError::Unavailable { .. } => "unavailable",

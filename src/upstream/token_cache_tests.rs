@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::upstream::observer::Blind;
-use crate::upstream::testing::{Login, Logins, unavailable};
+use crate::upstream::testing::{Login, Logins, answer, login_throttled, unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -185,7 +185,7 @@ async fn every_kind_of_failed_refresh_keeps_the_good_token() {
             cause: "torn".into(),
         },
         unavailable(false),
-        LoginError::Throttled { retry_after: None },
+        login_throttled(None),
         LoginError::Unreadable {
             cause: "HTML".into(),
         },
@@ -274,7 +274,7 @@ async fn other_failures_are_not_remembered() {
     for failure in [
         unavailable(true),
         unavailable(false),
-        LoginError::Throttled { retry_after: None },
+        login_throttled(None),
         LoginError::Unreadable {
             cause: String::new(),
         },
@@ -296,13 +296,13 @@ async fn a_hundred_refusals_of_one_token_are_one_login() {
     let lease = cache.get().await.unwrap();
     lease.mark_accepted();
     let refused = join_all((0..100).map(|_| async {
-        cache.invalidate(&lease);
+        cache.invalidate(&lease, &answer(401));
         number(&cache).await
     }))
     .await;
     assert_eq!(refused, [2; 100]);
     // Those whose refusal comes late do no harm to the successor.
-    cache.invalidate(&lease);
+    cache.invalidate(&lease, &answer(401));
     assert_eq!(number(&cache).await, 2);
     assert_eq!(logins.made(), 2);
 }
@@ -313,18 +313,18 @@ async fn grants_that_are_refused_at_once_count_as_a_refusal() {
     for expected in [1, 2] {
         let lease = cache.get().await.unwrap();
         assert_eq!(lease.token().0, expected);
-        cache.invalidate(&lease);
+        cache.invalidate(&lease, &answer(401));
     }
     let start = Instant::now();
     for _ in 0..100 {
-        assert!(matches!(cache.get().await, Err(LoginError::Useless)));
+        assert!(matches!(cache.get().await, Err(LoginError::Useless(_))));
     }
     assert_eq!(logins.made(), 2);
     at(start, SECOND * 5).await;
     // One more useless one is enough to hold off again.
     let third = cache.get().await.unwrap();
-    cache.invalidate(&third);
-    assert!(matches!(cache.get().await, Err(LoginError::Useless)));
+    cache.invalidate(&third, &answer(401));
+    assert!(matches!(cache.get().await, Err(LoginError::Useless(_))));
     assert_eq!(logins.made(), 3);
     logins.change_secret();
     assert_eq!(number(&cache).await, 4, "another secret, another chance");
@@ -340,7 +340,7 @@ async fn a_grant_that_was_accepted_starts_the_count_anew() {
         if round % 2 == 0 {
             lease.mark_accepted();
         }
-        cache.invalidate(&lease);
+        cache.invalidate(&lease, &answer(401));
     }
     assert_eq!(logins.made(), 9);
 }
@@ -349,13 +349,13 @@ async fn a_grant_that_was_accepted_starts_the_count_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_was_accepted_and_replaced_starts_the_count_anew() {
     let (_, cache) = scripted([]);
-    cache.invalidate(&cache.get().await.unwrap());
+    cache.invalidate(&cache.get().await.unwrap(), &answer(401));
     let start = Instant::now();
     cache.get().await.unwrap().mark_accepted();
     at(start, LIFE - SECOND).await;
     let third = cache.get().await.unwrap();
     assert_eq!(third.token().0, 3);
-    cache.invalidate(&third);
+    cache.invalidate(&third, &answer(401));
     assert_eq!(number(&cache).await, 4);
 }
 

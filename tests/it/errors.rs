@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use crate::support::calls::{ALL, Call};
 use crate::support::verdict::{Verdict, pushback, retry_info};
-use crate::support::{self, Gateway, impatient};
+use crate::support::{self, Gateway, fact, impatient};
 
 const GENESYS: [Call; 5] = [
     Call::Attach,
@@ -365,6 +365,35 @@ async fn busy_for_longer_than_the_deadline_is_a_definite_no() {
         assert_eq!(retry_info(&error), Some(Duration::from_secs(60)));
         assert_eq!(pushback(&error), Some("60000"));
         assert!(error.get_details_quota_failure().is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_vendors_code_and_words_come_along_where_time_may_cure() {
+    let gateway = Gateway::start_with(impatient).await;
+    for (status, retry_after) in [
+        ("408", None),
+        ("429", None),
+        ("429", Some("60")),
+        ("502", None),
+        ("503", None),
+        ("503", Some("60")),
+        ("504", None),
+    ] {
+        let fault = Fault::Status {
+            status: status.parse().unwrap(),
+            body: Some(r#"{"returnCode":"8","returnDesc":"maintenance until noon"}"#.into()),
+            content_type: Some("application/json".into()),
+            retry_after: retry_after.map(Into::into),
+            location: None,
+        };
+        for call in AICC {
+            let error = error(&gateway, call, &fault).await;
+            assert_eq!(fact(&error, "vendorStatus"), status, "{call:?}: {error:?}");
+            assert_eq!(fact(&error, "vendorCode"), "8", "{call:?}: {error:?}");
+            let words = error.message();
+            assert!(words.contains("maintenance until noon"), "{error:?}");
+        }
     }
 }
 

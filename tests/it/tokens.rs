@@ -251,6 +251,10 @@ async fn a_second_refusal_of_the_credentials_is_final() {
             assert_eq!(journal.count(call.vendor(), call.operation()), 2);
             let logins = journal.count("genesys", "Login") + journal.count("aicc", "Token");
             assert_eq!(logins, 2);
+            // Two new logins were of no use: for a while that is known without asking.
+            let error = call.send(&gateway).await.unwrap_err();
+            rejected.attempts(0).check(call, &error);
+            assert!(error.message().contains("just granted"), "{error:?}");
         }
     }
 }

@@ -129,20 +129,15 @@ impl Granted {
 fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     let envelope = wire::Envelope::of(reply);
     let text = envelope.text().unwrap_or_else(|| plain_text(reply));
-    match by_status(&LOGIN, reply, envelope.code(), text) {
-        None => {}
-        Some(Error::CredentialRefused(mut answer)) => {
-            redactor.clean_answer(&mut answer);
-            return Err(LoginError::Refused(answer));
+    if let Some(mut error) = by_status(&LOGIN, reply, envelope.code(), text) {
+        if let Some(answer) = error.answer_mut() {
+            redactor.clean_answer(answer);
         }
-        Some(Error::Refused {
-            meaning,
-            mut answer,
-        }) => {
-            redactor.clean_answer(&mut answer);
-            return Err(refused(meaning, answer));
-        }
-        Some(other) => return Err(failed(other)),
+        return Err(match error {
+            Error::CredentialRefused(answer) => LoginError::Refused(answer),
+            Error::Refused { meaning, answer } => refused(meaning, answer),
+            other => failed(other),
+        });
     }
     let granted: Granted = wire::read(reply).map_err(|cause| LoginError::Unreadable {
         cause: format!("no AccessToken in it ({cause})"),
@@ -170,7 +165,13 @@ fn refused(meaning: Refusal, refusal: Answer) -> LoginError {
 /// A token may be asked for twice without harm, so only a no is final.
 fn failed(error: Error) -> LoginError {
     match error {
-        Error::Throttled { retry_after } => LoginError::Throttled { retry_after },
+        Error::Throttled {
+            retry_after,
+            answer,
+        } => LoginError::Throttled {
+            retry_after,
+            answer,
+        },
         Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
         error => LoginError::Unavailable {
             cause: error.to_string(),

@@ -21,7 +21,7 @@ fn failure(status: u16, body: &str) -> &'static str {
     match read(status, body).err().expect("no token") {
         LoginError::Refused(_) => "refused",
         LoginError::Misdirected { .. } => "misdirected",
-        LoginError::Useless => "useless",
+        LoginError::Useless(_) => "useless",
         LoginError::Secret { .. } => "secret",
         LoginError::Unavailable {
             repeatable: true, ..

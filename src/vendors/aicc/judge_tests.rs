@@ -180,7 +180,7 @@ fn a_vendor_that_names_a_time_is_heard() {
     );
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
     let reply = reply(429, &[("retry-after", &date)], "");
-    let Err(Error::Throttled { retry_after }) = Aicc::judge(&ADD, reply) else {
+    let Err(Error::Throttled { retry_after, .. }) = Aicc::judge(&ADD, reply) else {
         panic!("a date is a time too");
     };
     let seconds = retry_after.expect("a time").as_secs();

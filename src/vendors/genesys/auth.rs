@@ -18,8 +18,7 @@ use super::config::Account;
 use super::{Genesys, inferred};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
-use crate::upstream::error::{Answer, Error, Kind, LoginError};
-use crate::upstream::judge::{answer, plain_text};
+use crate::upstream::error::{Error, Kind, LoginError};
 use crate::upstream::operation::{Meta, Replay, Vendor, empty_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -80,33 +79,34 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
     let redactor = Redactor::of(&request).knowing(&session.secrets());
     let reply = transport.send(&LOGIN, request).await.map_err(unavailable)?;
     session.answered(&reply.headers);
-    let clean = |mut answer: Answer| {
-        redactor.clean_answer(&mut answer);
-        answer
-    };
-    match Genesys::judge(&LOGIN, reply.clone()) {
+    let mut judged = Genesys::judge(&LOGIN, reply);
+    if let Some(answer) = judged.as_mut().err().and_then(Error::answer_mut) {
+        redactor.clean_answer(answer);
+    }
+    match judged {
         Ok(reply) if inferred::is_login(&reply, session.has_begun()) => Ok(()),
         // A page of something in front, say: nobody has been logged in by it.
         Ok(_) => Err(LoginError::Unreadable {
             cause: "no JSON object with a numeric statusCode".to_owned(),
         }),
-        Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(clean(refused))),
+        Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(refused)),
         // A redirect is no answer to the credentials: it leads away from the vendor.
         Err(Error::Refused { meaning, answer })
             if answer.status.is_success() || answer.status.is_client_error() =>
         {
-            Err(LoginError::refused(meaning, clean(answer)))
+            Err(LoginError::refused(meaning, answer))
         }
         Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {
             status: Some(failed.status),
-            cause: clean(failed).to_string(),
+            cause: failed.to_string(),
             repeatable: false,
         }),
-        Err(Error::Throttled { retry_after }) => Err(LoginError::Throttled { retry_after }),
-        Err(Error::Bare { .. } | Error::Busy { .. }) => Err(LoginError::Unavailable {
-            cause: clean(answer(&reply, None, plain_text(&reply))).to_string(),
-            status: Some(reply.status),
-            repeatable: false,
+        Err(Error::Throttled {
+            retry_after,
+            answer,
+        }) => Err(LoginError::Throttled {
+            retry_after,
+            answer,
         }),
         Err(other) => Err(unavailable(other)),
     }
@@ -259,7 +259,7 @@ pub(super) fn take_in(account: &Account, reply: &crate::upstream::operation::Rep
     let mut request = empty_request(&LOGIN, "/api/v2/me").expect("a request");
     session.sign(&mut request);
     let redactor = Redactor::of(&request).knowing(&session.secrets());
-    let cleaned = redactor.clean(&plain_text(reply));
+    let cleaned = redactor.clean(&crate::upstream::judge::plain_text(reply));
     assert!(!cleaned.contains("hunter2-and-more"), "a secret is told");
 }
 

@@ -11,8 +11,9 @@ use super::trouble::{LONGEST_REST, MOST_REPLACED, PATIENCE, PATIENCE_AT_FIRST, S
 use super::*;
 use crate::lifecycle::Lifecycle;
 use crate::pb::SmsSession;
-use crate::upstream::error::{Answer, Failure, Refusal};
+use crate::upstream::error::{Answer, Failure, LoginError, Refusal};
 use crate::upstream::operation::Meta;
+use crate::upstream::testing::answer;
 use crate::vendors::genesys::notifications::feed::Item;
 use crate::vendors::genesys::notifications::hub::Consumer;
 use crate::vendors::genesys::notifications::link::Link;
@@ -422,7 +423,7 @@ async fn logins_that_are_lost_unused_do_not_end_what_worked() {
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.fail(refused(403));
-    let lost = || Error::Login(crate::upstream::error::LoginError::Useless);
+    let lost = || Error::Login(LoginError::Useless(answer(401)));
     server.expect("Handshake").await.fail(lost());
     server.expect("Handshake").await.fail(lost());
     let _connect = server.subscribed(false).await;
