@@ -43,7 +43,7 @@ use self::cut::CutLayer;
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
-use self::streams::EndOnDrainLayer;
+use self::streams::{EndOnDrainLayer, MOST_STREAMS};
 use crate::pb;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::server::ServerTelemetryLayer;
@@ -150,15 +150,20 @@ impl Server {
         let methods = Arc::new(paths(&self.facades.names));
         let _kept = self.keep_up_to_date();
         let standard = ServiceBuilder::new()
-            .layer(EndOnDrainLayer::new(closing.clone()))
+            .layer(EndOnDrainLayer::new(closing.clone(), MOST_STREAMS))
             .layer(self.facades.caller.clone())
             .into_inner();
         let health = tonic_health::pb::health_server::HealthServer::new(
             tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
         );
+        let health = health.max_decoding_message_size(LONGEST_NAME);
+        // Bounds the arrival of the message only: a watch ends when its caller wants it to.
+        let health = self.facades.deadline.named_layer(health);
         let names = &self.facades.names;
         let v1 = reflection(names).build_v1().expect(VALID);
+        let v1 = v1.max_decoding_message_size(LONGEST_NAME);
         let v1alpha = reflection(names).build_v1alpha().expect(VALID);
+        let v1alpha = v1alpha.max_decoding_message_size(LONGEST_NAME);
         let routes = &mut self.facades.routes;
         routes.add_service(standard.named_layer(health));
         routes.add_service(standard.named_layer(v1));
@@ -219,6 +224,10 @@ impl Health {
         self.reporter.set_service_status(name, status).await;
     }
 }
+
+/// The most that a message of health or reflection may have: it holds a name. Who sends it need not
+/// be known to the gateway.
+const LONGEST_NAME: usize = 4096;
 
 const VALID: &str = "descriptors made by the build are valid";
 

@@ -1,37 +1,55 @@
 //! Streams without an end of their own, such as a health watch, end when the server drains or
-//! their connection is old: else one open stream would keep it waiting for ever.
+//! their connection is old: else one open stream would keep it waiting for ever. So does a call
+//! that has not got its message by then. And there are only so many: whoever may watch the health
+//! need not be known to the gateway.
 
-use std::pin::Pin;
+use std::collections::HashSet;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::connections::Leaving;
-use super::status;
+use super::{methods, status};
 
-/// Ends every response body of the service below it.
+/// More than there are connections of callers, and a library watches once on each.
+pub(super) const MOST_STREAMS: usize = 10_000;
+
+/// Ends every call of the service below it, and every response body.
 #[derive(Debug, Clone)]
 pub(super) struct EndOnDrainLayer {
     closing: CancellationToken,
+    /// The paths of methods that answer with a stream, and places for such streams.
+    streams: Arc<HashSet<String>>,
+    places: Arc<Semaphore>,
 }
 
 impl EndOnDrainLayer {
-    pub(super) fn new(closing: CancellationToken) -> Self {
-        EndOnDrainLayer { closing }
+    /// Clones share the places.
+    pub(super) fn new(closing: CancellationToken, most_streams: usize) -> Self {
+        let methods = methods::all().into_iter();
+        let streams = methods.filter(|method| method.streams);
+        EndOnDrainLayer {
+            closing,
+            streams: Arc::new(streams.map(|method| format!("/{}", method.name)).collect()),
+            places: Arc::new(Semaphore::new(most_streams)),
+        }
     }
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct EndOnDrain<S> {
     inner: S,
-    closing: CancellationToken,
+    layer: EndOnDrainLayer,
 }
 
 impl<S> Layer<S> for EndOnDrainLayer {
@@ -40,7 +58,7 @@ impl<S> Layer<S> for EndOnDrainLayer {
     fn layer(&self, inner: S) -> Self::Service {
         EndOnDrain {
             inner,
-            closing: self.closing.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -49,6 +67,7 @@ impl<S, B> Service<Request<B>> for EndOnDrain<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -61,18 +80,34 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // A connection's own end comes no later than the server's.
         let hold = request.extensions().get().map(Leaving::hold);
-        let closing = self.closing.clone();
+        let closing = self.layer.closing.clone();
+        let streams = self.layer.streams.contains(request.uri().path());
+        let place = streams.then(|| Arc::clone(&self.layer.places).try_acquire_owned());
+        let place = match place.transpose() {
+            Ok(place) => place,
+            Err(_) => {
+                let refusal = status::too_many_streams().into_http();
+                return Box::pin(std::future::ready(Ok(refusal)));
+            }
+        };
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let end = async move {
+            let mut end = Box::pin(async move {
+                // Kept for as long as the stream is.
+                let _place = place;
                 match hold {
                     Some(hold) => hold.leaving().await,
                     None => closing.cancelled().await,
                 }
                 // To be opened again at once: another replica is there for it.
                 status::draining()
-            };
-            Ok(answer.await?.map(|body| Ending::softly(body, end)))
+            });
+            let mut answer = pin!(answer);
+            tokio::select! {
+                biased;
+                answer = &mut answer => Ok(answer?.map(|body| Ending::softly(body, end))),
+                status = &mut end => Ok(status.into_http()),
+            }
         })
     }
 }

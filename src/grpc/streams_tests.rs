@@ -36,7 +36,7 @@ async fn stream(closing: &CancellationToken) -> (Frames, Body) {
         let body = body.take().expect("one call");
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
-    let service = EndOnDrainLayer::new(closing.clone()).layer(inner);
+    let service = EndOnDrainLayer::new(closing.clone(), 10).layer(inner);
     let response = service.oneshot(Request::new(())).await.unwrap();
     (frames, response.into_body())
 }
@@ -122,4 +122,45 @@ async fn a_stream_that_ends_by_itself_ends_as_it_did() {
     let (frames, mut body) = stream(&closing).await;
     drop(frames);
     assert!(body.frame().await.is_none());
+}
+
+const CHECK: &str = "/grpc.health.v1.Health/Check";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+#[tokio::test]
+async fn there_are_only_so_many_streams_and_checks_are_none() {
+    let streams = EndOnDrainLayer::new(CancellationToken::new(), 2).layer(tower::service_fn(
+        |_: Request<()>| {
+            let open = Body::new(Channel(mpsc::channel(1).1));
+            std::future::ready(Ok::<_, Infallible>(Response::new(open)))
+        },
+    ));
+    let ask = |path: &str| {
+        let request = Request::post(path).body(()).unwrap();
+        streams.clone().oneshot(request)
+    };
+    let code =
+        |answer: &Response<Body>| Status::from_header_map(answer.headers()).map(|it| it.code());
+    let (first, _second) = (ask(WATCH).await.unwrap(), ask(WATCH).await.unwrap());
+    let third = ask(WATCH).await.unwrap();
+    assert_eq!(code(&third), Some(Code::ResourceExhausted));
+    for _ in 0..10 {
+        assert_eq!(code(&ask(CHECK).await.unwrap()), None);
+    }
+    drop(first);
+    assert_eq!(code(&ask(WATCH).await.unwrap()), None, "a place was lost");
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_its_message_ends_with_the_drain() {
+    let closing = CancellationToken::new();
+    let never = tower::service_fn(|_: Request<()>| {
+        std::future::pending::<Result<Response<Body>, Infallible>>()
+    });
+    let service = EndOnDrainLayer::new(closing.clone(), 1).layer(never);
+    let mut call = Box::pin(service.oneshot(Request::post(CHECK).body(()).unwrap()));
+    assert!(futures_util::poll!(&mut call).is_pending());
+    closing.cancel();
+    let status = Status::from_header_map(call.await.unwrap().headers()).unwrap();
+    assert_eq!(status.code(), Code::Unavailable);
 }

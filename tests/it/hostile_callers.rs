@@ -16,7 +16,9 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::body::Body;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tower::ServiceExt;
 
 use crate::support::frames::{
@@ -29,6 +31,7 @@ use crate::support::{self, Gateway, SESSION, patient, relocate, untimed};
 
 const GET: &str = "/contactcenter.v1.SmsSessionData/GetSession";
 const ATTACH: &str = "/contactcenter.v1.SmsSessionData/AttachUserData";
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 const LIST: &str = "/contactcenter.v1.SmsSessionData/ListSessions";
 
 fn get() -> GetSessionRequest {
@@ -38,10 +41,15 @@ fn get() -> GetSessionRequest {
     }
 }
 
-/// A well-behaved caller gets its answer, over a connection of its own.
+/// A connection of its own.
+fn channel(gateway: &Gateway) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", gateway.address));
+    endpoint.unwrap().connect_lazy()
+}
+
+/// A well-behaved caller gets its answer.
 async fn assert_serves(gateway: &Gateway) {
-    let channel = Endpoint::from_shared(format!("http://{}", gateway.address));
-    let mut sms = SmsSessionDataClient::new(channel.unwrap().connect_lazy());
+    let mut sms = SmsSessionDataClient::new(channel(gateway));
     let answer = in_time("the other caller's answer", sms.get_session(get())).await;
     answer.unwrap();
 }
@@ -353,6 +361,45 @@ async fn a_caller_that_never_reads_its_answers_keeps_no_drain() {
     assert_serves_any(&gateway).await;
     gateway.terminate();
     in_time("the drain", gateway.ended()).await.unwrap();
+}
+
+/// Whoever asks for the health need not be known, so all of it has bounds.
+#[tokio::test]
+async fn a_health_check_that_never_comes_keeps_no_drain() {
+    let mut gateway = Gateway::start().await;
+    let mut socket = greeted(gateway.address, b"").await;
+    let begin = frame(HEADERS, END_HEADERS, 1, &head(CHECK));
+    socket.write_all(&begin).await.unwrap();
+    // Answered after the first one was begun.
+    let check = frame(HEADERS, END_HEADERS, 3, &head(CHECK));
+    let body = frame(DATA, END_STREAM, 3, &[0; 5]);
+    socket.write_all(&[check, body].concat()).await.unwrap();
+    frames::answered(&mut socket, 3).await;
+    gateway.terminate();
+    in_time("the drain", gateway.ended()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_health_check_that_never_comes_is_answered_at_the_deadline() {
+    let gateway = Gateway::start_with(|config| {
+        config.server.default_deadline = Duration::from_millis(100);
+    })
+    .await;
+    let mut socket = greeted(gateway.address, b"").await;
+    let begin = frame(HEADERS, END_HEADERS, 1, &head(CHECK));
+    socket.write_all(&begin).await.unwrap();
+    frames::answered(&mut socket, 1).await;
+}
+
+#[tokio::test]
+async fn a_health_check_is_no_larger_than_a_name() {
+    let gateway = Gateway::start().await;
+    let mut health = HealthClient::new(channel(&gateway));
+    for (length, code) in [(4000, Code::NotFound), (5000, Code::OutOfRange)] {
+        let service = "s".repeat(length);
+        let answer = health.check(HealthCheckRequest { service }).await;
+        assert_eq!(answer.unwrap_err().code(), code);
+    }
 }
 
 async fn assert_serves_any(gateway: &Gateway) {

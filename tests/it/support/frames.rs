@@ -121,3 +121,13 @@ pub async fn rest(socket: &mut TcpStream) -> Vec<Frame> {
     }
     frames
 }
+
+/// Everything up to the head of an answer on this stream.
+pub async fn answered(socket: &mut TcpStream, stream: u32) {
+    loop {
+        let frame = next(socket).await.expect("an answer");
+        if frame.kind == HEADERS && frame.stream == stream {
+            return;
+        }
+    }
+}
