@@ -43,6 +43,8 @@ pub(super) struct Rejection {
     pushback: Option<Pushback>,
     quota: Option<String>,
     violations: Vec<FieldViolation>,
+    /// How many more there are that are not among them.
+    further: usize,
 }
 
 /// What a client that retries on its own is told (gRFC A6).
@@ -68,6 +70,7 @@ impl Rejection {
             pushback: None,
             quota: None,
             violations: Vec::new(),
+            further: 0,
         }
     }
 
@@ -93,8 +96,10 @@ impl Rejection {
         self
     }
 
-    pub(super) fn violations(mut self, violations: Vec<FieldViolation>) -> Self {
+    /// As many as fit are told, and of the others and the `further` ones how many they are.
+    pub(super) fn violations(mut self, violations: Vec<FieldViolation>, further: usize) -> Self {
         self.violations = violations;
+        self.further = further;
         self
     }
 
@@ -116,6 +121,7 @@ impl Rejection {
         let mut message = cut_encoded(&self.message, LONGEST_MESSAGE - 32);
         if !self.violations.is_empty() {
             let (fitting, left) = fit(self.violations, room(&message, facts));
+            let left = left + self.further;
             if left > 0 {
                 message.push_str(&format!("; {left} more not shown"));
             }
@@ -219,7 +225,7 @@ mod tests {
             .map(|n| violation(format!("user_data.{n}"), "must not be null".into()))
             .collect();
         let status = Rejection::new(Code::InvalidArgument, ErrorReason::InvalidField, "bad")
-            .violations(violations)
+            .violations(violations, 0)
             .into_status();
         let shown = status
             .get_details_bad_request()
@@ -259,7 +265,7 @@ mod tests {
                 .fact("attempts", &3)
                 .retry_after(Some(Duration::from_millis(1500)))
                 .pushback(Some(Pushback::After(Duration::from_secs(100_000))))
-                .violations(violations)
+                .violations(violations, 0)
                 .into_status();
             prop_assert!(status.message().len() <= 1024);
             prop_assert!(trailers(&status) <= 4096, "{}", trailers(&status));

@@ -18,7 +18,8 @@ fn nothing_wrong_is_fine() {
     violations.check(true, "a", "b");
     violations.text("session_id", "0071023821aec011", 128);
     violations.at_most("default", "", 15);
-    violations.distinct("keys", &["a".to_owned(), "b".to_owned(), "A".to_owned()]);
+    let keys = ["a", "b", "A"].map(str::to_owned);
+    violations.distinct("keys", &keys, |_| None);
     assert!(violations.finish().is_ok());
 }
 
@@ -61,7 +62,7 @@ fn every_broken_rule_of_a_field_is_named() {
 #[test]
 fn what_stands_there_twice_is_named_by_its_place() {
     let keys = ["a", "b", "a", "", "a", ""].map(str::to_owned);
-    let paths: Vec<_> = wrong(|it| it.distinct("keys", &keys))
+    let paths: Vec<_> = wrong(|it| it.distinct("keys", &keys, |_| None))
         .into_iter()
         .map(|it| it.0)
         .collect();
@@ -135,6 +136,27 @@ fn the_message_names_the_first_and_counts_the_rest() {
         message(3),
         "keys[0]: must not be empty; 2 other fields are wrong"
     );
+}
+
+/// A message of some megabytes has room for as many.
+#[test]
+fn a_million_wrong_fields_are_counted_and_not_kept() {
+    let mut violations = Violations::default();
+    violations.account(false);
+    let keys = vec![String::new(); 1_000_000];
+    violations.distinct("keys", &keys, |key| {
+        key.is_empty().then_some("must not be empty")
+    });
+    assert!(violations.fields.len() <= MOST_KEPT);
+    let status = violations.finish().unwrap_err();
+    let details = status.get_error_details();
+    let shown = details.bad_request().unwrap().field_violations.len();
+    assert!(shown > 10);
+    let message = format!(
+        "account: names no account of the gateway's configuration; 1000000 other fields are wrong; {} more not shown",
+        1_000_001 - shown
+    );
+    assert_eq!(status.message(), message);
 }
 
 /// A key of the caller's can be as long as its data.

@@ -1,5 +1,7 @@
 //! update: changes an agent's settings. Twice gives the same state as once.
 
+use std::cell::LazyCell;
+
 use bytes::Bytes;
 use http::{Method, Request};
 use serde::Serialize;
@@ -32,13 +34,11 @@ impl Update {
     /// Known paths, each once; and nothing named that has no empty value.
     pub(super) fn check_mask(&self, violations: &mut Violations) {
         let paths = self.mask().unwrap_or_default();
-        violations.distinct("update_mask.paths", paths);
-        for (index, path) in paths.iter().enumerate() {
-            if !FIELDS.contains(&path.as_str()) {
-                let rule = format!("names no field of settings; known: {}", FIELDS.join(", "));
-                violations.add(format!("update_mask.paths[{index}]"), rule);
-            }
-        }
+        let unknown =
+            LazyCell::new(|| format!("names no field of settings; known: {}", FIELDS.join(", ")));
+        violations.distinct("update_mask.paths", paths, |path| {
+            (!FIELDS.contains(&path)).then(|| unknown.as_str())
+        });
         let settings = self.0.settings.as_ref();
         let call_type = settings.map_or(CallType::Unspecified, PersonalSettings::call_type);
         let known = settings.is_none_or(|s| CallType::try_from(s.call_type).is_ok());

@@ -24,10 +24,9 @@ struct Keys<'a> {
 /// At least one key, none empty, none twice.
 pub(super) fn check(keys: &[String], violations: &mut Violations) {
     violations.check(!keys.is_empty(), "keys", "must not be empty");
-    for (index, _) in keys.iter().enumerate().filter(|(_, key)| key.is_empty()) {
-        violations.add(format!("keys[{index}]"), "must not be empty");
-    }
-    violations.distinct("keys", keys);
+    violations.distinct("keys", keys, |key| {
+        key.is_empty().then_some("must not be empty")
+    });
 }
 
 impl Operation for DeleteUserData {
