@@ -60,6 +60,7 @@ fn row(failure: &Failure) -> (Code, Reason) {
     match &failure.error {
         Error::NeverSent { .. }
         | Error::Lost { .. }
+        | Error::Abandoned
         | Error::TimedOut { .. }
         | Error::Bare(_)
         | Error::Busy { .. }
@@ -132,6 +133,7 @@ fn wait(error: &Error) -> Option<Duration> {
         Error::Busy { retry_after, .. } | Error::CircuitOpen { retry_after } => Some(*retry_after),
         Error::NeverSent { .. }
         | Error::Lost { .. }
+        | Error::Abandoned
         | Error::TimedOut { .. }
         | Error::Bare(_)
         | Error::NotDone { .. }

@@ -102,6 +102,7 @@ fn table() -> Vec<Row> {
         // Connections.
         unavailable_row(never_sent()),
         unavailable_row(lost()).in_doubt(),
+        unavailable_row(Error::Abandoned).in_doubt(),
         unavailable_row(Error::TimedOut { after: SECOND }).in_doubt(),
         unavailable_row(login(unavailable(true))),
         unavailable_row(login(unavailable(false))),

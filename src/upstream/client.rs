@@ -187,7 +187,7 @@ impl<V: Vendor> Client<V> {
             Replay::Once => {
                 // Caught, so that a defect after sending is not told as if nothing was done.
                 let write = AssertUnwindSafe(travel).catch_unwind();
-                let write = write.map(|end| end.unwrap_or_else(|_| Err(lost::<O>())));
+                let write = write.map(|end| end.unwrap_or_else(|_| Err(abandoned::<O>())));
                 Outlive::new(O::META.name, self.tasks.clone(), write.boxed()).await
             }
         }
@@ -265,14 +265,12 @@ impl<V: Vendor> Client<V> {
 }
 
 /// A panic, which only a defect of ours can cause; the write may have gone out.
-fn lost<O: Operation>() -> Failure {
+fn abandoned<O: Operation>() -> Failure {
     Failure {
         vendor: O::Vendor::NAME,
         operation: O::META.name,
         replay: O::META.replay,
-        error: Error::Lost {
-            cause: "the gateway failed while it waited for the answer".to_owned(),
-        },
+        error: Error::Abandoned,
         sent: 0,
         in_doubt: true,
         was_in_doubt: false,

@@ -20,6 +20,10 @@ pub enum Error {
     #[error("the connection to the vendor was lost: {cause}")]
     Lost { cause: String },
 
+    /// What made the call is gone without a word on how it ended, and may be at it still.
+    #[error("the gateway failed while it waited for the answer")]
+    Abandoned,
+
     /// No whole answer within the attempt's time, after the request had begun to go out.
     #[error("the vendor did not answer within {after:?}")]
     TimedOut { after: Duration },
@@ -228,7 +232,9 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::NeverSent { .. } => Kind::NeverSent,
-            Error::Lost { .. } | Error::TimedOut { .. } | Error::Bare(_) => Kind::Ambiguous,
+            Error::Lost { .. } | Error::Abandoned | Error::TimedOut { .. } | Error::Bare(_) => {
+                Kind::Ambiguous
+            },
             Error::Throttled { retry_after, .. }
             | Error::Login(LoginError::Throttled { retry_after, .. }) => {
                 Kind::ToldToWait(*retry_after)
@@ -269,6 +275,7 @@ impl Error {
         match self {
             Error::NeverSent { .. }
             | Error::Lost { .. }
+            | Error::Abandoned
             | Error::TimedOut { .. }
             | Error::Bare(_)
             | Error::Throttled { .. }
@@ -310,6 +317,7 @@ impl Error {
         match self {
             Error::NeverSent { .. } => "never_sent",
             Error::Lost { .. } => "lost",
+            Error::Abandoned => "abandoned",
             Error::TimedOut { .. } => "timeout",
             Error::Bare(_) => "unavailable",
             Error::Throttled { .. } => "throttled",
@@ -361,6 +369,7 @@ impl Error {
             )
             | Error::NeverSent { .. }
             | Error::Lost { .. }
+            | Error::Abandoned
             | Error::TimedOut { .. }
             | Error::Unreadable { .. }
             | Error::NotDone { .. }

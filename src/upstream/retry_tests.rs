@@ -68,6 +68,7 @@ fn allowances() -> Vec<(Error, [usize; 3])> {
     let mut all = vec![
         (never_sent(), [3, 3, 3]),
         (lost(), [3, 3, 1]),
+        (Error::Abandoned, [3, 3, 1]),
         (Error::TimedOut { after: SECOND }, [3, 3, 1]),
         (throttled(None), [3, 3, 3]),
         (throttled(Some(SECOND)), [3, 3, 3]),

@@ -469,6 +469,16 @@ async fn what_a_killed_gateway_was_doing_is_never_done_twice_where_that_does_har
     assert_eq!(status.code(), Code::Unknown);
     assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
     assert_eq!(pushback(&status), Some("-1"));
+    // Nobody knows whether the one that is gone is at it still, so what is not there may come.
+    let mut confirmed = tonic::Request::new(AttachUserDataRequest {
+        confirmation: Confirmation::Confirmed.into(),
+        ..attach("order-1", "a")
+    });
+    confirmed.set_timeout(Duration::from_secs(4));
+    let answer = other.sms().attach_user_data(confirmed).await;
+    let status = answer.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
     let updated = other.sms().update_user_data(update).await.unwrap();
     assert_eq!(attempts(updated.metadata()), 1, "it may be done again");
     assert_eq!((count("AttachUserData"), count("UpdateUserData")), (1, 2));

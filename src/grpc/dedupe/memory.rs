@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::store::{Claim, Turn};
-use super::write::{Key, Outcome, Write, lost, reused, unavailable};
+use super::write::{Key, Outcome, Write, reused, unavailable};
 use crate::upstream::client::Ticket;
 use crate::upstream::error::Error;
 use crate::upstream::operation::Progress;
@@ -65,7 +65,7 @@ impl Memory {
             },
             Ok(Err(_)) => Ok(Claim::Again(Err(write
                 .asked
-                .given_up(lost(), &run.progress)))),
+                .given_up(Error::Abandoned, &run.progress)))),
             Err(_) => Err(write.asked.given_up(Error::Deadline, &run.progress)),
         }
     }

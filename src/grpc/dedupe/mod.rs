@@ -23,7 +23,7 @@ use self::memory::Memory;
 use self::redis::Redis;
 use self::store::{Claim, Store, Turn};
 pub use self::write::Asked;
-use self::write::{Outcome, Write, lost};
+use self::write::{Outcome, Write};
 use super::inbound::{Addressed, Opened, account_name};
 use super::status;
 use super::validate::Violations;
@@ -218,7 +218,7 @@ impl Parts {
 async fn outcome(told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket) -> Outcome {
     match timeout_at(ticket.deadline, told).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(asked.given_up(lost(), &ticket.progress)),
+        Ok(Err(_)) => Err(asked.given_up(Error::Abandoned, &ticket.progress)),
         Err(_) => Err(asked.given_up(Error::Deadline, &ticket.progress)),
     }
 }

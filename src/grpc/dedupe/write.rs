@@ -80,7 +80,7 @@ impl Asked {
 
     /// Who did the write is gone without a word on how it ended.
     pub(super) fn abandoned(self) -> Status {
-        self.failure(lost()).into()
+        self.failure(Error::Abandoned).into()
     }
 
     fn failure(self, error: Error) -> Failure {
@@ -111,13 +111,6 @@ impl Write {
             fingerprint: identity.fingerprint,
             asked,
         }
-    }
-}
-
-/// Who waited for the vendor's answer did not live to see it.
-pub(super) fn lost() -> Error {
-    Error::Lost {
-        cause: "the gateway failed while it waited for the answer".to_owned(),
     }
 }
 
