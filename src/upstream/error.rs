@@ -234,7 +234,7 @@ impl Error {
             Error::NeverSent { .. } => Kind::NeverSent,
             Error::Lost { .. } | Error::Abandoned | Error::TimedOut { .. } | Error::Bare(_) => {
                 Kind::Ambiguous
-            },
+            }
             Error::Throttled { retry_after, .. }
             | Error::Login(LoginError::Throttled { retry_after, .. }) => {
                 Kind::ToldToWait(*retry_after)

@@ -79,7 +79,7 @@ impl Memory {
     fn find_or_add(&self, write: &Write, ticket: &Ticket) -> Result<Found, Status> {
         let now = Instant::now();
         let mut known = self.known();
-        known.forget(now);
+        known.forget(now, self.window);
         let full = known.runs.len() >= self.max_entries;
         let Known { runs, arrivals } = &mut *known;
         match runs.entry(write.key.clone()) {
@@ -106,13 +106,24 @@ impl Memory {
 }
 
 impl Known {
-    fn forget(&mut self, now: Instant) {
+    /// Those whose window is over, and that run no more.
+    fn forget(&mut self, now: Instant, window: Duration) {
         while let Some((until, _)) = self.arrivals.front()
             && *until <= now
+            && let Some((_, key)) = self.arrivals.pop_front()
         {
-            if let Some((_, key)) = self.arrivals.pop_front() {
+            if self.runs.get(&key).is_some_and(Run::goes_on) {
+                self.arrivals.push_back((now + window, key));
+            } else {
                 self.runs.remove(&key);
             }
         }
+    }
+}
+
+impl Run {
+    fn goes_on(&self) -> bool {
+        // Of one that failed without a word nothing is to come.
+        self.result.borrow().is_none() && self.result.has_changed().is_ok()
     }
 }

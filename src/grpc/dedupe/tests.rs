@@ -110,6 +110,23 @@ async fn a_repeat_gets_the_first_ones_result_for_as_long_as_it_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_still_runs_is_remembered_beyond_its_window() {
+    let (dedupe, work, repeat) = (dedupe(10), Work::default(), Work::default());
+    let call = ("default", "order-1", "1");
+    let slow = work.clone().answer(Duration::from_secs(605));
+    run(&dedupe, call, slow).await.unwrap_err();
+    tokio::time::sleep(Duration::from_secs(591)).await;
+    let again = run(&dedupe, call, repeat.clone().answer(Duration::ZERO)).await;
+    assert_eq!(again.unwrap().reference_id, Some(1));
+    assert_eq!((work.done(), repeat.done()), (1, 0));
+    // From then on as long as any other.
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    let anew = run(&dedupe, call, repeat.clone().answer(Duration::ZERO)).await;
+    anew.unwrap();
+    assert_eq!((work.done(), repeat.done()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn concurrent_repeats_share_one_run_and_none_may_cut_it() {
     let (dedupe, work) = (dedupe(10), Work::default());
     let call = ("default", "id", "s");
