@@ -100,7 +100,9 @@ fn login_row(login: &LoginError) -> (Code, Reason) {
             (Code::Internal, Reason::VendorCredentialRejected)
         }
         LoginError::Misdirected { meaning, .. } => refusal(*meaning),
-        LoginError::Unavailable { .. } => (Code::Unavailable, Reason::VendorUnavailable),
+        LoginError::Unavailable { .. } | LoginError::Busy { .. } => {
+            (Code::Unavailable, Reason::VendorUnavailable)
+        }
         LoginError::Throttled { .. } => (Code::ResourceExhausted, Reason::VendorThrottled),
         LoginError::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
     }
@@ -130,7 +132,9 @@ fn wait(error: &Error) -> Option<Duration> {
         | Error::Login(LoginError::Throttled { retry_after, .. }) => {
             Some(retry_after.unwrap_or(advised(true)))
         }
-        Error::Busy { retry_after, .. } | Error::CircuitOpen { retry_after } => Some(*retry_after),
+        Error::Busy { retry_after, .. }
+        | Error::Login(LoginError::Busy { retry_after, .. })
+        | Error::CircuitOpen { retry_after } => Some(*retry_after),
         Error::NeverSent { .. }
         | Error::Lost { .. }
         | Error::Abandoned
@@ -163,7 +167,9 @@ fn pushback(error: &Error, reason: Reason, budget_spent: bool) -> Option<Pushbac
     match error {
         Error::Throttled { .. }
         | Error::Busy { .. }
-        | Error::Login(LoginError::Throttled { .. }) => wait(error).map(Pushback::After),
+        | Error::Login(LoginError::Throttled { .. } | LoginError::Busy { .. }) => {
+            wait(error).map(Pushback::After)
+        }
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use tower::retry::RetryLayer;
 
 use super::*;
+use crate::upstream::breaker::BreakerLayer;
 use crate::upstream::error::Refusal;
 use crate::upstream::observer::Blind;
 use crate::upstream::operation::Replay;
@@ -21,7 +22,13 @@ use crate::upstream::testing::{
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn tokens(logins: &Logins) -> TokenCache<Logins> {
-    TokenCache::new("vendor", "default".into(), logins.clone(), Arc::new(Blind))
+    TokenCache::new(
+        "vendor",
+        "default".into(),
+        logins.clone(),
+        Arc::new(Blind),
+        BreakerLayer::default(),
+    )
 }
 
 fn policy() -> Policy {

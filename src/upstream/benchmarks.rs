@@ -19,7 +19,7 @@ use tower::Service;
 use url::Url;
 
 use super::auth::{Credentials, Grant, Token};
-use super::breaker::BreakerState;
+use super::breaker::{BreakerLayer, BreakerState};
 use super::client::{Client, Ticket};
 use super::error::{Error, LoginError};
 use super::observer::{Attempt, Observer};
@@ -62,7 +62,13 @@ fn nothing() -> Part {
 fn warm_token() -> Part {
     let runtime = runtime();
     let observer: Arc<dyn Observer> = Arc::new(Deaf);
-    let tokens = TokenCache::new("vendor", ACCOUNT.to_owned(), Basic, observer);
+    let tokens = TokenCache::new(
+        "vendor",
+        ACCOUNT.to_owned(),
+        Basic,
+        observer,
+        BreakerLayer::default(),
+    );
     Part::new("token: warm", move || {
         runtime.block_on(tokens.get()).is_ok()
     })

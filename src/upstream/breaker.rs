@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Only unavailability counts: no connection, no answer, 408, 502, 503, 504. A vendor that says
-//! no is well. An attempt that the caller's own deadline ended says nothing either way.
+//! no is well. An attempt that the caller's own deadline ended says nothing either way. Nor does
+//! one that got no token, for however many wait for a login, it is one request: the login counts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -35,8 +36,8 @@ pub enum BreakerState {
     Open,
 }
 
-/// One breaker for all accounts of a vendor.
-#[derive(Clone)]
+/// One breaker for all accounts of a vendor; by default none.
+#[derive(Clone, Default)]
 pub(super) struct BreakerLayer(Option<Arc<Breaker>>);
 
 struct Breaker {
@@ -161,7 +162,17 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// `failed` is none where the attempt says nothing of the vendor's health.
+    /// What the attempt says of the vendor's health.
+    fn ended(self, result: &Result<Reply, Error>) {
+        let failed = match result {
+            // The vendor is as it was, and left alone for as long again.
+            Err(Error::Login(error)) if self.probe && is_unavailable(error) => Some(true),
+            result => failed(result),
+        };
+        self.tell(failed);
+    }
+
+    /// `failed` is none where there is nothing to say.
     fn tell(mut self, failed: Option<bool>) {
         let Some(failed) = failed else { return };
         self.told = true;
@@ -202,12 +213,21 @@ impl settings::Breaker {
     }
 }
 
+fn is_unavailable(error: &LoginError) -> bool {
+    matches!(
+        error,
+        LoginError::Unavailable { .. } | LoginError::Busy { .. }
+    )
+}
+
 /// Whether an attempt speaks against the vendor's availability.
 fn failed(result: &Result<Reply, Error>) -> Option<bool> {
     match result {
         Ok(_) => Some(false),
-        Err(Error::Deadline | Error::QueueFull | Error::Unbuildable { .. }) => None,
-        Err(Error::Busy { .. } | Error::Login(LoginError::Unavailable { .. })) => Some(true),
+        Err(Error::Deadline | Error::QueueFull | Error::Unbuildable { .. } | Error::Login(_)) => {
+            None
+        }
+        Err(Error::Busy { .. }) => Some(true),
         Err(error) => Some(matches!(error.kind(), Kind::NeverSent | Kind::Ambiguous)),
     }
 }
@@ -227,6 +247,23 @@ impl BreakerLayer {
                 state: Mutex::new(State::Closed(Window::new(Instant::now()))),
             })
         }))
+    }
+}
+
+impl BreakerLayer {
+    /// A login ended, which no circuit holds up. One that succeeds is no call that did: the call
+    /// that it was made for tells that.
+    pub(super) fn login_ended<T>(&self, result: &Result<T, LoginError>) {
+        if let (Some(breaker), Err(error)) = (&self.0, result)
+            && is_unavailable(error)
+        {
+            let login = Pass {
+                breaker,
+                probe: false,
+                told: false,
+            };
+            login.tell(Some(true));
+        }
     }
 }
 
@@ -269,7 +306,7 @@ where
         Box::pin(async move {
             let pass = breaker.admit()?;
             let result = attempt.await;
-            pass.tell(failed(&result));
+            pass.ended(&result);
             result
         })
     }

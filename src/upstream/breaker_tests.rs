@@ -1,6 +1,6 @@
 use super::*;
 use crate::upstream::observer::Blind;
-use crate::upstream::testing::{bare, busy, throttled};
+use crate::upstream::testing::{bare, busy, login_busy, throttled, unavailable};
 use proptest::prelude::*;
 
 fn breaker() -> Arc<Breaker> {
@@ -128,11 +128,55 @@ fn only_unavailability_counts() {
         ),
         (Error::Deadline, None),
         (Error::QueueFull, None),
+        // The login tells of itself, and it is one, whoever waits for it.
+        (Error::Login(unavailable(true)), None),
+        (Error::Login(login_busy(Duration::ZERO)), None),
+        (Error::Login(LoginError::Secret { cause: gone() }), None),
     ];
     for (error, expected) in table {
         let label = error.label();
         assert_eq!(failed(&Err(error)), expected, "{label}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_cannot_log_in_leaves_the_vendor_alone_for_as_long_again() {
+    for (error, rest) in [
+        (unavailable(true), Some(Duration::from_secs(10))),
+        // This says nothing of the vendor, so that another may find out.
+        (
+            LoginError::Secret {
+                cause: String::new(),
+            },
+            None,
+        ),
+    ] {
+        let breaker = opened().await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        breaker
+            .admit()
+            .expect("a probe")
+            .ended(&Err(Error::Login(error)));
+        assert_eq!(refused(&breaker), rest);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn logins_count_where_they_fail() {
+    let breaker = breaker();
+    let layer = BreakerLayer(Some(Arc::clone(&breaker)));
+    for _ in 0..10 {
+        layer.login_ended(&Ok(()));
+        layer.login_ended::<()>(&Err(LoginError::Secret {
+            cause: String::new(),
+        }));
+    }
+    for _ in 0..3 {
+        layer.login_ended::<()>(&Err(unavailable(false)));
+    }
+    assert_eq!(refused(&breaker), None);
+    layer.login_ended::<()>(&Err(unavailable(false)));
+    assert!(refused(&breaker).is_some());
 }
 
 proptest! {

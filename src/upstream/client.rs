@@ -111,6 +111,7 @@ impl<V: Vendor> Client<V> {
                 name.clone(),
                 credentials(account),
                 Arc::clone(&kit.observer),
+                kit.breaker.clone(),
             );
             let stack =
                 stack::vendor_stack::<V, C, T>(kit, base, tokens.clone(), transport.clone());

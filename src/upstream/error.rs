@@ -191,6 +191,15 @@ pub enum LoginError {
         answer: Answer,
     },
 
+    /// 503 with Retry-After: a definite "not now".
+    #[error(
+        "the vendor is busy and asked for the login to come again after {retry_after:?}: {answer}"
+    )]
+    Busy {
+        retry_after: Duration,
+        answer: Answer,
+    },
+
     /// An answer without the token that it should hold.
     #[error("the vendor's answer to the login could not be read: {cause}")]
     Unreadable { cause: String },
@@ -239,7 +248,10 @@ impl Error {
             | Error::Login(LoginError::Throttled { retry_after, .. }) => {
                 Kind::ToldToWait(*retry_after)
             }
-            Error::Busy { retry_after, .. } => Kind::ToldToWait(Some(*retry_after)),
+            Error::Busy { retry_after, .. }
+            | Error::Login(LoginError::Busy { retry_after, .. }) => {
+                Kind::ToldToWait(Some(*retry_after))
+            }
             Error::CredentialRefused(_) => Kind::CredentialRefused,
             // A login that was not made sent nothing of the call itself.
             Error::Login(LoginError::Unavailable { repeatable, .. }) if *repeatable => {
@@ -302,6 +314,7 @@ impl Error {
                 // have just begun.
                 LoginError::Unavailable { .. }
                 | LoginError::Throttled { .. }
+                | LoginError::Busy { .. }
                 | LoginError::Unreadable { .. }
                 | LoginError::Useless(_) => true,
                 LoginError::Refused(_)
@@ -360,7 +373,8 @@ impl Error {
                 LoginError::Refused(answer)
                 | LoginError::Misdirected { answer, .. }
                 | LoginError::Useless(answer)
-                | LoginError::Throttled { answer, .. },
+                | LoginError::Throttled { answer, .. }
+                | LoginError::Busy { answer, .. },
             ) => Some(answer),
             Error::Login(
                 LoginError::Secret { .. }

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::upstream::auth::AuthLayer;
+use crate::upstream::breaker::BreakerLayer;
 use crate::upstream::observer::Blind;
 use crate::upstream::operation::Replay;
 use crate::upstream::testing::{Login, Logins, call, reply, vendor};
@@ -33,7 +34,13 @@ impl Vendor for Parrot {
 /// The error of a call with this body to a vendor that answers with that text.
 async fn told(status: u16, body: &'static str, echo: &'static str) -> Error {
     let logins = Logins::new(MINUTE, [Login::granted(MINUTE)]);
-    let tokens = TokenCache::new("parrot", "default".into(), logins, Arc::new(Blind));
+    let tokens = TokenCache::new(
+        "parrot",
+        "default".into(),
+        logins,
+        Arc::new(Blind),
+        BreakerLayer::default(),
+    );
     let (vendor, _) =
         vendor(move |_, _| std::future::ready(Ok(reply(status, &[("retry-after", "1")], echo))));
     let judged = JudgeLayer::<Parrot>::new().layer(vendor);

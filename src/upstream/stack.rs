@@ -35,7 +35,7 @@ pub struct Kit {
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
     pub(super) policy: Policy,
-    breaker: BreakerLayer,
+    pub(super) breaker: BreakerLayer,
     limit: LimitLayer,
 }
 

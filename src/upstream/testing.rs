@@ -149,6 +149,13 @@ pub(crate) fn login_throttled(retry_after: Option<Duration>) -> LoginError {
     }
 }
 
+pub(crate) fn login_busy(retry_after: Duration) -> LoginError {
+    LoginError::Busy {
+        retry_after,
+        answer: answer(503),
+    }
+}
+
 pub(crate) fn unavailable(repeatable: bool) -> LoginError {
     LoginError::Unavailable {
         cause: "HTTP 503".to_owned(),

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::auth::Credentials;
+use super::breaker::BreakerLayer;
 use super::error::{Answer, LoginError};
 use super::lease::Lease;
 use super::observer::Observer;
@@ -27,6 +28,9 @@ use super::{secret, span};
 
 /// How long a refused login is taken for an answer.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// How long at the most a vendor is believed that names a time for the next login.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The longest pause between background refreshes that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -47,6 +51,8 @@ struct Inner<C: Credentials> {
     account: String,
     credentials: C,
     observer: Arc<dyn Observer>,
+    /// Of the vendor, for all accounts: it is told how logins end.
+    breaker: BreakerLayer,
     /// Read without a lock by every attempt.
     current: ArcSwapOption<Lease<C::Token>>,
     state: Mutex<State<C::Token>>,
@@ -84,12 +90,14 @@ impl<C: Credentials> TokenCache<C> {
         account: String,
         credentials: C,
         observer: Arc<dyn Observer>,
+        breaker: BreakerLayer,
     ) -> Self {
         TokenCache(Arc::new(Inner {
             vendor,
             account,
             credentials,
             observer,
+            breaker,
             current: ArcSwapOption::empty(),
             state: Mutex::new(State {
                 flight: None,
@@ -203,8 +211,9 @@ impl<C: Credentials> TokenCache<C> {
     /// A refusal that still holds; one of an older secret does not.
     fn remembered(&self, state: &mut State<C::Token>) -> Option<LoginError> {
         let refusal = state.refusal.as_ref()?;
-        if Instant::now() < refusal.until && refusal.version == self.0.credentials.version() {
-            return Some(refusal.error.clone());
+        let left = refusal.until.saturating_duration_since(Instant::now());
+        if !left.is_zero() && refusal.version == self.0.credentials.version() {
+            return Some(refusal.error.clone().with_left(left));
         }
         state.refusal = None;
         None
@@ -263,23 +272,20 @@ impl<C: Credentials> TokenCache<C> {
                         "login failed"
                     );
                 }
+                let holds = error.holds();
                 state.pause = Some(Pause {
-                    until: now + self.pause(),
+                    until: now + self.pause().max(holds),
                     version,
                 });
-                if matches!(
-                    error,
-                    LoginError::Refused(_) | LoginError::Misdirected { .. }
-                ) {
-                    state.refusal = Some(Refusal {
-                        until: now + REFUSAL_REMEMBERED,
-                        version,
-                        error: error.clone(),
-                    });
-                }
+                state.refusal = Some(Refusal {
+                    until: now + holds,
+                    version,
+                    error: error.clone(),
+                });
             }
         }
         drop(state);
+        self.0.breaker.login_ended(landing);
         let result = landing.as_ref().map_or_else(LoginError::label, |_| "ok");
         self.0
             .observer
@@ -321,6 +327,31 @@ impl<C: Credentials> Drop for FlightEnded<'_, C> {
 }
 
 impl LoginError {
+    /// How long it is the answer to whoever wants a token; mostly a further login may do better.
+    fn holds(&self) -> Duration {
+        match self {
+            LoginError::Refused(_) | LoginError::Misdirected { .. } => REFUSAL_REMEMBERED,
+            LoginError::Throttled {
+                retry_after: Some(wait),
+                ..
+            }
+            | LoginError::Busy {
+                retry_after: wait, ..
+            } => LONGEST_WAIT.min(*wait),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// For those who are told later.
+    fn with_left(mut self, left: Duration) -> Self {
+        match &mut self {
+            LoginError::Throttled { retry_after, .. } => *retry_after = Some(left),
+            LoginError::Busy { retry_after, .. } => *retry_after = left,
+            _ => {}
+        }
+        self
+    }
+
     /// A word of fixed choice for metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
@@ -329,6 +360,7 @@ impl LoginError {
             LoginError::Secret { .. } => "secret",
             LoginError::Unavailable { .. } => "unavailable",
             LoginError::Throttled { .. } => "throttled",
+            LoginError::Busy { .. } => "busy",
             LoginError::Unreadable { .. } => "unreadable",
         }
     }

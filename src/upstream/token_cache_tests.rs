@@ -4,8 +4,9 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::*;
+use crate::upstream::breaker::BreakerLayer;
 use crate::upstream::observer::Blind;
-use crate::upstream::testing::{Login, Logins, answer, login_throttled, unavailable};
+use crate::upstream::testing::{Login, Logins, answer, login_busy, login_throttled, unavailable};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -13,7 +14,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const LIFE: Duration = Duration::from_secs(600);
 
 fn cache(logins: &Logins) -> TokenCache<Logins> {
-    TokenCache::new("vendor", "default".into(), logins.clone(), Arc::new(Blind))
+    TokenCache::new(
+        "vendor",
+        "default".into(),
+        logins.clone(),
+        Arc::new(Blind),
+        BreakerLayer::default(),
+    )
 }
 
 fn scripted(script: impl IntoIterator<Item = Login>) -> (Logins, TokenCache<Logins>) {
@@ -288,6 +295,42 @@ async fn other_failures_are_not_remembered() {
         assert_eq!(number(&cache).await, 2, "{expected}");
         assert_eq!(logins.made(), 2);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vendor_that_names_a_time_is_left_alone_until_then() {
+    for told in [login_throttled(Some(SECOND * 30)), login_busy(SECOND * 30)] {
+        let expected = told.label();
+        let (logins, cache) = scripted([Login::failed(told.clone()), Login::failed(told)]);
+        let start = Instant::now();
+        assert_eq!(label(&cache).await, expected);
+        at(start, SECOND * 10).await;
+        for _ in 0..100 {
+            let left = match cache.get().await.err() {
+                Some(LoginError::Throttled { retry_after, .. }) => retry_after,
+                Some(LoginError::Busy { retry_after, .. }) => Some(retry_after),
+                _ => None,
+            };
+            assert_eq!(left, Some(SECOND * 20));
+        }
+        assert_eq!(logins.made(), 1);
+        at(start, SECOND * 31).await;
+        assert_eq!(label(&cache).await, expected);
+        assert_eq!(logins.made(), 2);
+        logins.change_secret();
+        assert_eq!(number(&cache).await, 3, "another secret, another chance");
+    }
+}
+
+/// A slip of the vendor's, or of something in front of it, is not believed for a day.
+#[tokio::test(start_paused = true)]
+async fn a_time_far_away_is_not_waited_for_to_its_end() {
+    let (logins, cache) = scripted([Login::failed(login_busy(SECOND * 86_400))]);
+    let start = Instant::now();
+    assert_eq!(label(&cache).await, "busy");
+    at(start, SECOND * 61).await;
+    assert_eq!(number(&cache).await, 2);
+    assert_eq!(logins.made(), 2);
 }
 
 #[tokio::test(start_paused = true)]

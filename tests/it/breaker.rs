@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use switchboard::pb::ListSessionsRequest;
 use switchboard::sandbox::faults::{Fault, Rule};
 use tonic::{Code, Streaming};
@@ -11,8 +12,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
 use crate::admin;
+use crate::support::calls::Call;
 use crate::support::watch::in_time;
-use crate::support::{Gateway, reason};
+use crate::support::{self, Gateway, patient, reason};
 
 const SMS: &str = "contactcenter.v1.SmsSessionData";
 const SETTINGS: &str = "contactcenter.v1.AgentSettings";
@@ -34,6 +36,51 @@ async fn jumpy(open: Duration) -> Gateway {
 async fn call(gateway: &Gateway) -> Result<(), tonic::Status> {
     let request = ListSessionsRequest::default();
     gateway.sms().list_sessions(request).await.map(drop)
+}
+
+/// However many wait for a login, it is one request at the vendor.
+#[tokio::test]
+async fn one_login_that_fails_is_one_failure() {
+    let gateway = Gateway::start_with(|config| {
+        patient(config);
+        for upstream in support::upstreams(config) {
+            upstream.breaker.enabled = true;
+        }
+    })
+    .await;
+    let lost = Rule::new(Fault::Reset).operation("Token").times(1);
+    gateway.sandbox.faults().push(lost).unwrap();
+    let calls = (0..50).map(|_| Call::UpdateSettings.send(&gateway));
+    for answer in join_all(calls).await {
+        answer.unwrap();
+    }
+    assert_eq!(gateway.sandbox.journal().count("aicc", "Token"), 2);
+}
+
+/// With nobody logged in, logins are all that shows how the vendor is.
+#[tokio::test]
+async fn logins_that_fail_open_the_circuit() {
+    let gateway = Gateway::start_with(|config| {
+        for upstream in support::upstreams(config) {
+            upstream.retry.attempts = 1;
+            upstream.breaker.enabled = true;
+            upstream.breaker.min_calls = 5;
+        }
+    })
+    .await;
+    for (operation, one) in [
+        ("Login", Call::ListSessions),
+        ("Token", Call::QuerySettings),
+    ] {
+        let down = Rule::new(Fault::status(503)).operation(operation);
+        gateway.sandbox.faults().push(down).unwrap();
+        for _ in 0..5 {
+            let status = one.send(&gateway).await.unwrap_err();
+            assert_eq!(reason(&status), "VENDOR_UNAVAILABLE");
+        }
+        let status = one.send(&gateway).await.unwrap_err();
+        assert_eq!(reason(&status), "CIRCUIT_OPEN");
+    }
 }
 
 /// Fails a call, which opens the circuit.

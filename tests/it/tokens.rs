@@ -421,21 +421,30 @@ async fn a_token_that_cannot_be_used_is_the_vendors_fault() {
     }
 }
 
+/// And it does not come before.
 #[tokio::test]
-async fn a_throttled_login_says_when_to_come_again() {
-    let mut throttled = answer(429, "text/plain", "slow down");
-    throttled
-        .headers_mut()
-        .insert("retry-after", "60".parse().unwrap());
-    let (vendor, gateway) = logging_in_with(throttled).await;
-    for call in [Call::Attach, Call::CreateSettings] {
-        let error = call.send(&gateway).await.unwrap_err();
-        let verdict = Verdict::new(Code::ResourceExhausted, "VENDOR_THROTTLED");
-        verdict.status("429").attempts(0).check(call, &error);
-        assert_eq!(retry_info(&error), Some(Duration::from_secs(60)));
-        assert_eq!(pushback(&error), Some("60000"));
+async fn a_login_that_is_not_wanted_now_says_when_to_come_again() {
+    let throttled = Verdict::new(Code::ResourceExhausted, "VENDOR_THROTTLED").status("429");
+    let busy = Verdict::new(Code::Unavailable, "VENDOR_UNAVAILABLE").status("503");
+    for (status, verdict) in [(429, throttled), (503, busy)] {
+        let mut later = answer(status, "text/plain", "slow down");
+        later
+            .headers_mut()
+            .insert("retry-after", "60".parse().unwrap());
+        let (vendor, gateway) = logging_in_with(later).await;
+        for call in [Call::Attach, Call::CreateSettings] {
+            for _ in 0..3 {
+                let error = call.send(&gateway).await.unwrap_err();
+                verdict.attempts(0).check(call, &error);
+                let wait = retry_info(&error).expect("a RetryInfo");
+                assert!(wait > Duration::from_secs(30), "{wait:?}");
+                let told = pushback(&error).unwrap().parse().unwrap();
+                assert_eq!(wait.as_millis(), told);
+            }
+        }
+        assert!(vendor.calls().is_empty());
+        assert_eq!(vendor.seen().len(), 2, "one login for each vendor");
     }
-    assert!(vendor.calls().is_empty());
 }
 
 #[tokio::test]

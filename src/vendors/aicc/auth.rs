@@ -172,6 +172,13 @@ fn failed(error: Error) -> LoginError {
             retry_after,
             answer,
         },
+        Error::Busy {
+            retry_after,
+            answer,
+        } => LoginError::Busy {
+            retry_after,
+            answer,
+        },
         Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
         error => LoginError::Unavailable {
             cause: error.to_string(),

@@ -28,6 +28,7 @@ fn failure(status: u16, body: &str) -> &'static str {
         } => "unavailable",
         LoginError::Unavailable { .. } => "unavailable for good",
         LoginError::Throttled { .. } => "throttled",
+        LoginError::Busy { .. } => "busy",
         LoginError::Unreadable { .. } => "unreadable",
     }
 }

@@ -108,6 +108,13 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
             retry_after,
             answer,
         }),
+        Err(Error::Busy {
+            retry_after,
+            answer,
+        }) => Err(LoginError::Busy {
+            retry_after,
+            answer,
+        }),
         Err(other) => Err(unavailable(other)),
     }
 }
