@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -184,6 +185,7 @@ pub fn open<T: Addressed>(request: tonic::Request<T>) -> Result<(Opened, T), ton
         leaving: leaving.clone(),
         caller_repeats: caller_repeats(request.metadata()),
         progress: progress.clone(),
+        place: extensions.get().cloned(),
         caller: permit.caller().cloned(),
     };
     Ok((opened, request.into_inner()))
@@ -197,6 +199,7 @@ pub struct Opened {
     leaving: Leaving,
     caller_repeats: bool,
     progress: Progress,
+    place: Option<Arc<OwnedSemaphorePermit>>,
     caller: Option<Arc<str>>,
 }
 
@@ -228,6 +231,7 @@ impl Opened {
             deadline: self.deadline,
             caller_repeats: self.caller_repeats,
             progress: self.progress,
+            place: self.place,
         }
     }
 }

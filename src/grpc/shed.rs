@@ -68,7 +68,7 @@ impl ShedLayer {
         let places = Arc::clone(&self.0);
         meter
             .u64_observable_gauge("switchboard_in_flight")
-            .with_description("Calls that take a place of server.max_in_flight.")
+            .with_description("Calls that take a place of server.max_in_flight, writes that outlive their callers among them.")
             .with_callback(move |gauge| {
                 let taken = places.most - places.free.available_permits();
                 gauge.observe(taken as u64, &[]);
@@ -170,7 +170,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if methods::is_standard(request.uri().path()) {
             return Box::pin(self.inner.call(request));
         }
@@ -182,6 +182,9 @@ where
                 return Box::pin(std::future::ready(Ok(refusal)));
             }
         };
+        // What of the call outlives its caller keeps the place, too.
+        let place = Arc::new(place);
+        request.extensions_mut().insert(Arc::clone(&place));
         let answer = self.inner.call(request);
         Box::pin(async move {
             waiting.over().await;

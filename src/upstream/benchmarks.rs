@@ -97,6 +97,7 @@ where
                 deadline: Instant::now() + DEADLINE,
                 caller_repeats: false,
                 progress: Progress::default(),
+                place: None,
             };
             let done = runtime.block_on(client.call(operation(), ticket));
             assert!(done.is_ok(), "a benchmark of failures");

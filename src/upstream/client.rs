@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use http::Request;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
@@ -75,6 +76,9 @@ pub struct Ticket {
     /// The caller is itself repeating.
     pub caller_repeats: bool,
     pub progress: Progress,
+    /// The call's place in the gateway. It is free again when nothing of the call goes on, also
+    /// where that outlives its caller.
+    pub place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl<V: Vendor> Client<V> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::Request;
+use http::{Method, Request};
 use http_body_util::Full;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
-use switchboard::pb::{AttachUserDataRequest, GetSessionRequest};
+use switchboard::pb::{AttachUserDataRequest, Confirmation, GetSessionRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -294,6 +294,51 @@ async fn writes_that_outlive_their_callers_are_bounded() {
     let sent = gateway.sandbox.journal().count("genesys", "AttachUserData");
     assert_eq!(sent, 4);
     assert_serves_another(&gateway).await;
+}
+
+/// Those that are to be seen in place wait where no limit of the vendor's counts them.
+#[tokio::test]
+async fn confirmed_writes_that_outlive_their_callers_keep_their_places() {
+    let session = r#"{"statusCode":0,"smssession":{"id":"1","state":"Chatting","userData":{}}}"#;
+    let vendor = Vendor::saying(json(session)).await;
+    let gateway = Gateway::start_with(|config| {
+        relocate(config, &vendor.url);
+        config.server.max_in_flight = 3;
+        config.server.default_deadline = Duration::from_secs(30);
+    })
+    .await;
+    let mut calls = Vec::new();
+    for number in 1..=3 {
+        let mut sms = gateway.sms();
+        let attach = AttachUserDataRequest {
+            session_id: number.to_string(),
+            user_data: Some(support::data(&[("Colour", "green")])),
+            confirmation: Confirmation::Confirmed.into(),
+            ..Default::default()
+        };
+        calls.push(tokio::spawn(
+            async move { sms.attach_user_data(attach).await },
+        ));
+        let attaches = || {
+            vendor
+                .calls()
+                .into_iter()
+                .filter(|it| it.method == Method::POST && it.target.contains("smssessions/"))
+        };
+        until("it is at the vendor", || attaches().count() == number).await;
+    }
+    for call in calls {
+        call.abort();
+    }
+    let left = |line: &str| {
+        line.contains("AttachUserData") && line.contains("CANCELLED") && line.ends_with(" 3")
+    };
+    until("all callers have left", || {
+        gateway.metrics.text().lines().any(left)
+    })
+    .await;
+    let refused = support::calls::Call::ListSessions.send(&gateway).await;
+    assert_eq!(support::reason(&refused.unwrap_err()), "OVERLOADED");
 }
 
 /// The other vendor is not touched by the limit of the first.

@@ -30,6 +30,7 @@ fn ticket(account: &str) -> Ticket {
         deadline: Instant::now() + Duration::from_secs(10),
         caller_repeats: false,
         progress: Progress::default(),
+        place: None,
     }
 }
 

@@ -57,6 +57,7 @@ fn ticket(seconds: u64) -> Ticket {
         deadline: Instant::now() + Duration::from_secs(seconds),
         caller_repeats: false,
         progress: Progress::default(),
+        place: None,
     }
 }
 

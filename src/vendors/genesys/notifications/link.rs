@@ -81,6 +81,7 @@ impl Link for Wire {
             deadline: Instant::now() + READ,
             caller_repeats: false,
             progress: Progress::default(),
+            place: None,
         };
         Box::pin(async move {
             let read = client.call(ListSessions, ticket).await;
