@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, Request};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
@@ -42,9 +43,19 @@ impl DeadlineLayer {
         self.allowed(asked(headers))
     }
 
+    /// When a call has to be answered, as far as its head tells.
+    pub(super) fn of(self, request: &Parts) -> Instant {
+        arrived(&request.extensions) + self.time(&request.headers)
+    }
+
     fn allowed(self, asked: Option<Duration>) -> Duration {
         asked.map_or(self.default, |asked| asked.min(self.max))
     }
+}
+
+fn arrived(extensions: &Extensions) -> Instant {
+    let arrival = extensions.get::<Arrival>();
+    arrival.map_or_else(Instant::now, |arrival| arrival.0)
 }
 
 /// The caller's own timeout, less what the answer needs to arrive within it.
@@ -77,8 +88,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let arrival = request.extensions().get::<Arrival>();
-        let arrived = arrival.map_or_else(Instant::now, |arrival| arrival.0);
+        let arrived = arrived(request.extensions());
         let asked = asked(request.headers());
         let deadline = arrived + self.bounds.allowed(asked);
         request.extensions_mut().insert(Deadline {

@@ -79,7 +79,7 @@ impl Facades {
             routes: Routes::builder(),
             names: Vec::new(),
             shed: ShedLayer::new(limits.max_in_flight, deadline),
-            caller: CallerLayer::new(Arc::clone(&access), methods::all()),
+            caller: CallerLayer::new(Arc::clone(&access), methods::all(), deadline),
             access,
             cut: CutLayer::new(cut),
             deadline,

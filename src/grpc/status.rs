@@ -234,13 +234,18 @@ fn full(what: &str) -> Status {
 
 /// The deadline ran out before there was a request.
 pub(super) fn message_late() -> Status {
-    Rejection::new(
-        Code::DeadlineExceeded,
-        Reason::Deadline,
-        "the deadline ran out before the request's message had arrived",
-    )
-    .fact("attempts", &0)
-    .into_status()
+    late("the deadline ran out before the request's message had arrived")
+}
+
+/// The deadline ran out before it was known who calls.
+pub(super) fn key_late() -> Status {
+    late("the deadline ran out before the key of the caller's token could be had from its issuer")
+}
+
+fn late(what: &str) -> Status {
+    Rejection::new(Code::DeadlineExceeded, Reason::Deadline, what)
+        .fact("attempts", &0)
+        .into_status()
 }
 
 /// The deadline that a caller set for a stream ran out, as it asked for.

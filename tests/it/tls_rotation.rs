@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
+use switchboard::pb::GetSessionRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::Code;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::authority::{Authority, Issued};
@@ -17,10 +20,11 @@ use crate::support::calls::Call;
 use crate::support::dir::{Dir, Mounted};
 use crate::support::load::Load;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
+use crate::support::untimed::{self, within};
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
-use crate::support::{Gateway, reason};
+use crate::support::{Gateway, SESSION, reason};
 
 /// Metrics without labels have their value behind one blank.
 fn count(gateway: &Gateway, name: &str) -> u64 {
@@ -263,6 +267,33 @@ async fn keys_at_a_url() {
     .await;
     assert!(!is_served(over(), Some(&first)).await);
     assert!(issuer.seen().iter().all(|seen| seen.target == "/keys"));
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_takes_no_call_beyond_its_deadline() {
+    let one = Signer::rs256();
+    let issuer = Vendor::start_with(|_| Box::pin(std::future::pending())).await;
+    let url = Jwks::Url(format!("{}/keys", issuer.url).parse().unwrap());
+    let gateway = Gateway::start_with(|config| tokens(config, url)).await;
+    let mut call = within(
+        Duration::from_millis(300),
+        GetSessionRequest {
+            session_id: SESSION.into(),
+            ..Default::default()
+        },
+    );
+    let token = format!("Bearer {}", one.token("k1", &claims("a")));
+    call.metadata_mut()
+        .insert("authorization", token.parse().unwrap());
+    let status = untimed::sms(gateway.address)
+        .await
+        .get_session(call)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::DeadlineExceeded, "DEADLINE")
+    );
 }
 
 /// The first message of a handshake, and nothing after.

@@ -17,6 +17,7 @@ use super::bearer::bearer;
 use super::lapse::{Proof, lapsing};
 use super::{Access, Permit, policy};
 use crate::grpc::connections::Peer;
+use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::methods::Method;
 use crate::grpc::status;
 use crate::telemetry::server::Caller;
@@ -29,6 +30,7 @@ pub(in crate::grpc) struct CallerLayer {
     access: Arc<Access>,
     /// By their paths.
     methods: Arc<HashMap<String, Method>>,
+    deadlines: DeadlineLayer,
 }
 
 #[derive(Clone)]
@@ -51,11 +53,16 @@ struct Known {
 }
 
 impl CallerLayer {
-    pub(in crate::grpc) fn new(access: Arc<Access>, methods: Vec<Method>) -> Self {
+    pub(in crate::grpc) fn new(
+        access: Arc<Access>,
+        methods: Vec<Method>,
+        deadlines: DeadlineLayer,
+    ) -> Self {
         let by_path = |method: Method| (format!("/{}", method.name), method);
         CallerLayer {
             access,
             methods: Arc::new(methods.into_iter().map(by_path).collect()),
+            deadlines,
         }
     }
 
@@ -87,10 +94,7 @@ impl CallerLayer {
         if let Some(tokens) = &self.access.tokens
             && let Some(token) = bearer(&request.headers)?
         {
-            let bearer = tokens
-                .bearer(token)
-                .await
-                .map_err(status::unauthenticated)?;
+            let bearer = tokens.bearer(token, self.deadlines.of(request)).await?;
             return Ok(Some(Known {
                 identity: bearer.identity,
                 proof: Proof::Token(bearer.until),

@@ -9,10 +9,12 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, P
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
+use tonic::Status;
 
 use super::EXPIRED;
 use super::verified::{Bearer, Verified};
 use crate::grpc::caller::is_sound;
+use crate::grpc::status;
 
 /// How far clocks may be apart, in seconds.
 const LEEWAY: u64 = 30;
@@ -50,9 +52,11 @@ pub enum KeysError {
 
 /// Why a token does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(in crate::grpc::caller) enum Refusal {
     /// Perhaps its key has been published since.
     UnknownKey,
+    /// The same, and the call's time was over before that was found out.
+    Late,
     Because(&'static str),
 }
 
@@ -63,11 +67,14 @@ struct Claims {
     exp: f64,
 }
 
-impl Refusal {
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Refusal::UnknownKey => "the token's key is none of those that its issuer publishes",
-            Refusal::Because(words) => words,
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Status {
+        match refusal {
+            Refusal::UnknownKey => status::unauthenticated(
+                "the token's key is none of those that its issuer publishes",
+            ),
+            Refusal::Because(words) => status::unauthenticated(words),
+            Refusal::Late => status::key_late(),
         }
     }
 }

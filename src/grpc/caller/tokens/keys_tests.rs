@@ -18,8 +18,10 @@ fn keys(jwk: &[Value]) -> Keys {
     Keys::parse(jwks(jwk).as_bytes(), &rules()).unwrap()
 }
 
-fn refused(keys: &Keys, token: &str) -> &'static str {
-    keys.verify(token).unwrap_err().words()
+fn refused(keys: &Keys, token: &str) -> String {
+    Status::from(keys.verify(token).unwrap_err())
+        .message()
+        .to_owned()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use opentelemetry::metrics::{Counter, Meter};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use self::keys::Rules;
 use self::keys::{Keys, Refusal};
@@ -94,20 +94,26 @@ impl Tokens {
         })
     }
 
-    /// Whom a token names; or why it is refused, in words for the caller.
-    pub(super) async fn bearer(&self, token: &str) -> Result<Bearer, &'static str> {
+    /// Whom a token names; or why it is refused. Waits no longer than until `deadline` for a key.
+    pub(super) async fn bearer(&self, token: &str, deadline: Instant) -> Result<Bearer, Refusal> {
         let first = self.keys.load_full().verify(token);
         if !matches!(first, Err(Refusal::UnknownKey)) {
-            return first.map_err(Refusal::words);
+            return first;
         }
         let Ok(_waiting) = self.waiting.try_acquire() else {
-            return first.map_err(Refusal::words);
+            return first;
         };
         let mut looked = self.looked.subscribe();
         self.missed.notify_one();
-        // Whatever comes of it, the keys that there are then decide.
-        let _ = timeout(PATIENCE, looked.changed()).await;
-        self.keys.load_full().verify(token).map_err(Refusal::words)
+        let patience = Instant::now() + PATIENCE;
+        let looked = timeout_at(patience.min(deadline), looked.changed()).await;
+        // Whatever came of it, the keys that there are now decide.
+        match self.keys.load_full().verify(token) {
+            Err(Refusal::UnknownKey) if looked.is_err() && deadline < patience => {
+                Err(Refusal::Late)
+            }
+            verified => verified,
+        }
     }
 
     /// Looks at the source again and again, for as long as it is polled.
