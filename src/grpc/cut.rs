@@ -113,6 +113,8 @@ mod tests {
         done(&progress);
         cut.cancel();
         let answer = call.await.unwrap();
+        let sent = progress.sent();
+        assert!(progress.is_left_to_others() == (sent == 0), "for good");
         let status = Status::from_header_map(answer.headers()).unwrap();
         let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
         let reason = status.get_details_error_info().unwrap().reason;

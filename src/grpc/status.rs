@@ -70,7 +70,7 @@ fn row(failure: &Failure) -> (Code, Reason) {
         Error::Refused { meaning, .. } => refusal(*meaning),
         Error::Unreadable { .. } => (Code::Internal, Reason::VendorProtocol),
         Error::Login(login) => login_row(login),
-        Error::Deadline => (Code::DeadlineExceeded, Reason::Deadline),
+        Error::Deadline | Error::GivenUp => (Code::DeadlineExceeded, Reason::Deadline),
         Error::Unconfirmed { .. } => (Code::DeadlineExceeded, Reason::OutcomeUnknown),
         Error::CircuitOpen { .. } => (Code::Unavailable, Reason::CircuitOpen),
         Error::QueueFull => (Code::ResourceExhausted, Reason::Overloaded),
@@ -155,6 +155,7 @@ fn wait(error: &Error) -> Option<Duration> {
         )
         | Error::Unconfirmed { .. }
         | Error::Deadline
+        | Error::GivenUp
         | Error::Unbuildable { .. } => None,
     }
 }
@@ -272,8 +273,10 @@ fn elsewhere(message: &str) -> Rejection {
 }
 
 /// The gateway ends, and the call has to end with it. A call that must not be made twice is in doubt once
-/// anything was sent for it: what came of that is no longer looked at.
+/// anything was sent for it: what came of that is no longer looked at. What was not sent is not sent any
+/// more, or the caller would repeat what is yet to come.
 pub(super) fn cut(once: bool, progress: &Progress) -> Status {
+    progress.cut();
     let sent = progress.sent();
     let rejection = if once && (sent > 0 || progress.joined()) {
         Rejection::new(

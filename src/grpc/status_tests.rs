@@ -140,6 +140,7 @@ fn table() -> Vec<Row> {
         // The rest.
         Row::new(unreadable(), Internal, "VENDOR_PROTOCOL").in_doubt(),
         Row::new(Error::Deadline, DeadlineExceeded, "DEADLINE"),
+        Row::new(Error::GivenUp, DeadlineExceeded, "DEADLINE"),
         Row::new(Error::QueueFull, ResourceExhausted, "OVERLOADED").wait(half),
         Row::new(
             Error::CircuitOpen { retry_after: half },
@@ -302,6 +303,7 @@ fn what_is_not_known_is_not_in_the_metadata() {
         (never_sent(), None, None),
         (lost(), None, None),
         (Error::Deadline, None, None),
+        (Error::GivenUp, None, None),
         (throttled(None), Some("429"), Some("20")),
         (busy(SECOND), Some("503"), Some("20")),
         (bare(504), Some("504"), Some("20")),

@@ -224,9 +224,13 @@ fn is_unavailable(error: &LoginError) -> bool {
 fn failed(result: &Result<Reply, Error>) -> Option<bool> {
     match result {
         Ok(_) => Some(false),
-        Err(Error::Deadline | Error::QueueFull | Error::Unbuildable { .. } | Error::Login(_)) => {
-            None
-        }
+        Err(
+            Error::Deadline
+            | Error::GivenUp
+            | Error::QueueFull
+            | Error::Unbuildable { .. }
+            | Error::Login(_),
+        ) => None,
         Err(Error::Busy { .. }) => Some(true),
         Err(error) => Some(matches!(error.kind(), Kind::NeverSent | Kind::Ambiguous)),
     }

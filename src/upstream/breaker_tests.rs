@@ -127,6 +127,7 @@ fn only_unavailability_counts() {
             Some(false),
         ),
         (Error::Deadline, None),
+        (Error::GivenUp, None),
         (Error::QueueFull, None),
         // The login tells of itself, and it is one, whoever waits for it.
         (Error::Login(unavailable(true)), None),

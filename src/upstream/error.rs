@@ -77,6 +77,10 @@ pub enum Error {
     #[error("the deadline ran out")]
     Deadline,
 
+    /// Nobody waits for it any more: its deadline ran out elsewhere, or the gateway ends.
+    #[error("it was given up before it was sent")]
+    GivenUp,
+
     /// The vendor has been failing and is given a rest.
     #[error("the vendor has been failing and is given a rest")]
     CircuitOpen { retry_after: Duration },
@@ -270,6 +274,7 @@ impl Error {
             | Error::NotDone { .. }
             | Error::Unconfirmed { .. }
             | Error::Deadline
+            | Error::GivenUp
             | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. } => Kind::Final,
@@ -296,6 +301,7 @@ impl Error {
             | Error::NotDone { .. }
             | Error::Unconfirmed { .. }
             | Error::Deadline
+            | Error::GivenUp
             | Error::CircuitOpen { .. }
             | Error::QueueFull => true,
             Error::Refused { meaning, .. } => match meaning {
@@ -342,6 +348,7 @@ impl Error {
             Error::NotDone { .. } => "not_done",
             Error::Unconfirmed { .. } => "unconfirmed",
             Error::Deadline => "deadline",
+            Error::GivenUp => "given_up",
             Error::CircuitOpen { .. } => "circuit_open",
             Error::QueueFull => "queue_full",
             Error::Unbuildable { .. } => "unbuildable",
@@ -389,6 +396,7 @@ impl Error {
             | Error::NotDone { .. }
             | Error::Unconfirmed { .. }
             | Error::Deadline
+            | Error::GivenUp
             | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. } => None,

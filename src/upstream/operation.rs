@@ -101,8 +101,7 @@ pub struct Progress(Arc<Travelled>);
 #[derive(Debug, Default)]
 struct Travelled {
     attempts: AtomicU32,
-    sent: AtomicU32,
-    in_doubt: AtomicBool,
+    sending: AtomicU64,
     was_in_doubt: AtomicBool,
     budget_spent: AtomicBool,
     joined: AtomicBool,
@@ -111,6 +110,45 @@ struct Travelled {
     vendor_status: AtomicU16,
     vendor_nanos: AtomicU64,
     repeated_for: Mutex<Option<&'static str>>,
+}
+
+/// What was sent and what still may be are one word, so that sending and giving up exclude each
+/// other: how many requests were sent is in its lower half, and above these the present attempt's
+/// number.
+const SENT: u64 = u32::MAX as u64;
+const IN_DOUBT: u64 = 1 << 32;
+const GIVEN_UP: u64 = 1 << 33;
+const CUT: u64 = 1 << 34;
+const ATTEMPT: u32 = 35;
+
+/// A try to get the call to the vendor. It ends when this is dropped, and from then on its request
+/// is not sent any more, wherever it waits.
+#[must_use]
+pub(super) struct Attempt(Progress);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.0.0.sending.fetch_add(1 << ATTEMPT, Ordering::Relaxed);
+    }
+}
+
+/// One attempt's leave to send its request.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    progress: Progress,
+    attempt: u64,
+}
+
+impl Leave {
+    /// The first byte of the request goes out, unless it was given up before.
+    #[must_use]
+    pub(crate) fn take(&self) -> bool {
+        let send = |sending: u64| {
+            let stands = sending & GIVEN_UP == 0 && sending >> ATTEMPT == self.attempt;
+            stands.then_some((sending + 1) | IN_DOUBT)
+        };
+        self.progress.update(send).is_ok()
+    }
 }
 
 /// A call that waits to learn whether another one does its write.
@@ -126,12 +164,38 @@ impl Drop for Joined {
 impl Progress {
     /// How many requests have been sent to the vendor.
     pub fn sent(&self) -> u32 {
-        self.0.sent.load(Ordering::Relaxed)
+        (self.sending() & SENT) as u32
     }
 
     /// Whether a request may be at the vendor with its outcome unknown.
     pub fn in_doubt(&self) -> bool {
-        self.0.in_doubt.load(Ordering::Relaxed)
+        self.sending() & IN_DOUBT != 0
+    }
+
+    fn sending(&self) -> u64 {
+        self.0.sending.load(Ordering::Relaxed)
+    }
+
+    /// Relaxed, as there is nothing beside this one word that has to be in order with it.
+    fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0.sending.fetch_update(set, fetch, change)
+    }
+
+    /// The call's time is over: what was not sent until now never is.
+    pub fn give_up(&self) {
+        self.0.sending.fetch_or(GIVEN_UP, Ordering::Relaxed);
+    }
+
+    /// The same because the gateway ends; what this leaves is told to the caller.
+    pub fn cut(&self) {
+        let cut = GIVEN_UP | CUT;
+        self.0.sending.fetch_or(cut, Ordering::Relaxed);
+    }
+
+    /// Whether it was cut before anything was sent: its caller makes it elsewhere.
+    pub fn is_left_to_others(&self) -> bool {
+        self.sending() & (CUT | SENT) == CUT
     }
 
     /// Whether an attempt before the present one ended with its outcome unknown.
@@ -152,7 +216,8 @@ impl Progress {
 
     /// Counts the requests of another call in, which was made on behalf of this one.
     pub fn absorb(&self, other: &Progress) {
-        self.0.sent.fetch_add(other.sent(), Ordering::Relaxed);
+        let sent = u64::from(other.sent());
+        self.0.sending.fetch_add(sent, Ordering::Relaxed);
         self.attempted(other.vendor_status(), other.vendor_time());
     }
 
@@ -209,16 +274,28 @@ impl Progress {
         self.0.attempts.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The first byte of a request goes out.
+    /// The present attempt's leave to send, unless the call was given up.
+    pub(crate) fn leave(&self) -> Result<Leave, Error> {
+        let sending = self.sending();
+        if sending & GIVEN_UP != 0 {
+            return Err(Error::GivenUp);
+        }
+        Ok(Leave {
+            progress: self.clone(),
+            attempt: sending >> ATTEMPT,
+        })
+    }
+
+    /// A request is sent as the transport sends them.
+    #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn mark_sent(&self) {
-        self.0.sent.fetch_add(1, Ordering::Relaxed);
-        self.0.in_doubt.store(true, Ordering::Relaxed);
+        let leave = self.leave().expect("a call that was not given up");
+        assert!(leave.take(), "nobody else ends the attempt");
     }
 
     /// What was marked as sent turned out not to have been.
     pub(super) fn unmark_sent(&self) {
-        self.0.sent.fetch_sub(1, Ordering::Relaxed);
-        self.settle();
+        let _ = self.update(|sending| Some((sending - 1) & !IN_DOUBT));
     }
 
     /// What was in doubt was found not to have happened.
@@ -229,14 +306,16 @@ impl Progress {
 
     /// The present attempt's outcome is known.
     pub(super) fn settle(&self) {
-        self.0.in_doubt.store(false, Ordering::Relaxed);
+        self.0.sending.fetch_and(!IN_DOUBT, Ordering::Relaxed);
     }
 
     /// Another attempt begins.
-    pub(super) fn next_attempt(&self) {
-        if self.0.in_doubt.swap(false, Ordering::Relaxed) {
+    pub(super) fn next_attempt(&self) -> Attempt {
+        let before = self.0.sending.fetch_and(!IN_DOUBT, Ordering::Relaxed);
+        if before & IN_DOUBT != 0 {
             self.0.was_in_doubt.store(true, Ordering::Relaxed);
         }
+        Attempt(self.clone())
     }
 
     pub(super) fn mark_budget_spent(&self) {
@@ -282,5 +361,77 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 fn unbuildable(cause: impl std::fmt::Display) -> Error {
     Error::Unbuildable {
         cause: cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leave_is_the_attempts_own_and_ends_with_it_or_with_the_call() {
+        let progress = Progress::default();
+        let first = progress.next_attempt();
+        let (used, late) = (progress.leave().unwrap(), progress.leave().unwrap());
+        assert!(used.take());
+        drop(first);
+        assert!(!late.take());
+        assert!(progress.in_doubt(), "of what was sent before");
+
+        let second = progress.next_attempt();
+        assert!(progress.was_in_doubt() && !progress.in_doubt());
+        assert!(!late.take(), "a new attempt gives the old one nothing back");
+        let own = progress.leave().unwrap();
+        assert!(own.take());
+        progress.unmark_sent();
+        drop(second);
+        assert_eq!((progress.sent(), progress.in_doubt()), (1, false));
+    }
+
+    #[test]
+    fn what_was_given_up_is_never_sent() {
+        let ends: [fn(&Progress); 2] = [Progress::give_up, Progress::cut];
+        for end in ends {
+            for sent in [0, 1] {
+                let progress = Progress::default();
+                (0..sent).for_each(|_| progress.mark_sent());
+                let before = progress.leave().unwrap();
+                end(&progress);
+                assert!(!before.take());
+                let _next = progress.next_attempt();
+                assert!(matches!(progress.leave(), Err(Error::GivenUp)));
+                assert_eq!(progress.sent(), sent);
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_call_that_was_cut_with_nothing_sent_is_left_to_others() {
+        let told = |sent: bool, end: fn(&Progress)| {
+            let progress = Progress::default();
+            if sent {
+                progress.mark_sent();
+            }
+            end(&progress);
+            progress.is_left_to_others()
+        };
+        assert!(told(false, Progress::cut));
+        assert!(!told(true, Progress::cut));
+        assert!(!told(false, Progress::give_up));
+        assert!(!told(false, |_| {}));
+    }
+
+    /// Whoever gives an attempt up knows whether it was sent, and is not proved wrong later.
+    #[test]
+    fn sending_and_giving_up_exclude_each_other() {
+        for _ in 0..2_000 {
+            let progress = Progress::default();
+            let own = progress.next_attempt();
+            let leave = progress.leave().unwrap();
+            let sender = std::thread::spawn(move || leave.take());
+            drop(own);
+            let told = progress.in_doubt();
+            assert_eq!(sender.join().unwrap(), told);
+        }
     }
 }

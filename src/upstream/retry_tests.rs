@@ -82,6 +82,7 @@ fn allowances() -> Vec<(Error, [usize; 3])> {
             [1, 1, 1],
         ),
         (Error::Deadline, [1, 1, 1]),
+        (Error::GivenUp, [1, 1, 1]),
         (Error::QueueFull, [1, 1, 1]),
         (
             Error::CircuitOpen {

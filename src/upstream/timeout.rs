@@ -112,16 +112,19 @@ where
         }
         let limit = self.attempt.min(remaining);
         let progress = call.progress.clone();
-        progress.next_attempt();
+        let own = progress.next_attempt();
         let attempt = self.inner.call(call);
         Box::pin(async move {
-            let result = match tokio::time::timeout(limit, attempt).await {
+            let result = tokio::time::timeout(limit, attempt).await;
+            // From here on it is not sent any more, so that what is said of it stays true.
+            drop(own);
+            let result = match result {
                 Ok(result) => result,
                 // The deadline is what ended it: one more attempt could not do better.
                 Err(_) if limit == remaining => Err(Error::Deadline),
                 Err(_) if progress.in_doubt() => Err(Error::TimedOut { after: limit }),
                 Err(_) => Err(Error::NeverSent {
-                    cause: format!("no connection within {limit:?}"),
+                    cause: format!("not sent within {limit:?}"),
                 }),
             };
             if !leaves_doubt(&result) {

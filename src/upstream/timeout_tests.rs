@@ -55,6 +55,37 @@ async fn an_attempt_that_was_not_sent_was_never_sent() {
     assert_eq!((took, progress.sent()), (ATTEMPT, 0));
 }
 
+/// A request that waits somewhere below, and would go out after its attempt has ended: by its own time,
+/// by the deadline, or because nobody waits for it any more.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_has_ended_is_not_sent_any_more() {
+    let ends = [
+        (ATTEMPT * 2, FOREVER),
+        (SECOND, FOREVER),
+        (ATTEMPT * 2, SECOND),
+    ];
+    for (within, patience) in ends {
+        let (kept, mut waiting) = tokio::sync::mpsc::unbounded_channel();
+        let (vendor, _) = vendor(move |_, call: Call| {
+            let _ = kept.send(call.progress.leave().unwrap());
+            async {
+                sleep(FOREVER).await;
+                yes()
+            }
+        });
+        let service = AttemptTimeoutLayer::new(ATTEMPT).layer(vendor);
+        let call = call(Replay::Once, within);
+        let progress = call.progress.clone();
+        let _ = tokio::time::timeout(patience, service.oneshot(call)).await;
+        let late = waiting.recv().await.unwrap();
+        let next = progress.leave().unwrap();
+        assert!(!late.take());
+        assert_eq!((progress.sent(), progress.in_doubt()), (0, false));
+        assert!(next.take(), "another attempt is another one");
+        assert_eq!((progress.sent(), progress.in_doubt()), (1, true));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_deadline_was_the_limit_it_is_the_error() {
     for sent in [false, true] {

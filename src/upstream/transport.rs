@@ -19,7 +19,7 @@ use tower::Service;
 use super::error::Error;
 use super::files::FileError;
 use super::observer::Server;
-use super::operation::{Call, Progress, Reply};
+use super::operation::{Call, Leave, Progress, Reply};
 use super::secret::SecretError;
 use super::settings::Settings;
 
@@ -205,14 +205,14 @@ impl Target {
         let (parts, body) = request.into_parts();
         let mut outgoing = reqwest::Request::new(parts.method, self.below_base(&parts.uri));
         *outgoing.headers_mut() = parts.headers;
-        if body.is_empty() {
-            // Nothing to watch go out; taken back when the connection was never made.
-            progress.mark_sent();
-        } else {
-            *outgoing.body_mut() = Some(reqwest::Body::wrap(Watched {
-                body: Some(body),
-                progress: progress.clone(),
-            }));
+        let leave = progress.leave()?;
+        // Without a body there is nothing to watch go out: it counts as sent, until it turns out
+        // that the connection was never made.
+        if !body.is_empty() {
+            let body = Some(body);
+            *outgoing.body_mut() = Some(reqwest::Body::wrap(Watched { body, leave }));
+        } else if !leave.take() {
+            return Err(Error::GivenUp);
         }
         Ok(outgoing)
     }
@@ -260,26 +260,35 @@ impl Target {
     }
 }
 
-/// A request body that tells when it is first read: the head has gone out by then, and not a
-/// byte before the connection stands.
+/// A request body that asks for leave when it is first read: the head has gone out by then, and not
+/// a byte before the connection stands. Who reads it may do so long after the attempt was given up:
+/// over HTTP/2 a request waits for a free stream whether or not somebody waits for its answer.
 struct Watched {
     body: Option<Bytes>,
-    progress: Progress,
+    leave: Leave,
 }
+
+/// No request is done without its body, so the vendor never does this one.
+#[derive(Debug, thiserror::Error)]
+#[error("given up before it was sent")]
+struct Withheld;
 
 impl Body for Watched {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Withheld;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let body = self.body.take();
-        if body.is_some() {
-            self.progress.mark_sent();
-        }
-        Poll::Ready(body.map(|body| Ok(Frame::data(body))))
+    ) -> Poll<Option<Result<Frame<Bytes>, Withheld>>> {
+        let Some(body) = self.body.take() else {
+            return Poll::Ready(None);
+        };
+        let frame = match self.leave.take() {
+            true => Ok(Frame::data(body)),
+            false => Err(Withheld),
+        };
+        Poll::Ready(Some(frame))
     }
 
     fn is_end_stream(&self) -> bool {

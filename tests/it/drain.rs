@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use switchboard::app::{App, Listeners, RunError};
+use switchboard::config::Config;
 use switchboard::pb::{AttachUserDataRequest, GetSessionRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::{Options, Sandbox};
@@ -30,7 +31,7 @@ use crate::support::verdict::pushback;
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::request;
 use crate::support::wire::Channel;
-use crate::support::{self, SESSION};
+use crate::support::{self, SESSION, upstreams};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
 const EVER: Duration = Duration::from_secs(3600);
@@ -53,10 +54,20 @@ struct Mortal {
 
 impl Mortal {
     async fn start(shutdown_delay: Duration, drain_timeout: Duration) -> Mortal {
+        Self::start_with(shutdown_delay, drain_timeout, |_| {}).await
+    }
+
+    /// The same with a changed configuration.
+    async fn start_with(
+        shutdown_delay: Duration,
+        drain_timeout: Duration,
+        change: impl FnOnce(&mut Config),
+    ) -> Mortal {
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let mut config = support::config(&sandbox);
         config.server.shutdown_delay = shutdown_delay;
         config.server.drain_timeout = drain_timeout;
+        change(&mut config);
         let metrics = Metrics::new().unwrap();
         let app = App::new(&config, metrics.clone()).unwrap();
         let listeners = Listeners::bind(config.server.listen, config.server.admin_listen);
@@ -220,18 +231,56 @@ async fn what_does_not_end_in_time_is_cut() {
     let call = gateway.begin_update().await;
     gateway.signal();
     assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
-    assert_told_to_call_again(call).await;
+    assert_told_to_call_again(call, 1).await;
 }
 
 /// Its caller may make the call again, and elsewhere.
-async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>) {
+async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>, attempts: u32) {
     let status = in_time("the answer", call).await.unwrap().unwrap_err();
     assert_eq!(
         (status.code(), &*support::reason(&status), pushback(&status)),
         (Code::Unavailable, "GATEWAY_DRAINING", Some("0"))
     );
-    assert_eq!(support::attempts(status.metadata()), 1);
+    assert_eq!(support::attempts(status.metadata()), attempts);
     assert!(status.metadata().contains_key("x-request-id"));
+}
+
+/// What is told of it stays true: its turn at the vendor comes when the call before it is cut, and by
+/// then its caller makes it elsewhere.
+#[tokio::test]
+async fn a_write_that_was_not_sent_when_it_was_cut_never_is() {
+    for request_id in ["", "once"] {
+        let narrow = |config: &mut Config| {
+            upstreams(config).for_each(|upstream| upstream.limit.in_flight = 1);
+        };
+        let soon = Duration::from_millis(100);
+        let mut gateway = Mortal::start_with(Duration::ZERO, soon, narrow).await;
+        let hang = Rule::new(Fault::Hang).operation("GetSession");
+        gateway.sandbox.faults().push(hang).unwrap();
+        let journal = gateway.sandbox.journal().clone();
+        let ahead = begin_reads(&gateway, 1).remove(0);
+        until("the vendor's only place is taken", || {
+            journal.count("genesys", "GetSession") == 1
+        })
+        .await;
+        let mut sms = gateway.sms();
+        let request = AttachUserDataRequest {
+            session_id: SESSION.into(),
+            user_data: Some(support::data(&[("Colour", "green")])),
+            request_id: request_id.into(),
+            ..Default::default()
+        };
+        let waiting = tokio::spawn(async move { sms.attach_user_data(request).await.map(drop) });
+        until("both are under way", || {
+            gateway.metrics.text().contains("switchboard_in_flight 2\n")
+        })
+        .await;
+        gateway.signal();
+        assert_told_to_call_again(ahead, 1).await;
+        assert_told_to_call_again(waiting, 0).await;
+        assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
+        assert_eq!(journal.count("genesys", "AttachUserData"), 0);
+    }
 }
 
 /// Its caller must not take the end of the gateway for a leave to do it again; nor must one who waits for the
@@ -295,7 +344,7 @@ async fn a_further_signal_cuts_what_is_waited_for() {
     gateway.signal();
     gateway.signal();
     assert!(matches!(gateway.ended().await, Err(RunError::Cut)));
-    assert_told_to_call_again(call).await;
+    assert_told_to_call_again(call, 1).await;
 }
 
 /// The calls of one caller, over one connection.

@@ -48,5 +48,6 @@ mod tokens;
 mod traces;
 mod validation;
 mod vendor_faults;
+mod vendor_http2;
 mod vendor_tls;
 mod watch_sessions;

@@ -19,13 +19,14 @@ use switchboard::upstream::secret::Secret;
 use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
+use crate::support::calls::Call;
 use crate::support::port::Port;
 use crate::support::redis::RedisServer;
 use crate::support::scan;
 use crate::support::verdict::{pushback, retry_info};
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
-use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason};
+use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason, upstreams};
 
 /// Two gateways in front of one vendor, with one Redis.
 struct Pair {
@@ -343,6 +344,54 @@ async fn who_did_the_write_gets_its_result_though_it_cannot_be_kept() {
     let second = once_it_is_back(&pair.two, "o").await;
     assert_eq!(first.into_inner(), second);
     assert_eq!(pair.attached(), 1);
+}
+
+/// Who is told to make the call again elsewhere finds its `request_id` free there.
+#[tokio::test]
+async fn a_write_that_was_cut_before_it_was_sent_is_done_by_the_other_gateway() {
+    let Some(redis) = RedisServer::start().await else {
+        return;
+    };
+    let share = |config: &mut Config| {
+        config.dedupe.redis_url = Some(Secret::fixed(redis.url()));
+        patient(config);
+    };
+    let mut cut = Gateway::start_with(|config| {
+        share(config);
+        config.server.drain_timeout = Duration::from_millis(100);
+        upstreams(config).for_each(|upstream| upstream.limit.in_flight = 1);
+    })
+    .await;
+    let vendor = support::config(&cut.sandbox);
+    let other = Gateway::start_with(|config| {
+        *config = vendor;
+        share(config);
+    })
+    .await;
+    let count = |operation| cut.sandbox.journal().count("genesys", operation);
+    let hang = Rule::new(Fault::Hang).operation("GetSession");
+    cut.sandbox.faults().push(hang).unwrap();
+    let channel = cut.channel.clone();
+    let ahead = tokio::spawn(async move { Call::GetSession.send_over(channel, "", None).await });
+    until("the vendor's only place is taken", || {
+        count("GetSession") == 1
+    })
+    .await;
+    let sms = cut.sms();
+    let call = tokio::spawn(async move { sms.clone().attach_user_data(attach("o", "a")).await });
+    let claimed = async { while redis.ask("DBSIZE").await.unwrap() != ":2\r\n" {} };
+    in_time("the claim and its lease", claimed).await;
+    cut.terminate();
+    let status = in_time("the answer", call).await.unwrap().unwrap_err();
+    assert_eq!(reason(&status), "GATEWAY_DRAINING");
+    assert_eq!(
+        reason(&ahead.await.unwrap().unwrap_err()),
+        "GATEWAY_DRAINING"
+    );
+    let again = attach_by(&other, "o", "a").await.unwrap();
+    assert_eq!(attempts(again.metadata()), 1);
+    assert!(in_time("its end", cut.ended()).await.is_err());
+    assert_eq!(cut.sandbox.genesys().attaches().len(), 1);
 }
 
 /// A file of its own, so that the gateway can be a process of its own.

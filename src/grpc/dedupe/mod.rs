@@ -29,7 +29,7 @@ use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::Error;
-use crate::upstream::operation::Operation;
+use crate::upstream::operation::{Operation, Progress};
 use crate::upstream::secret::Secret;
 
 const LONGEST_ID: usize = 64;
@@ -175,7 +175,7 @@ impl Dedupe {
             drop(joined);
             match claim {
                 Claim::First(turn) => {
-                    let told = self.0.begin(turn, work);
+                    let told = self.0.begin(turn, work, ticket.progress.clone());
                     decode(outcome(told, asked, ticket).await?)
                 }
                 Claim::Again(kept) => {
@@ -195,15 +195,30 @@ impl Dedupe {
 }
 
 impl Parts {
-    /// Runs to its end whoever still waits: a repeat may come for the result.
+    /// Runs to its end whoever still waits: a repeat may come for the result. Only a write that was
+    /// cut before it was sent ends with its caller, who makes it again elsewhere.
     fn begin<T: Message>(
         &self,
         mut turn: Turn,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
+        progress: Progress,
     ) -> oneshot::Receiver<Outcome> {
-        let (tell, told) = oneshot::channel();
+        let (mut tell, told) = oneshot::channel();
         let task = async move {
-            let result = turn.spend(work).await;
+            let left_to_others = async {
+                tell.closed().await;
+                if !progress.is_left_to_others() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                result = turn.spend(work) => result,
+                () = left_to_others => return turn.give_back(),
+            };
+            if progress.is_left_to_others() {
+                return turn.give_back();
+            }
             let outcome: Outcome = result.map(|response| response.encode_to_vec().into());
             // Before it is kept: a store that fails or is slow takes nobody's answer away.
             let _ = tell.send(outcome.clone());
@@ -219,7 +234,11 @@ async fn outcome(told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket
     match timeout_at(ticket.deadline, told).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(asked.given_up(Error::Abandoned, &ticket.progress)),
-        Err(_) => Err(asked.given_up(Error::Deadline, &ticket.progress)),
+        Err(_) => {
+            // Its task may be about to send it, and what is told here has to stay true.
+            ticket.progress.give_up();
+            Err(asked.given_up(Error::Deadline, &ticket.progress))
+        }
     }
 }
 

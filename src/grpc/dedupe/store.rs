@@ -57,6 +57,15 @@ impl Turn {
         }
     }
 
+    /// Nothing was done, and another may do it.
+    pub(super) fn give_back(self) {
+        match self {
+            // Who would ask asks another process.
+            Turn::Memory(_) => {}
+            Turn::Redis(turn) => turn.give_back(),
+        }
+    }
+
     pub(super) async fn keep(self, outcome: Outcome) {
         match self {
             Turn::Memory(tell) => drop(tell.send_replace(Some(outcome))),

@@ -220,6 +220,22 @@ async fn who_waits_has_a_deadline_and_learns_what_may_have_happened() {
     );
 }
 
+/// The task of the write may be late, and about to send it.
+#[tokio::test(start_paused = true)]
+async fn what_is_told_at_the_deadline_stays_true() {
+    let (dedupe, ticket) = (dedupe(10), ticket("default"));
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let leave = ticket.progress.leave().unwrap();
+    let identity = Identity::of_caller("", "id", &message("s"));
+    let late = std::future::pending::<Answer>();
+    let told = dedupe.run(asked, identity, &ticket, late, std::future::ready);
+    assert_eq!(reason(&told.await.unwrap_err()), "DEADLINE");
+    assert!(!leave.take());
+}
+
 #[tokio::test]
 async fn a_task_that_dies_leaves_the_outcome_unknown() {
     let dedupe = dedupe(10);

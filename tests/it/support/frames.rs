@@ -1,8 +1,8 @@
-//! HTTP/2 by hand, for callers that no library would be.
+//! HTTP/2 by hand, for callers and vendors that no library would be.
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::watch::in_time;
@@ -95,7 +95,7 @@ pub async fn greeted(address: SocketAddr, settings: &[u8]) -> TcpStream {
 }
 
 /// The next frame, or none when the connection has ended, be it by a reset.
-pub async fn next(socket: &mut TcpStream) -> Option<Frame> {
+pub async fn next(socket: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut head = [0; 9];
     in_time("a frame", socket.read_exact(&mut head))
         .await

@@ -64,6 +64,11 @@ impl Turn {
         }
     }
 
+    /// The vendor has heard nothing of it after all.
+    pub(in super::super) fn give_back(mut self) {
+        self.idle = true;
+    }
+
     /// Keeps the result for repeats.
     pub(in super::super) async fn keep(self, outcome: &Outcome) {
         let result = kept::encode(outcome);
