@@ -189,7 +189,7 @@ impl Target {
         }
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let body = self.collect(response, &progress).await?;
+        let body = self.collect(response).await?;
         Ok(Reply {
             status,
             headers,
@@ -227,34 +227,35 @@ impl Target {
         url
     }
 
-    async fn collect(
-        &self,
-        mut response: reqwest::Response,
-        progress: &Progress,
-    ) -> Result<Bytes, Error> {
+    async fn collect(&self, mut response: reqwest::Response) -> Result<Bytes, Error> {
         let status = response.status();
-        // reqwest's errors about a body do not know the status that came before it.
-        let broken = |error| match failed(error, progress) {
-            Error::Unreadable { cause, .. } => Error::Unreadable {
-                status: Some(status),
-                cause,
-            },
-            error => error,
-        };
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            let whole = body.len() as u64 + chunk.len() as u64;
-            if whole > self.connections.max_answer {
-                // What it means stands in its status; what was read of it are words enough.
-                if !status.is_success() {
-                    break;
+        loop {
+            let cause = match response.chunk().await {
+                Ok(None) => break,
+                Ok(Some(chunk)) => {
+                    let whole = body.len() as u64 + chunk.len() as u64;
+                    if whole <= self.connections.max_answer {
+                        body.extend_from_slice(&chunk);
+                        continue;
+                    }
+                    format!("it is larger than {} bytes", self.connections.max_answer)
                 }
-                return Err(Error::Unreadable {
-                    status: Some(status),
-                    cause: format!("it is larger than {} bytes", self.connections.max_answer),
-                });
+                // Whole, but not packed as it says.
+                Err(error) if error.is_decode() && find::<hyper::Error>(&error).is_none() => {
+                    chain(&error.without_url())
+                }
+                Err(error) => {
+                    let cause = chain(&error.without_url());
+                    return Err(Error::Lost { cause });
+                }
+            };
+            // What it means stands in its status; what was read of it are words enough.
+            if !status.is_success() {
+                break;
             }
-            body.extend_from_slice(&chunk);
+            let status = Some(status);
+            return Err(Error::Unreadable { status, cause });
         }
         Ok(body.freeze())
     }
@@ -302,7 +303,6 @@ impl Body for Watched {
 
 /// Sorts a failure by the one question that matters: may the vendor have read the request?
 fn failed(error: reqwest::Error, progress: &Progress) -> Error {
-    let status = error.status();
     let error = error.without_url();
     let cause = chain(&error);
     let marked = progress.in_doubt();
@@ -314,9 +314,6 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     }
     if error.is_builder() {
         return Error::Unbuildable { cause };
-    }
-    if error.is_decode() && find::<hyper::Error>(&error).is_none() {
-        return Error::Unreadable { status, cause };
     }
     Error::Lost { cause }
 }

@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use serde_json::json;
 use switchboard::pb::{
     CallType, GetAgentSettingsRequest, GetAgentSettingsResponse, GetSessionRequest,
@@ -135,6 +135,34 @@ async fn a_refusal_over_the_size_limit_is_a_refusal() {
         let error = Call::Attach.send(&gateway).await.unwrap_err();
         assert_eq!((error.code(), &*support::reason(&error)), (code, reason));
         assert_eq!(support::fact(&error, "vendorStatus"), status.to_string());
+    }
+}
+
+/// A proxy's own page goes out with what the vendor's answer was said to be packed with.
+#[tokio::test]
+async fn a_refusal_that_is_wrongly_packed_is_a_refusal() {
+    let refused = [
+        (400, Code::InvalidArgument, "VENDOR_REJECTED", 1),
+        (401, Code::Internal, "VENDOR_CREDENTIAL_REJECTED", 2),
+        (409, Code::Aborted, "VENDOR_REJECTED", 1),
+        (418, Code::PermissionDenied, "VENDOR_BLOCKED", 1),
+        (429, Code::ResourceExhausted, "VENDOR_THROTTLED", 3),
+        (503, Code::Unknown, "OUTCOME_UNKNOWN", 1),
+    ];
+    for body in [&b"not packed at all"[..], &unpack(PACKED)[..30]] {
+        for (status, code, reason, attempts) in refused {
+            let mut bad = packed(Bytes::copy_from_slice(body));
+            *bad.status_mut() = StatusCode::from_u16(status).unwrap();
+            let (_vendor, gateway) = answering(&bad).await;
+            let error = Call::Attach.send(&gateway).await.unwrap_err();
+            assert_eq!(
+                (error.code(), &*support::reason(&error)),
+                (code, reason),
+                "{status}"
+            );
+            assert_eq!(support::fact(&error, "vendorStatus"), status.to_string());
+            assert_eq!(support::attempts(error.metadata()), attempts, "{status}");
+        }
     }
 }
 
