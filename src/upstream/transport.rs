@@ -306,7 +306,7 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     let error = error.without_url();
     let cause = chain(&error);
     let marked = progress.in_doubt();
-    if error.is_connect() || refused_stream(&error) || !marked {
+    if error.is_connect() || disowned(&error) || !marked {
         if marked {
             progress.unmark_sent();
         }
@@ -318,10 +318,15 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     Error::Lost { cause }
 }
 
-/// The server said over HTTP/2 that it did not look at the request (RFC 9113, section 8.7).
-fn refused_stream(error: &reqwest::Error) -> bool {
+/// The server said over HTTP/2 that it did not look at the request: by refusing the stream (RFC 9113,
+/// section 8.7), or by ending the connection before it (section 6.8). Only streams beyond the last that
+/// a GOAWAY names fail with it; those up to there fail with the connection. A server that goes away
+/// for an error of its own is not trusted to have counted right.
+fn disowned(error: &reqwest::Error) -> bool {
     find::<h2::Error>(error).is_some_and(|error| {
-        error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let beyond = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (refused || beyond)
     })
 }
 

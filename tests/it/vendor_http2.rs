@@ -21,11 +21,14 @@ use crate::support::authority::Authority;
 use crate::support::calls::Call;
 use crate::support::dir::Mounted;
 use crate::support::frames::{
-    self, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS, frame,
+    self, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame,
 };
 use crate::support::untimed::{self, within};
 use crate::support::watch::in_time;
 use crate::support::{self, Gateway, SESSION, attempts, reason, relocate, upstreams};
+
+const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
 
 const ACK: u8 = 1;
 
@@ -84,6 +87,10 @@ impl Site {
         (site, first)
     }
 
+    async fn accept(&self) -> Connection {
+        Connection::accept(&self.listener, &self.tls, 100).await
+    }
+
     fn begin(&self, call: Call) -> JoinHandle<Result<MetadataMap, Status>> {
         let channel = self.gateway.channel.clone();
         tokio::spawn(async move { call.send_over(channel, "", None).await })
@@ -136,11 +143,29 @@ impl Connection {
         head.stream
     }
 
+    /// The stream of the next request, when its body has come.
+    async fn write(&mut self) -> u32 {
+        let head = self.next().await;
+        assert_eq!(head.kind, HEADERS, "{head:?}");
+        let mut body = self.next().await;
+        while body.flags & END_STREAM == 0 {
+            assert_eq!(body.kind, DATA, "{body:?}");
+            body = self.next().await;
+        }
+        head.stream
+    }
+
     async fn answer(&mut self, stream: u32) {
         // 200 of the static table.
         let head = frame(HEADERS, END_HEADERS, stream, &[0x88]);
         let answer = [head, frame(DATA, END_STREAM, stream, YES)].concat();
         self.say(&answer).await;
+    }
+
+    /// Streams after the last one were not looked at.
+    async fn go_away(&mut self, last: u32, code: u32) {
+        let words = [last.to_be_bytes(), code.to_be_bytes()].concat();
+        self.say(&frame(GOAWAY, 0, 0, &words)).await;
     }
 }
 
@@ -180,4 +205,40 @@ async fn a_write_that_was_given_up_before_it_had_a_stream_is_never_sent() {
         }
     }
     in_time("the read", behind).await.unwrap().unwrap();
+}
+
+/// A proxy that changes its connections says which requests it did not pass on.
+#[tokio::test]
+async fn a_write_beyond_the_last_stream_of_a_connection_is_sent_over_another() {
+    for closes in [false, true] {
+        let (site, mut vendor) = Site::start(100, |_| {}).await;
+        let call = site.begin(Call::Attach);
+        let stream = vendor.write().await;
+        vendor.go_away(stream - 2, NO_ERROR).await;
+        let open = (!closes).then_some(vendor);
+        let mut next = site.accept().await;
+        let again = next.write().await;
+        next.answer(again).await;
+        let answered = in_time("the answer", call).await.unwrap().unwrap();
+        assert_eq!(attempts(&answered), 1);
+        drop(open);
+    }
+}
+
+/// It was looked at, or the vendor is in no state to know.
+#[tokio::test]
+async fn a_write_that_a_connection_ended_with_is_of_unknown_outcome() {
+    for (behind, code) in [(0, NO_ERROR), (2, INTERNAL_ERROR)] {
+        let (site, mut vendor) = Site::start(100, |_| {}).await;
+        let call = site.begin(Call::Attach);
+        let stream = vendor.write().await;
+        vendor.go_away(stream - behind, code).await;
+        drop(vendor);
+        let status = in_time("the answer", call).await.unwrap().unwrap_err();
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::Unknown, "OUTCOME_UNKNOWN")
+        );
+        assert_eq!(attempts(status.metadata()), 1);
+    }
 }
