@@ -36,6 +36,15 @@ const POOL_IDLE: Duration = Duration::from_secs(15);
 /// some thirty kilobytes for each account.
 const POOL_IDLE_POLLS: Duration = Duration::from_secs(2);
 
+/// All calls to a vendor share a connection over HTTP/2. Where packets are dropped without a word, it
+/// is dead and looks alive for as long as the kernel repeats itself, and repeats of calls go into it
+/// as well. So when calls wait and nothing has come for a while, the server is asked whether it is
+/// there. Both times together are less than the default time of an attempt: a call's second one
+/// goes over a new connection.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Longer than several packets in a row take to be repeated, as all calls end with the connection.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(3500);
+
 /// Why a client for a vendor could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -120,6 +129,8 @@ fn client(
         // A call that is given a connection while it makes one leaves the new one to the pool.
         .pool_max_idle_per_host(settings.limit.in_flight)
         .tcp_nodelay(true)
+        .http2_keep_alive_interval(SILENCE)
+        .http2_keep_alive_timeout(SIGN_OF_LIFE)
         .tls_version_min(tls::Version::TLS_1_2)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
         // First none at all: HTTP_PROXY must never see credentials in clear.

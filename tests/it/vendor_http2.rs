@@ -242,3 +242,16 @@ async fn a_write_that_a_connection_ended_with_is_of_unknown_outcome() {
         assert_eq!(attempts(status.metadata()), 1);
     }
 }
+
+/// Nothing comes back over it, not even an end: what is repeated goes over another one.
+#[tokio::test]
+async fn a_connection_that_has_died_in_silence_is_left() {
+    let (site, mut vendor) = Site::start(100, |_| {}).await;
+    let call = site.begin(Call::GetSession);
+    vendor.head().await;
+    let mut next = site.accept().await;
+    let again = next.head().await;
+    next.answer(again).await;
+    in_time("the answer", call).await.unwrap().unwrap();
+    drop(vendor);
+}
