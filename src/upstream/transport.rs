@@ -317,7 +317,7 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     let error = error.without_url();
     let cause = chain(&error);
     let marked = progress.in_doubt();
-    if error.is_connect() || disowned(&error) || !marked {
+    if error.is_connect() || disowned(&error) || is_unwelcome(&error) || !marked {
         if marked {
             progress.unmark_sent();
         }
@@ -338,6 +338,28 @@ fn disowned(error: &reqwest::Error) -> bool {
         let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
         let beyond = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
         error.is_remote() && (refused || beyond)
+    })
+}
+
+/// The server did not take our certificate. With TLS 1.3 it says so when the handshake is over for us,
+/// and the request on its way; it reads no request before it has taken the certificate. HTTP/2 hands
+/// the cause on in words only.
+fn is_unwelcome(error: &reqwest::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let about_certificates = [
+        Alert::BadCertificate,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::UnknownCA,
+        Alert::AccessDenied,
+        Alert::CertificateRequired,
+    ];
+    find::<std::io::Error>(error).is_some_and(|error| {
+        let words = error.to_string();
+        let is_it = |alert| rustls::Error::AlertReceived(alert).to_string() == words;
+        about_certificates.into_iter().any(is_it)
     })
 }
 

@@ -21,7 +21,9 @@ use crate::support::dir::Mounted;
 use crate::support::load::Load;
 use crate::support::vendor::{self, Seen, Vendor, login};
 use crate::support::watch::{in_time, total, until};
-use crate::support::{Gateway, RECORD, SESSION, USER, patient, reason, relocate, upstreams};
+use crate::support::{
+    Gateway, RECORD, SESSION, USER, attempts, patient, reason, relocate, upstreams,
+};
 
 const FAILURES: &str = "switchboard_vendor_tls_reload_failures_total";
 
@@ -168,10 +170,20 @@ async fn authorities_and_certificates(protocol: &str) {
         (refused.code(), &*reason(&refused)),
         (Code::Unavailable, "VENDOR_UNAVAILABLE")
     );
-    // Nor is a certificate of ours that the vendor does not take any more.
+    // Nor is a certificate of ours that the vendor does not take any more. It says so when the
+    // request is on its way already, and has read nothing of it.
     vendor.change(server(&after, &[&ours], protocol));
-    let refused = Call::GetSession.send(&gateway).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    for call in [Call::GetSession, Call::Attach, Call::CreateSettings] {
+        let before = vendor.seen().len();
+        let refused = call.send(&gateway).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), &*reason(&refused)),
+            (Code::Unavailable, "VENDOR_UNAVAILABLE"),
+            "{call:?}: {refused:?}"
+        );
+        assert_eq!(attempts(refused.metadata()), 0, "{call:?}: {refused:?}");
+        assert_eq!(vendor.seen().len(), before);
+    }
     vendor.change(server(&after, &[&next], protocol));
     Call::GetSession.send(&gateway).await.unwrap();
     assert_eq!(total(&gateway.metrics, FAILURES, &[]), 0);
