@@ -209,10 +209,12 @@ impl Bearer {
                 cause: "its AccessToken does not fit into a header".to_owned(),
             })
         };
+        let mut app_key = header(app_key)?;
         let mut authorization = header(&format!("Bearer {token}"))?;
+        app_key.set_sensitive(true);
         authorization.set_sensitive(true);
         Ok(Bearer {
-            app_key: header(app_key)?,
+            app_key,
             authorization,
             app_secret,
         })
@@ -229,7 +231,7 @@ impl Token for Bearer {
     fn answered(&self, _: &HeaderMap) {}
 
     fn secrets(&self) -> Vec<SecretString> {
-        // The token is in a header that is marked as sensitive.
+        // The key and the token are in headers that are marked as sensitive.
         vec![self.app_secret.clone()]
     }
 }
