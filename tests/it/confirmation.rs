@@ -652,6 +652,37 @@ async fn a_caller_that_leaves_does_not_cut_the_write() {
     );
 }
 
+/// Until it is its turn nothing is sent, and nothing is owed to a caller that has left.
+#[tokio::test]
+async fn a_caller_that_leaves_before_its_turn_leaves_nothing_behind() {
+    let gateway = Gateway::start().await;
+    let in_flight = || reading(&gateway.metrics, "switchboard_in_flight", &[]);
+    let spawned = |key: &'static str| {
+        let mut sms = gateway.sms();
+        tokio::spawn(async move { sms.attach_user_data(attach(key, "x")).await })
+    };
+    // It holds the turn until the test lets it see its key.
+    next_notification(&gateway, Notification::Never);
+    push(&gateway, Rule::new(Fault::Hang).operation("GetSession"));
+    let first = spawned("First");
+    until("it is written", || written(&gateway) == 1).await;
+    let second = spawned("Second");
+    until("it waits for its turn", || in_flight() == 2).await;
+    second.abort();
+    until("it has left", || in_flight() == 1).await;
+    let genesys = gateway.sandbox.genesys();
+    genesys.set_user_data(SESSION, genesys.user_data(SESSION).unwrap());
+    assert_eq!(
+        first.await.unwrap().unwrap().into_inner().outcome(),
+        Outcome::Confirmed
+    );
+    let third = spawned("Third").await.unwrap().unwrap();
+    assert_eq!(third.into_inner().outcome(), Outcome::Confirmed);
+    let writes = genesys.writes();
+    let keys: Vec<_> = writes.iter().map(|write| &*write.keys[0]).collect();
+    assert_eq!(keys, ["First", "Third"]);
+}
+
 #[tokio::test]
 async fn a_drain_waits_for_confirmations() {
     let mut gateway = Gateway::start().await;

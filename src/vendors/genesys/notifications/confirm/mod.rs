@@ -70,23 +70,28 @@ impl<O: Write> Confirmation<O> {
 
     /// Sends the write, and waits until it is seen in place.
     pub(in crate::vendors::genesys) async fn write(self: Arc<Self>) -> Result<Confirmed, Failure> {
-        // Whole, whoever still waits: what is in place must not be found out by halves.
-        let client = self.client.clone();
         let attributes = self.attributes();
         let work = async move {
-            let _turn = self.turn().await?;
+            // Until now nothing was sent, and who leaves leaves nothing behind.
+            let turn = self.turn().await?;
             let consumer = self.listen().await;
-            let mut sent = self.send().await?;
-            let mut proof = self.prove(&sent, &consumer).await;
-            if matches!(proof, Proof::Absent) && self.may_send_again() {
-                self.ticket.progress.forget_doubt();
-                sent = self.send().await?;
-                proof = self.prove(&sent, &consumer).await;
-            }
-            self.conclude(sent, proof)
+            // Whole, whoever still waits: what is in place must not be found out by halves.
+            let client = self.client.clone();
+            let rest = async move { self.send_and_prove(turn, consumer).await };
+            client.outlive(O::META.name, rest).await
         };
-        let work = span::within("confirmed write", attributes, work);
-        client.outlive(O::META.name, work).await
+        span::within("confirmed write", attributes, work).await
+    }
+
+    async fn send_and_prove(&self, _turn: Turn, consumer: Consumer) -> Result<Confirmed, Failure> {
+        let mut sent = self.send().await?;
+        let mut proof = self.prove(&sent, &consumer).await;
+        if matches!(proof, Proof::Absent) && self.may_send_again() {
+            self.ticket.progress.forget_doubt();
+            sent = self.send().await?;
+            proof = self.prove(&sent, &consumer).await;
+        }
+        self.conclude(sent, proof)
     }
 
     /// Looks for a write that was sent before; sends nothing.
