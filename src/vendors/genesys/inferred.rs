@@ -27,7 +27,8 @@ pub(super) fn is_sms_channel(channel: &str) -> bool {
 }
 
 /// Once a connection has broken, a write that is not to be seen for so long was not done: what
-/// the vendor had read by then it would have handed on.
+/// the vendor had read by then it would have handed on. The same holds once it has told an error
+/// that may be this write's.
 pub(super) const ABSENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Which 403 is about a lost cookie or CSRF token. Those two fail with the same words, and the

@@ -4,13 +4,16 @@
 //! turn -> listen -> send -+- refused ------------------------------> that error
 //!                         +- accepted, or its answer was lost
 //!                              |  a notification, or a read, shows it in place -> CONFIRMED
-//!                              |    (a delete whose answer was lost: two reads do)
+//!                              |    (a delete: a notification of its own number, or a read;
+//!                              |     two reads where its answer was lost)
 //!                              |  a notification of the vendor says that it failed -> rejected
+//!                              |    (that some write failed: if reads do not show it after that)
 //!                              |  the connection broke, and reads show nothing -> sent again
 //!                              |                        (Once only, and once), or not done
 //!                              +- the deadline ----------------------> outcome unknown
 //! ```
 
+mod findings;
 mod proof;
 mod schedule;
 mod sent;
@@ -21,7 +24,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use tokio::time::{Instant, timeout_at};
 
-use self::proof::Proof;
+use self::findings::Proof;
 use self::schedule::BEFORE_READING;
 pub(in crate::vendors::genesys) use self::sent::Sent;
 use super::hub::{Consumer, Hub};

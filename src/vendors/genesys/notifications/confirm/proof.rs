@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::event::Event;
 use super::super::feed::Item;
 use super::super::hub::Consumer;
+use super::findings::{Findings, Proof, Seen};
 use super::schedule::{BEFORE_READING, FIRST_PAUSE, Schedule};
 use super::{Confirmation, Sent};
 use crate::pb::{GetSessionRequest, SmsSession};
@@ -14,42 +15,8 @@ use crate::upstream::client::Ticket;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
 use crate::upstream::operation::Progress;
 use crate::upstream::redact::Redactor;
-use crate::vendors::genesys::inferred;
 use crate::vendors::genesys::sms_session_data::get_session::GetSession;
 use crate::vendors::genesys::sms_session_data::write::Write;
-
-/// How the wait for proof ended.
-pub(super) enum Proof {
-    InPlace(SmsSession, &'static str),
-    Rejected(Box<Failure>),
-    Absent,
-    /// The session is not there any more.
-    Gone(Box<Failure>),
-    None,
-}
-
-impl Proof {
-    /// By what it was found, or what was found.
-    pub(super) fn how(&self) -> &'static str {
-        match self {
-            Proof::InPlace(_, how) => how,
-            Proof::Rejected(_) => "rejected",
-            Proof::Absent | Proof::Gone(_) => "absent",
-            Proof::None => "unknown",
-        }
-    }
-}
-
-/// What a read shows.
-enum Seen {
-    /// With the time when the read began.
-    InPlace(SmsSession, Instant),
-    /// The same.
-    Absent(Instant),
-    /// The same. A node that knows nothing of the session yet says this, too.
-    Gone(Box<Failure>, Instant),
-    Nothing,
-}
 
 /// What a notification says about the write.
 enum Told {
@@ -65,10 +32,9 @@ enum Told {
 impl<O: Write> Confirmation<O> {
     /// Listens, and reads, until either proves what became of it or the time is over.
     pub(super) async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {
-        let mut look: Fuse<BoxFuture<'_, Seen>> = Fuse::terminated();
+        let mut look: Fuse<BoxFuture<'_, (Seen, Instant)>> = Fuse::terminated();
         let mut schedule = Schedule::new(self.ticket.deadline, self.first_read(sent));
-        let (mut first_in_place, mut first_absent, mut first_gone) = (None, None, None);
-        let mut rejected = None;
+        let mut findings = Findings::new(self.may_be_seen_once(sent), sent.is_over());
         let mut deaf = false;
         loop {
             tokio::select! {
@@ -77,7 +43,7 @@ impl<O: Write> Confirmation<O> {
                     Told::InPlace(session) => return Proof::InPlace(session, "notification"),
                     Told::Rejected => return Proof::Rejected(self.rejection(&item)),
                     Told::PerhapsRejected => {
-                        rejected = Some(self.rejection(&item));
+                        findings.perhaps_rejected(self.rejection(&item));
                         schedule.now();
                     }
                     Told::Look => {
@@ -86,29 +52,14 @@ impl<O: Write> Confirmation<O> {
                     }
                     Told::Nothing => {}
                 },
-                seen = &mut look => match seen {
-                    Seen::InPlace(session, begun)
-                        if self.may_be_seen_once(sent) || stays(&mut first_in_place, begun) =>
-                    {
-                        return Proof::InPlace(session, "read");
-                    }
-                    Seen::Absent(_) | Seen::Gone(..) if rejected.is_some() => {
-                        return Proof::Rejected(rejected.expect("just seen"));
-                    }
-                    Seen::Absent(begun) if sent.is_over() && stays(&mut first_absent, begun) => {
-                        return Proof::Absent;
-                    }
-                    Seen::Gone(failure, begun) if sent.is_over() && stays(&mut first_gone, begun) => {
-                        return Proof::Gone(failure);
-                    }
-                    Seen::Absent(_) | Seen::Gone(..) => first_in_place = None,
-                    Seen::InPlace(..) | Seen::Nothing => {}
+                (seen, begun) = &mut look => if let Some(proof) = findings.take_in(seen, begun) {
+                    return proof;
                 },
                 () = sleep_until(schedule.next), if look.is_terminated() => {
                     look = self.look().boxed().fuse();
                     schedule.advance();
                 }
-                () = sleep_until(self.ticket.deadline) => return Proof::None,
+                () = sleep_until(self.ticket.deadline) => return findings.at_the_deadline(),
             }
         }
     }
@@ -122,8 +73,8 @@ impl<O: Write> Confirmation<O> {
         }
     }
 
-    /// What the vendor says now. Counted among the requests of the call.
-    async fn look(&self) -> Seen {
+    /// What the vendor says now, and when the read began. Counted among the requests of the call.
+    async fn look(&self) -> (Seen, Instant) {
         let begun = Instant::now();
         let ticket = Ticket {
             progress: Progress::default(),
@@ -138,12 +89,13 @@ impl<O: Write> Confirmation<O> {
             account: String::new(),
         });
         let read = self.client.call(operation, ticket).await;
-        match read {
-            Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session, begun),
-            Ok(_) => Seen::Absent(begun),
-            Err(failure) if failure.error.is_not_found() => Seen::Gone(Box::new(failure), begun),
+        let seen = match read {
+            Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session),
+            Ok(_) => Seen::Absent,
+            Err(failure) if failure.error.is_not_found() => Seen::Gone(Box::new(failure)),
             Err(_) => Seen::Nothing,
-        }
+        };
+        (seen, begun)
     }
 
     fn told(&self, item: &Item, sent: &Sent) -> Told {
@@ -163,15 +115,16 @@ impl<O: Write> Confirmation<O> {
             };
         }
         match self.shown(event) {
-            Some(session) if self.may_be_seen_once(sent) => Told::InPlace(session.clone()),
+            // A state without the key may also be one of before it was put there, told late.
+            Some(session) if about_us || !O::SHOWN_BY_ABSENCE => Told::InPlace(session.clone()),
             Some(_) => Told::Look,
             None if about_us || event.needs_a_read() => Told::Look,
             None => Told::Nothing,
         }
     }
 
-    /// Whether one look proves it. A delete in doubt may be lost, and a state without the key one of
-    /// before it was put there: told late, or read while that is still on its way.
+    /// Whether one read proves it. A delete in doubt may be lost, and a state without the key one
+    /// read while what puts it there is still on its way.
     fn may_be_seen_once(&self, sent: &Sent) -> bool {
         !O::SHOWN_BY_ABSENCE || matches!(sent, Sent::Accepted(_))
     }
@@ -213,9 +166,4 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.all.absorb(&self.own);
     }
-}
-
-/// Whether a read shows what one that was begun long enough before has shown.
-fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
-    begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
 }

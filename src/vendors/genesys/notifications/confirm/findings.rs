@@ -1,0 +1,219 @@
+//! What reads of the session, and an error that may be about the write, come to. Pure.
+
+use tokio::time::Instant;
+
+use crate::pb::SmsSession;
+use crate::upstream::error::Failure;
+use crate::vendors::genesys::inferred;
+
+/// How the wait for proof ended.
+pub(super) enum Proof {
+    InPlace(SmsSession, &'static str),
+    Rejected(Box<Failure>),
+    Absent,
+    /// The session is not there any more.
+    Gone(Box<Failure>),
+    None,
+}
+
+impl Proof {
+    /// By what it was found, or what was found.
+    pub(super) fn how(&self) -> &'static str {
+        match self {
+            Proof::InPlace(_, how) => how,
+            Proof::Rejected(_) => "rejected",
+            Proof::Absent | Proof::Gone(_) => "absent",
+            Proof::None => "unknown",
+        }
+    }
+}
+
+/// What a read shows.
+pub(super) enum Seen {
+    InPlace(SmsSession),
+    Absent,
+    /// A node that knows nothing of the session yet says this, too.
+    Gone(Box<Failure>),
+    Nothing,
+}
+
+/// What has been found so far, and when it was found first: at the beginning of the read that
+/// showed it.
+pub(super) struct Findings {
+    /// Whether one read that shows the write in place will do.
+    seen_once: bool,
+    /// Whether nothing can be under way any more, so that what is absent stays so.
+    over: bool,
+    in_place: Option<Instant>,
+    absent: Option<Instant>,
+    gone: Option<Instant>,
+    rejection: Option<Rejection>,
+}
+
+/// An error that the vendor told, perhaps of this write: then the write is not done from here on.
+struct Rejection {
+    failure: Box<Failure>,
+    told: Instant,
+    not_done: Option<Instant>,
+}
+
+impl Findings {
+    pub(super) fn new(seen_once: bool, over: bool) -> Self {
+        Findings {
+            seen_once,
+            over,
+            in_place: None,
+            absent: None,
+            gone: None,
+            rejection: None,
+        }
+    }
+
+    /// The newest error counts: an earlier one may be another write's.
+    pub(super) fn perhaps_rejected(&mut self, failure: Box<Failure>) {
+        self.rejection = Some(Rejection {
+            failure,
+            told: Instant::now(),
+            not_done: None,
+        });
+    }
+
+    /// What a read that was begun then has shown; the proof, when it is one.
+    pub(super) fn take_in(&mut self, seen: Seen, begun: Instant) -> Option<Proof> {
+        if matches!(seen, Seen::Absent | Seen::Gone(_)) {
+            self.in_place = None;
+        }
+        match (seen, &mut self.rejection) {
+            (Seen::InPlace(session), rejection) => {
+                if let Some(rejection) = rejection {
+                    rejection.not_done = None;
+                }
+                let proven = stays(&mut self.in_place, begun) || self.seen_once;
+                proven.then_some(Proof::InPlace(session, "read"))
+            }
+            (Seen::Absent | Seen::Gone(_), Some(rejection)) => {
+                let proven = begun >= rejection.told && stays(&mut rejection.not_done, begun);
+                proven.then(|| Proof::Rejected(rejection.failure.clone()))
+            }
+            (Seen::Absent, None) => {
+                let proven = stays(&mut self.absent, begun) && self.over;
+                proven.then_some(Proof::Absent)
+            }
+            (Seen::Gone(failure), None) => {
+                let proven = stays(&mut self.gone, begun) && self.over;
+                proven.then_some(Proof::Gone(failure))
+            }
+            (Seen::Nothing, _) => None,
+        }
+    }
+
+    /// There is no time left to find more.
+    pub(super) fn at_the_deadline(self) -> Proof {
+        match self.rejection {
+            Some(rejection) if self.in_place.is_none() => Proof::Rejected(rejection.failure),
+            _ => Proof::None,
+        }
+    }
+}
+
+/// Whether a read shows what one that was begun long enough before has shown.
+fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
+    begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::upstream::error::Error;
+    use crate::vendors::genesys::notifications::snapshot::failure;
+
+    const ONCE: bool = true;
+    const TWICE: bool = false;
+    const OVER: bool = true;
+    const UNDER_WAY: bool = false;
+
+    fn in_place() -> Seen {
+        Seen::InPlace(SmsSession::default())
+    }
+
+    fn gone() -> Seen {
+        Seen::Gone(error())
+    }
+
+    fn error() -> Box<Failure> {
+        Box::new(failure(Error::Deadline))
+    }
+
+    /// What a read that is begun and ends now comes to; half of the time that counts goes by after it.
+    async fn read(findings: &mut Findings, seen: Seen) -> &'static str {
+        let proof = findings.take_in(seen, Instant::now());
+        advance(inferred::ABSENT_AFTER / 2).await;
+        proof.map_or("open", |proof| proof.how())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_place_is_so_at_once_or_when_it_stays() {
+        let mut findings = Findings::new(ONCE, UNDER_WAY);
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open");
+        assert_eq!(read(&mut findings, in_place()).await, "read");
+
+        let mut findings = Findings::new(TWICE, UNDER_WAY);
+        assert_eq!(read(&mut findings, in_place()).await, "open");
+        assert_eq!(read(&mut findings, Seen::Nothing).await, "open");
+        assert_eq!(read(&mut findings, in_place()).await, "read");
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open", "anew");
+        assert_eq!(read(&mut findings, in_place()).await, "open");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_absent_was_not_done_once_nothing_is_under_way() {
+        for seen in [|| Seen::Absent, gone] {
+            for (over, then) in [(OVER, "absent"), (UNDER_WAY, "open")] {
+                let mut findings = Findings::new(ONCE, over);
+                assert_eq!(read(&mut findings, seen()).await, "open");
+                assert_eq!(read(&mut findings, seen()).await, "open", "too soon");
+                assert_eq!(read(&mut findings, seen()).await, then);
+                assert_eq!(findings.at_the_deadline().how(), "unknown");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_that_may_be_anothers_counts_when_the_write_is_not_done_from_then_on() {
+        for seen in [|| Seen::Absent, gone] {
+            for over in [OVER, UNDER_WAY] {
+                let mut findings = Findings::new(ONCE, over);
+                // Of before the error: they say nothing about it.
+                let begun = Instant::now();
+                assert_eq!(read(&mut findings, seen()).await, "open");
+                findings.perhaps_rejected(error());
+                assert!(findings.take_in(seen(), begun).is_none());
+                assert_eq!(read(&mut findings, seen()).await, "open");
+                // Another one, and all is open again.
+                findings.perhaps_rejected(error());
+                assert_eq!(read(&mut findings, seen()).await, "open");
+                assert_eq!(read(&mut findings, seen()).await, "open", "too soon");
+                assert_eq!(read(&mut findings, seen()).await, "rejected");
+            }
+        }
+        let mut findings = Findings::new(ONCE, UNDER_WAY);
+        findings.perhaps_rejected(error());
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open");
+        assert_eq!(read(&mut findings, in_place()).await, "read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_deadline_an_error_counts_unless_something_was_seen() {
+        let mut findings = Findings::new(TWICE, UNDER_WAY);
+        findings.perhaps_rejected(error());
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open");
+        assert_eq!(findings.at_the_deadline().how(), "rejected");
+
+        let mut findings = Findings::new(TWICE, UNDER_WAY);
+        findings.perhaps_rejected(error());
+        assert_eq!(read(&mut findings, in_place()).await, "open");
+        assert_eq!(findings.at_the_deadline().how(), "unknown");
+    }
+}
