@@ -287,6 +287,15 @@ impl Error {
         matches!(self, Error::Refused { meaning: is, .. } if *is == meaning)
     }
 
+    /// Nobody answered for the vendor, which may still be at it.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            Error::TimedOut { .. } => true,
+            Error::Bare(answer) => answer.status == StatusCode::GATEWAY_TIMEOUT,
+            _ => false,
+        }
+    }
+
     /// Whether time alone may cure it, so that who has all the time in the world tries again.
     pub fn may_pass(&self) -> bool {
         match self {

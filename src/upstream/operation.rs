@@ -103,6 +103,7 @@ struct Travelled {
     attempts: AtomicU32,
     sending: AtomicU64,
     was_in_doubt: AtomicBool,
+    unanswered: AtomicBool,
     budget_spent: AtomicBool,
     joined: AtomicBool,
     account: OnceLock<Arc<str>>,
@@ -201,6 +202,12 @@ impl Progress {
     /// Whether an attempt before the present one ended with its outcome unknown.
     pub fn was_in_doubt(&self) -> bool {
         self.0.was_in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// Whether an attempt ended without an answer for the vendor, which may be at it for as long as
+    /// it likes: what later attempts come to changes nothing about that.
+    pub fn was_unanswered(&self) -> bool {
+        self.0.unanswered.load(Ordering::Relaxed)
     }
 
     /// Whether another call may be doing the same write, so that this one knows nothing of it.
@@ -316,6 +323,10 @@ impl Progress {
             self.0.was_in_doubt.store(true, Ordering::Relaxed);
         }
         Attempt(self.clone())
+    }
+
+    pub(super) fn mark_unanswered(&self) {
+        self.0.unanswered.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn mark_budget_spent(&self) {

@@ -130,6 +130,9 @@ where
             if !leaves_doubt(&result) {
                 progress.settle();
             }
+            if result.as_ref().is_err_and(Error::is_unanswered) {
+                progress.mark_unanswered();
+            }
             result
         })
     }

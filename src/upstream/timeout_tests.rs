@@ -132,6 +132,37 @@ async fn an_answer_that_means_something_settles_the_doubt() {
     }
 }
 
+/// Who gave no answer may still be at it, whatever later attempts come to.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_without_an_answer_is_remembered() {
+    let table = [
+        (Some(lost()), false),
+        (Some(bare(502)), false),
+        (Some(bare(504)), true),
+        // It hangs.
+        (None, true),
+    ];
+    for (first, unanswered) in table {
+        let told = format!("{first:?}");
+        let (vendor, _) = vendor(move |number, call: Call| {
+            let first = first.clone();
+            call.progress.mark_sent();
+            async move {
+                match first {
+                    _ if number > 0 => Err(lost()),
+                    Some(error) => Err(error),
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let call = call(Replay::Idempotent, ATTEMPT * 4);
+        let progress = call.progress.clone();
+        assert!(stack(vendor).oneshot(call).await.is_err());
+        progress.forget_doubt();
+        assert_eq!(progress.was_unanswered(), unanswered, "{told}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_doubt_of_before_is_remembered_and_not_mistaken_for_one_of_now() {
     let (vendor, _) = vendor(|number, call: Call| {

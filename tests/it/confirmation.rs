@@ -594,6 +594,28 @@ async fn idempotent_writes_are_repeated_and_then_read() {
     assert_eq!(sent(&gateway, "UpdateUserData"), 6);
 }
 
+/// Of several attempts one may still be under way, however the last one ended.
+#[tokio::test]
+async fn what_was_never_answered_is_not_said_to_be_undone_for_what_came_after_it() {
+    for fault in [Fault::Hang, Fault::status(504)] {
+        let gateway = Gateway::start_with(|config| {
+            impatient(config);
+            let genesys = config.genesys.as_mut().unwrap();
+            genesys.upstream.timeout.attempt = Duration::from_millis(500);
+        })
+        .await;
+        let first = Rule::new(fault).operation("UpdateUserData").times(1);
+        push(&gateway, first);
+        let reset = Rule::new(Fault::Reset).operation("UpdateUserData");
+        push(&gateway, reset);
+        let mut sms = untimed::sms(gateway.address).await;
+        let wait = Duration::from_millis(3_500);
+        let updated = sms.update_user_data(within(wait, update("one"))).await;
+        unknown(&updated.unwrap_err());
+        assert_eq!(sent(&gateway, "UpdateUserData"), 3);
+    }
+}
+
 #[tokio::test]
 async fn a_lost_delete_is_not_confirmed_by_a_notification_of_before() {
     let gateway = Gateway::start_with(impatient).await;

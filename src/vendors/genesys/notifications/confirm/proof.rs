@@ -34,7 +34,8 @@ impl<O: Write> Confirmation<O> {
     pub(super) async fn gather(&self, sent: &Sent, consumer: &Consumer) -> Proof {
         let mut look: Fuse<BoxFuture<'_, (Seen, Instant)>> = Fuse::terminated();
         let mut schedule = Schedule::new(self.ticket.deadline, self.first_read(sent));
-        let mut findings = Findings::new(self.may_be_seen_once(sent), sent.is_over());
+        let over = sent.is_over() && !self.ticket.progress.was_unanswered();
+        let mut findings = Findings::new(self.may_be_seen_once(sent), over);
         let mut deaf = false;
         loop {
             tokio::select! {

@@ -23,9 +23,9 @@ impl Sent {
         }
     }
 
-    /// Whether nothing can be under way any more, so that what is absent stays so. An accepted
-    /// write is on its way in the vendor's own network, and who gave no answer in time may
-    /// still be at it.
+    /// Whether nothing of the last attempt can be under way any more, so that what is absent stays
+    /// so. An accepted write is on its way in the vendor's own network, and who gave no answer in
+    /// time may still be at it.
     pub(super) fn is_over(&self) -> bool {
         match self {
             Sent::Accepted(_) => false,
