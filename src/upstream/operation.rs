@@ -104,6 +104,8 @@ struct Travelled {
     sending: AtomicU64,
     was_in_doubt: AtomicBool,
     unanswered: AtomicBool,
+    unproven: AtomicBool,
+    accepted: AtomicBool,
     budget_spent: AtomicBool,
     joined: AtomicBool,
     account: OnceLock<Arc<str>>,
@@ -210,6 +212,18 @@ impl Progress {
         self.0.unanswered.load(Ordering::Relaxed)
     }
 
+    /// The write was sent, and accepted or perhaps so, and it is waited for that it shows.
+    pub fn await_proof(&self, accepted: bool) {
+        self.0.accepted.store(accepted, Ordering::Relaxed);
+        self.0.unproven.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was accepted, while it is waited for that it shows.
+    pub fn awaited_proof(&self) -> Option<bool> {
+        let unproven = self.0.unproven.load(Ordering::Relaxed);
+        unproven.then(|| self.0.accepted.load(Ordering::Relaxed))
+    }
+
     /// Whether another call may be doing the same write, so that this one knows nothing of it.
     pub fn joined(&self) -> bool {
         self.0.joined.load(Ordering::Relaxed)
@@ -309,6 +323,7 @@ impl Progress {
     pub fn forget_doubt(&self) {
         self.settle();
         self.0.was_in_doubt.store(false, Ordering::Relaxed);
+        self.0.unproven.store(false, Ordering::Relaxed);
     }
 
     /// The present attempt's outcome is known.

@@ -830,6 +830,57 @@ async fn a_repeat_that_wants_confirmation_reads_and_does_not_write() {
     );
 }
 
+/// What was accepted and is not seen is of unknown outcome, whoever waits for it and how long.
+#[tokio::test]
+async fn a_repeat_that_joins_a_confirmation_is_told_that_the_outcome_is_unknown() {
+    for operation in ["AttachUserData", "UpdateUserData", "DeleteUserData"] {
+        let gateway = Gateway::start().await;
+        let rule = NotificationRule::new(Notification::Never);
+        gateway
+            .sandbox
+            .genesys()
+            .push_notification_rule(rule)
+            .unwrap();
+        push(&gateway, Rule::new(Fault::Hang).operation("GetSession"));
+        let write = |wait| {
+            let address = gateway.address;
+            async move {
+                let mut sms = untimed::sms(address).await;
+                let request_id = "r5".to_owned();
+                let answer = match operation {
+                    "AttachUserData" => {
+                        let request = AttachUserDataRequest {
+                            request_id,
+                            ..attach("Topic", "one")
+                        };
+                        sms.attach_user_data(within(wait, request)).await.map(drop)
+                    }
+                    "UpdateUserData" => {
+                        let request = UpdateUserDataRequest {
+                            request_id,
+                            ..update("one")
+                        };
+                        sms.update_user_data(within(wait, request)).await.map(drop)
+                    }
+                    _ => {
+                        let request = DeleteUserDataRequest {
+                            request_id,
+                            ..delete("Topic")
+                        };
+                        sms.delete_user_data(within(wait, request)).await.map(drop)
+                    }
+                };
+                answer.unwrap_err()
+            }
+        };
+        let first = tokio::spawn(write(Duration::from_secs(20)));
+        until("it is looked for", || sent(&gateway, "GetSession") > 0).await;
+        first.abort();
+        unknown(&write(Duration::from_millis(500)).await);
+        assert_eq!((sent(&gateway, operation), written(&gateway)), (1, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_repeat_settles_an_unknown_outcome() {
     for done in [true, false] {

@@ -14,7 +14,6 @@ use tonic::Status;
 use super::store::{Claim, Turn};
 use super::write::{Key, Outcome, Write, reused, unavailable};
 use crate::upstream::client::Ticket;
-use crate::upstream::error::Error;
 use crate::upstream::operation::Progress;
 
 pub(super) struct Memory {
@@ -65,8 +64,8 @@ impl Memory {
             },
             Ok(Err(_)) => Ok(Claim::Again(Err(write
                 .asked
-                .given_up(Error::Abandoned, &run.progress)))),
-            Err(_) => Err(write.asked.given_up(Error::Deadline, &run.progress)),
+                .abandoned_after(&run.progress)))),
+            Err(_) => Err(write.asked.late_after(&run.progress)),
         }
     }
 

@@ -28,7 +28,6 @@ use super::inbound::{Addressed, Opened, account_name};
 use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
-use crate::upstream::error::Error;
 use crate::upstream::operation::{Operation, Progress};
 use crate::upstream::secret::Secret;
 
@@ -233,11 +232,11 @@ impl Parts {
 async fn outcome(told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket) -> Outcome {
     match timeout_at(ticket.deadline, told).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(asked.given_up(Error::Abandoned, &ticket.progress)),
+        Ok(Err(_)) => Err(asked.abandoned_after(&ticket.progress)),
         Err(_) => {
             // Its task may be about to send it, and what is told here has to stay true.
             ticket.progress.give_up();
-            Err(asked.given_up(Error::Deadline, &ticket.progress))
+            Err(asked.late_after(&ticket.progress))
         }
     }
 }

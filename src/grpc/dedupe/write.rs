@@ -55,8 +55,21 @@ impl Asked {
         self.meta.replay != Replay::Once
     }
 
-    /// There is no answer, and this is how far the write is known to have got.
-    pub(super) fn given_up(self, error: Error, progress: &Progress) -> Status {
+    /// There is no answer by the deadline, and this is how far the write is known to have got.
+    pub(super) fn late_after(self, progress: &Progress) -> Status {
+        let error = match progress.awaited_proof() {
+            Some(accepted) => Error::Unconfirmed { accepted },
+            None => Error::Deadline,
+        };
+        self.given_up(error, progress)
+    }
+
+    /// The same when there will be none.
+    pub(super) fn abandoned_after(self, progress: &Progress) -> Status {
+        self.given_up(Error::Abandoned, progress)
+    }
+
+    fn given_up(self, error: Error, progress: &Progress) -> Status {
         Status::from(Failure {
             sent: progress.sent(),
             in_doubt: progress.in_doubt(),

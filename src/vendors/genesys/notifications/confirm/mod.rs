@@ -184,6 +184,8 @@ impl<O: Write> Confirmation<O> {
 
     /// Waits for proof until the deadline.
     async fn prove(&self, sent: &Sent, consumer: &Consumer) -> Proof {
+        let accepted = matches!(sent, Sent::Accepted(_));
+        self.ticket.progress.await_proof(accepted);
         let gathered = async {
             let proof = self.gather(sent, consumer).await;
             span::found(KeyValue::new("switchboard.confirmation", proof.how()));
