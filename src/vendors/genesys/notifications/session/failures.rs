@@ -17,6 +17,12 @@ pub(super) fn stopped() -> Error {
     }
 }
 
+pub(super) fn forgotten() -> Error {
+    Error::Lost {
+        cause: "the vendor gave up a CometD session before it was subscribed".to_owned(),
+    }
+}
+
 /// A Bayeux error: its number, as its text is for people and may hold anything.
 pub(super) fn no(code: Option<u16>) -> Error {
     refusal(Refusal::Failed, code, "Bayeux request refused")

@@ -24,8 +24,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use self::client::Client;
-use self::failures::{denied, no, stopped, unreadable};
-use self::trouble::{FIRST_PAUSE, Trouble, spread};
+use self::failures::{denied, forgotten, no, stopped, unreadable};
+use self::trouble::{FIRST_PAUSE, Trouble};
 use super::bayeux::{self, Advice, Reconnect, Reply};
 use super::event;
 use super::hub::Hub;
@@ -80,6 +80,8 @@ pub(super) struct Session {
     idle: u32,
     /// A connect was given up on which the server may still hold, and answer into the void.
     abandoned: bool,
+    /// A client was given up for its connects: what comes after it has to be heard to be well.
+    unheard: bool,
     trouble: Trouble,
     /// Held from the handshake to the subscription.
     beginning: Option<OwnedSemaphorePermit>,
@@ -117,6 +119,7 @@ impl Session {
             connected: Instant::now(),
             idle: 0,
             abandoned: false,
+            unheard: false,
             trouble: Trouble::default(),
             beginning: None,
         }
@@ -186,7 +189,11 @@ impl Session {
                 answer = &mut connect => match self.digest(answer)? {
                     Step::Connect(after) => connect = self.connect(after, false),
                     Step::Retry(after) => connect = self.connect(after, true),
-                    Step::Renew(reason) => return Ok(self.renew(reason)),
+                    Step::Renew(reason) => {
+                        self.hub.troubled();
+                        self.patience(forgotten())?;
+                        return Ok(self.renew(reason));
+                    }
                 },
                 answer = &mut subscribed => return self.subscribed(answer, connect),
             }
@@ -198,6 +205,7 @@ impl Session {
             let answer = connect.await;
             match self.digest(answer)? {
                 Step::Connect(after) => {
+                    self.unheard = false;
                     self.all_is_well();
                     connect = self.connect(after, false);
                 }
@@ -221,7 +229,10 @@ impl Session {
         match refused {
             None if replies.is_empty() => self.begin_again(unreadable()),
             None => {
-                self.all_is_well();
+                self.beginning = None;
+                if !self.unheard {
+                    self.all_is_well();
+                }
                 self.at.reach(Stage::Subscribed);
                 self.hub.subscribed();
                 Ok(State::Listen(connect))
@@ -271,14 +282,12 @@ impl Session {
 
     /// A connect that the server refused without saying what to do but to try again.
     fn refused(&mut self, reply: &Reply) -> Result<Step, Error> {
-        if reply.advice.is_none() && self.trouble.is_enough() {
-            return Ok(Step::Renew("refused"));
-        }
-        self.patience(no(reply.error))?;
-        Ok(Step::Retry(self.pause()))
+        let enough = reply.advice.is_none() && self.trouble.is_enough();
+        self.try_again(no(reply.error), enough)
     }
 
-    /// A connect without an answer that could be read: the client stays the same.
+    /// A connect without an answer that could be read: the client stays the same, unless that comes
+    /// again and again. It may be a batch that the server repeats for as long as the client lives.
     fn stumble(&mut self, error: Error) -> Result<Step, Error> {
         if matches!(error, Error::CredentialRefused(_)) {
             // The cookies by which the server knew the client went with the credentials.
@@ -288,14 +297,23 @@ impl Session {
         // An answer on its way may have carried events. One that is counted comes again.
         let counts = self.client.as_ref().is_some_and(|client| client.counts);
         if !counts && error.kind() != Kind::NeverSent {
-            self.abandoned = !matches!(error, Error::Unreadable { .. });
+            self.abandoned |= !matches!(error, Error::Unreadable { .. });
             self.hub.gap();
         }
-        if matches!(error, Error::Refused { .. }) && self.trouble.is_enough() {
-            return Ok(Step::Renew("refused"));
-        }
-        self.hub.meters.reconnect(error.label());
+        let answered = matches!(error, Error::Refused { .. } | Error::Unreadable { .. });
+        let enough = answered && self.trouble.is_enough();
+        self.try_again(error, enough)
+    }
+
+    /// By the same client, or by another when it was enough.
+    fn try_again(&mut self, error: Error, enough: bool) -> Result<Step, Error> {
+        let reason = error.label();
         self.patience(error)?;
+        if enough {
+            self.unheard = true;
+            return Ok(Step::Renew(reason));
+        }
+        self.hub.meters.reconnect(reason);
         Ok(Step::Retry(self.pause()))
     }
 
@@ -318,7 +336,7 @@ impl Session {
         // and no read is begun before it listens.
         self.hub.unsubscribed();
         self.hub.gap();
-        State::ShakeHands(spread().max(self.advice.interval))
+        State::ShakeHands(self.rest())
     }
 
     /// A handshake or a subscription that did not come about.
@@ -330,8 +348,7 @@ impl Session {
             return Ok(State::ShakeHands(Duration::ZERO));
         }
         self.patience(error)?;
-        let rest = self.trouble.rest();
-        Ok(State::ShakeHands(rest.max(self.advice.interval)))
+        Ok(State::ShakeHands(self.rest()))
     }
 
     /// Counts a failure; gives the error back when it is time to tell the streams.
@@ -347,12 +364,16 @@ impl Session {
             tracing::info!(account = %self.hub.account, "notifications are well again");
         }
         self.trouble.over();
-        self.beginning = None;
     }
 
     /// Before a connect that is made again.
     fn pause(&self) -> Duration {
         self.trouble.pause().max(self.advice.interval)
+    }
+
+    /// Before a handshake that is made again.
+    fn rest(&self) -> Duration {
+        self.trouble.rest().max(self.advice.interval)
     }
 
     fn connect(&mut self, after: Duration, at_once: bool) -> Post {

@@ -150,6 +150,25 @@ impl Server {
     }
 }
 
+/// A server that answers like this for as long as the streams put up with it; the error that they end with,
+/// and after what time.
+async fn borne(
+    server: &mut Server,
+    consumer: &Consumer,
+    answer: impl Fn(Asked),
+) -> (Error, Duration) {
+    let start = Instant::now();
+    let failing = async {
+        while start.elapsed() < PATIENCE * 3 {
+            answer(server.next().await);
+        }
+    };
+    tokio::select! {
+        error = end(consumer) => (error, start.elapsed()),
+        () = failing => panic!("no stream is told"),
+    }
+}
+
 /// What a consumer is owed now.
 async fn owed(consumer: &Consumer) -> Vec<String> {
     // So that the session gets to what it has been told.
@@ -335,6 +354,21 @@ async fn a_lost_answer_is_a_gap_and_the_client_stays_the_same() {
     assert_eq!(owed(&consumer).await, ["missed"]);
 }
 
+/// What could not be read may be of something in front: the server itself may hold the older one still.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_answer_does_not_make_up_for_a_lost_one() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(None);
+    let connect = server.subscribed(false).await;
+    connect.fail(lost());
+    server.expect("Connect").await.fail(unreadable());
+    let connect = server.expect("Connect").await;
+    owed(&consumer).await;
+    connect.say(&yes("/meta/connect"));
+    let _connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["missed"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_no_gap_where_the_server_counts() {
     let mut server = Server::new();
@@ -508,6 +542,79 @@ async fn refused_connects_without_advice_end_in_a_handshake() {
         asked = server.next().await;
     }
     assert_eq!(asked.name, "Handshake");
+}
+
+/// A batch that cannot be read comes again as long as its client lives.
+#[tokio::test(start_paused = true)]
+async fn unreadable_connects_end_in_a_handshake_and_a_gap() {
+    for ack in [true, false] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(None);
+        let mut asked = server.subscribed(ack).await;
+        let mut connects = 0;
+        while asked.name == "Connect" {
+            connects += 1;
+            assert!(connects < 10, "the same again and again");
+            owed(&consumer).await;
+            asked.fail(unreadable());
+            asked = server.next().await;
+        }
+        assert_eq!(asked.name, "Handshake");
+        assert!(connects > 1, "one may be read the next time");
+        assert_eq!(owed(&consumer).await, ["missed"]);
+    }
+}
+
+/// Connects that bring nothing, whatever client makes them, are no notifications.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
+    let garbage = |asked: Asked| asked.fail(unreadable());
+    let refusal = |asked: Asked| {
+        asked.say(&json!([{"channel": "/meta/connect", "successful": false}]));
+    };
+    let table: [(fn(Asked), &str); 2] = [(garbage, "unreadable"), (refusal, "refused")];
+    for (connect, label) in table {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(None);
+        server.subscribed(true).await.say(&yes("/meta/connect"));
+        let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
+            "Handshake" => asked.say(&yes("/meta/handshake")),
+            "Subscribe" => asked.say(&yes("/meta/subscribe")),
+            _ => connect(asked),
+        })
+        .await;
+        assert_eq!(error.label(), label);
+        assert!(
+            took >= PATIENCE && took < PATIENCE + LONGEST_REST,
+            "{took:?}"
+        );
+    }
+}
+
+/// As where a balancer sends the connects to another node than the handshake.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_forgotten_before_it_is_subscribed_again_and_again_is_told() {
+    for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(None);
+        if worked {
+            server.subscribed(false).await.say(&yes("/meta/connect"));
+        }
+        let held = std::cell::RefCell::new(Vec::new());
+        let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
+            "Handshake" => asked.say(&yes("/meta/handshake")),
+            "Subscribe" => held.borrow_mut().push(asked),
+            _ => asked.say(&json!([{"channel": "/meta/connect", "successful": false,
+                "error": "402::Unknown client", "advice": {"reconnect": "handshake"}}])),
+        })
+        .await;
+        assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+        assert!(
+            took >= patience && took < patience + LONGEST_REST,
+            "{took:?}"
+        );
+        assert!(!server.hub.is_subscribed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

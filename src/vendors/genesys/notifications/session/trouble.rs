@@ -22,8 +22,8 @@ pub(super) const LONGEST_REST: Duration = Duration::from_secs(20);
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// Refused connects without any advice, after which the client begins anew all the same.
-const MOST_REFUSED: u32 = 3;
+/// Troubles after which a connect that is answered, but by nothing to go by, has the client begin anew.
+const MOST_BORNE: u32 = 3;
 
 /// Credentials that are replaced in a row: nodes that come and go lose them more than once.
 pub(super) const MOST_REPLACED: u32 = 3;
@@ -79,9 +79,9 @@ impl Trouble {
         }
     }
 
-    /// Whether another refusal without advice is one too many for this client.
+    /// Whether another connect that is answered by nothing to go by is one too many for its client.
     pub(super) fn is_enough(&self) -> bool {
-        self.times >= MOST_REFUSED
+        self.times >= MOST_BORNE
     }
 
     /// Before a connect that is made again.
@@ -90,7 +90,7 @@ impl Trouble {
         rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE))
     }
 
-    /// Before a handshake, when one or the subscription after it did not come about.
+    /// Before a handshake that is made again.
     pub(super) fn rest(&self) -> Duration {
         let longest = match self.begun {
             true => SPREAD * (1 << self.times.min(4)),
@@ -99,11 +99,6 @@ impl Trouble {
         };
         rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST))
     }
-}
-
-/// Before the handshake of a client that worked and has to begin anew.
-pub(super) fn spread() -> Duration {
-    rand::rng().random_range(Duration::ZERO..=SPREAD)
 }
 
 /// Where notifications are served is configured: a 404 is about that, and not about a record.
