@@ -1,6 +1,7 @@
 //! A write that was asked to be confirmed returns when it is known to have happened, or not:
 //! whatever comes first, the answer or the notification, and when one of them does not come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,9 +13,11 @@ use switchboard::pb::{
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationPlan, NotificationRule};
+use tokio::sync::watch;
 use tonic::{Code, Response, Status};
 
 use crate::support::untimed::{self, within};
+use crate::support::vendor::{self, Seen, Vendor};
 use crate::support::verdict::{all_words, pushback};
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::{Watcher, next_notification, reading, value};
@@ -262,6 +265,59 @@ async fn a_notified_error_is_the_answer_and_echoes_nothing() {
         assert_eq!(reads == 0, with_reference, "{reads}");
         assert_eq!(u64::from(attempts(status.metadata())), 1 + reads);
         assert_eq!(fact(&status, "attempts"), (1 + reads).to_string());
+    }
+}
+
+/// A server that fails a write and tells so with its number, but names no session.
+async fn nameless(session: &'static str) -> Vendor {
+    let written = Arc::new(watch::Sender::new(false));
+    let told = format!(
+        r#"[{{"channel":"/v2/me/smssessions","data":{{"notificationType":"Error","referenceId":82,
+            "errorMessage":"of another write"{session}}}}},
+        {{"channel":"/v2/me/smssessions","data":{{"notificationType":"Error","referenceId":83,
+            "errorCode":4,"errorMessage":"no room"{session}}}}},
+        {{"channel":"/meta/connect","successful":true}}]"#
+    );
+    Vendor::start(move |seen: Seen| {
+        let (written, told) = (Arc::clone(&written), told.clone());
+        async move {
+            let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+            match body[0]["channel"].as_str() {
+                Some("/meta/handshake") => vendor::json(
+                    r#"{"channel":"/meta/handshake","successful":true,"clientId":"c1"}"#,
+                ),
+                Some("/meta/subscribe") => {
+                    vendor::json(r#"{"channel":"/meta/subscribe","successful":true}"#)
+                }
+                Some("/meta/connect") if body[0]["id"] == "2" => {
+                    written
+                        .subscribe()
+                        .wait_for(|written| *written)
+                        .await
+                        .unwrap();
+                    vendor::json(told)
+                }
+                None if body["operationName"].is_string() => {
+                    written.send_replace(true);
+                    vendor::json(r#"{"statusCode":0,"referenceId":83}"#)
+                }
+                _ => std::future::pending().await,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_error_of_its_own_number_is_the_answer_whatever_session_it_names() {
+    for session in ["", r#","smssession":null"#, r#","smssession":{}"#] {
+        let vendor = nameless(session).await;
+        let gateway = Gateway::start_with(|config| support::relocate(config, &vendor.url)).await;
+        let wait = Duration::from_secs(5);
+        let status = attach_within(&gateway, wait, attach("Topic", "one")).await;
+        let status = status.unwrap_err();
+        assert_eq!(reason(&status), "VENDOR_REJECTED", "{session}: {status:?}");
+        assert_eq!(fact(&status, "vendorCode"), "4");
     }
 }
 

@@ -42,12 +42,16 @@ pub(super) fn read(channel: &str, data: &RawValue) -> Result<Option<Event>, Unre
         Err(_) if inferred::is_sms_channel(channel) => return Err(Unreadable),
         Err(_) => return Ok(None),
     };
-    let session = inferred::WRAPPERS.iter().find_map(|name| fields.get(*name));
-    if session.is_none() && !inferred::is_sms_channel(channel) {
+    let named = inferred::WRAPPERS.iter().find_map(|name| fields.get(*name));
+    if named.is_none() && !inferred::is_sms_channel(channel) {
         return Ok(None);
     }
-    let session = session.map(|json| session::session(json).ok_or(Unreadable));
-    let event = Event::new(&fields, session.transpose()?, data);
+    let session = named.and_then(|json| session::session(json));
+    let event = Event::new(&fields, session, data);
+    // An error tells no state that could be lost, and by its number whom it is about.
+    if named.is_some() && event.session().is_none() && !event.is_error() {
+        return Err(Unreadable);
+    }
     Ok(Some(event))
 }
 

@@ -59,6 +59,22 @@ fn an_error_says_which_and_why_and_no_numbers_of_people() {
     assert!(failed.notification.error_message.contains("no agent"));
 }
 
+/// Whom it is about is told by its number, too.
+#[test]
+fn an_error_is_told_whatever_session_it_names() {
+    for session in [
+        "",
+        r#","smssession":null"#,
+        r#","smssession":{}"#,
+        r#","smssession":7"#,
+    ] {
+        let json = format!(r#"{{"notificationType":"Error","referenceId":83{session}}}"#);
+        let failed = event(&json);
+        assert_eq!(failed.session(), None, "{session}");
+        assert_eq!(failed.notification.reference_id, Some(83));
+    }
+}
+
 #[test]
 fn both_spellings_and_unknown_types_pass() {
     let odd = r#"{"messageType":"X","notificationType":"Y","smsession":{"id":"a"}}"#;
@@ -80,6 +96,7 @@ fn what_is_not_about_sms_is_passed_over() {
 fn what_cannot_be_read_is_a_loss_and_no_silence() {
     assert!(read_at(CHANNEL, "[1]").is_err());
     assert!(read_at(CHANNEL, r#"{"smssession":{"state":"Chatting"}}"#).is_err());
+    assert!(read_at(CHANNEL, r#"{"smssession":null}"#).is_err());
     assert!(read_at(CHANNEL, r#"{"smssession":{"id":"a","userData":[1]}}"#).is_err());
 }
 

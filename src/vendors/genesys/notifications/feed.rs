@@ -19,8 +19,33 @@ pub(in crate::vendors::genesys) type Seq = u64;
 const MOST_EVENTS: usize = 256;
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// Which sessions a consumer asked for; `None` for all.
-pub(in crate::vendors::genesys) type Filter = Option<HashSet<String>>;
+/// What a consumer asked for.
+#[derive(Debug)]
+pub(in crate::vendors::genesys) enum Filter {
+    All,
+    Sessions(HashSet<String>),
+    /// One session, and the errors that name none: they may be about a write to it.
+    WritesTo(String),
+}
+
+impl Filter {
+    fn names(&self, session_id: &str) -> bool {
+        match self {
+            Filter::All => true,
+            Filter::Sessions(ids) => ids.contains(session_id),
+            Filter::WritesTo(id) => id == session_id,
+        }
+    }
+
+    fn passes(&self, event: &Event) -> bool {
+        match (event.session(), self) {
+            (Some(session), filter) => filter.names(&session.id),
+            (None, Filter::All) => true,
+            (None, Filter::Sessions(_)) => false,
+            (None, Filter::WritesTo(_)) => event.is_error(),
+        }
+    }
+}
 
 /// What a consumer gets next.
 #[derive(Debug)]
@@ -64,8 +89,7 @@ impl Queue {
 
     /// Takes an event in, never waiting; whether it had to be dropped for want of room.
     pub(super) fn offer(&self, seq: Seq, event: &Arc<Event>) -> bool {
-        let session = event.session();
-        if !session.map_or(self.filter.is_none(), |session| self.wants(&session.id)) {
+        if !self.filter.passes(event) {
             return false;
         }
         let mut pending = self.pending();
@@ -128,9 +152,7 @@ impl Queue {
     }
 
     pub(super) fn wants(&self, session_id: &str) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|ids| ids.contains(session_id))
+        self.filter.names(session_id)
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {

@@ -19,7 +19,11 @@ fn about(session: &str, reference: u64) -> Arc<Event> {
 /// A queue whose consumer has read its first snapshot at 0.
 fn queue(filter: &[&str]) -> Queue {
     let ids = filter.iter().map(|id| (*id).to_owned()).collect();
-    let queue = Queue::new((!filter.is_empty()).then_some(ids), 0);
+    let filter = match filter {
+        [] => Filter::All,
+        _ => Filter::Sessions(ids),
+    };
+    let queue = Queue::new(filter, 0);
     queue.catch_up(0);
     queue
 }
@@ -37,7 +41,7 @@ fn reference(item: Option<Item>) -> i64 {
 
 #[test]
 fn a_new_consumer_has_missed_everything() {
-    let queue = Queue::new(None, 7);
+    let queue = Queue::new(Filter::All, 7);
     assert!(matches!(next(&queue), Some(Item::Missed(7))));
     assert!(next(&queue).is_none());
 }
@@ -62,6 +66,36 @@ fn others_sessions_take_no_room() {
     }
     queue.offer(1001, &about("a", 1001));
     assert_eq!(reference(next(&queue)), 1001);
+}
+
+fn read(json: &str) -> Arc<Event> {
+    let event = event::read("/v2/me/smssessions", serde_json::from_str(json).unwrap());
+    Arc::new(event.unwrap().unwrap())
+}
+
+/// What names no session cannot be told to be about the ones that somebody watches; an error may be
+/// about somebody's write.
+#[test]
+fn what_names_no_session_goes_to_who_may_have_use_for_it() {
+    let ids = || [String::from("a")].into();
+    let table = [
+        (Filter::All, true, true),
+        (Filter::Sessions(ids()), false, false),
+        (Filter::WritesTo("a".to_owned()), true, false),
+    ];
+    for (filter, gets_errors, gets_others) in table {
+        let told = format!("{filter:?}");
+        let queue = Queue::new(filter, 0);
+        queue.catch_up(0);
+        queue.offer(1, &read(r#"{"notificationType":"NewMessages"}"#));
+        assert_eq!(next(&queue).is_some(), gets_others, "{told}");
+        queue.offer(2, &read(r#"{"notificationType":"Error","referenceId":83}"#));
+        assert_eq!(next(&queue).is_some(), gets_errors, "{told}");
+        queue.offer(3, &about("a", 3));
+        assert_eq!(reference(next(&queue)), 3, "{told}");
+        queue.offer(4, &about("b", 4));
+        assert_eq!(next(&queue).is_some(), gets_others, "{told}");
+    }
 }
 
 #[test]

@@ -32,7 +32,10 @@ pub(super) fn check(session_ids: &[String], violations: &mut Violations) {
 
 /// The sessions that were asked for; none means all.
 pub(super) fn filter(session_ids: Vec<String>) -> Filter {
-    (!session_ids.is_empty()).then(|| session_ids.into_iter().collect())
+    match session_ids.is_empty() {
+        true => Filter::All,
+        false => Filter::Sessions(session_ids.into_iter().collect()),
+    }
 }
 
 /// One caller's watch.

@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout_at};
 use self::findings::Proof;
 use self::schedule::BEFORE_READING;
 pub(in crate::vendors::genesys) use self::sent::Sent;
+use super::feed::Filter;
 use super::hub::{Consumer, Hub};
 use super::turns::Turn;
 use crate::pb::SmsSession;
@@ -203,8 +204,8 @@ impl<O: Write> Confirmation<O> {
         ]
     }
 
-    fn filter(&self) -> super::Filter {
-        Some([self.operation.session_id().to_owned()].into())
+    fn filter(&self) -> Filter {
+        Filter::WritesTo(self.operation.session_id().to_owned())
     }
 
     fn for_reading(&self) -> Duration {

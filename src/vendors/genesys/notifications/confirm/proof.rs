@@ -110,9 +110,11 @@ impl<O: Write> Confirmation<O> {
             _ => false,
         };
         if event.is_error() {
-            return match about_us {
-                true => Told::Rejected,
-                false => Told::PerhapsRejected,
+            return match (about_us, event.session()) {
+                (true, _) => Told::Rejected,
+                (false, Some(_)) => Told::PerhapsRejected,
+                // Of the whole account, and of nothing that points to this write.
+                (false, None) => Told::Nothing,
             };
         }
         match self.shown(event) {

@@ -14,7 +14,7 @@ use crate::pb::SmsSession;
 use crate::upstream::error::{Answer, Failure, LoginError, Refusal};
 use crate::upstream::operation::Meta;
 use crate::upstream::testing::answer;
-use crate::vendors::genesys::notifications::feed::Item;
+use crate::vendors::genesys::notifications::feed::{Filter, Item};
 use crate::vendors::genesys::notifications::hub::Consumer;
 use crate::vendors::genesys::notifications::link::Link;
 use crate::vendors::genesys::notifications::meters::Meters;
@@ -198,7 +198,7 @@ async fn end(consumer: &Consumer) -> Error {
 #[tokio::test(start_paused = true)]
 async fn it_subscribes_beside_the_connect_and_never_behind_it() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let hello = server.expect("Handshake").await;
     assert_eq!(hello.messages.as_array().unwrap().len(), 1, "not alone");
     hello.say(&yes("/meta/handshake"));
@@ -215,7 +215,7 @@ async fn it_subscribes_beside_the_connect_and_never_behind_it() {
 #[tokio::test(start_paused = true)]
 async fn one_session_serves_all_and_one_connect_is_out() {
     let mut server = Server::new();
-    let consumers: Vec<_> = (0..5).map(|_| server.hub.consume(None)).collect();
+    let consumers: Vec<_> = (0..5).map(|_| server.hub.consume(Filter::All)).collect();
     let connect = server.subscribed(false).await;
     for consumer in &consumers {
         assert_eq!(owed(consumer).await, ["missed"]);
@@ -234,7 +234,7 @@ async fn one_session_serves_all_and_one_connect_is_out() {
 #[tokio::test(start_paused = true)]
 async fn the_interval_is_kept_and_the_timeout_is_waited_for() {
     let mut server = Server::new();
-    let _consumer = server.hub.consume(None);
+    let _consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     assert_eq!(
         connect.patience,
@@ -254,7 +254,7 @@ async fn the_interval_is_kept_and_the_timeout_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn told_to_shake_hands_it_does_so_and_everybody_is_told_of_the_gap() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.say(&json!([{"channel": "/meta/connect", "successful": false,
@@ -282,7 +282,7 @@ async fn what_may_not_be_tried_again_ends_the_streams() {
         json!({"reconnect": "something new"}),
     ] {
         let mut server = Server::new();
-        let consumer = server.hub.consume(None);
+        let consumer = server.hub.consume(Filter::All);
         let connect = server.subscribed(false).await;
         let mut answer = yes("/meta/connect");
         answer[0]["advice"] = advice;
@@ -296,7 +296,7 @@ async fn what_may_not_be_tried_again_ends_the_streams() {
 #[tokio::test(start_paused = true)]
 async fn a_subscription_of_a_forgotten_client_leads_to_a_handshake() {
     let mut server = Server::new();
-    let _consumer = server.hub.consume(None);
+    let _consumer = server.hub.consume(Filter::All);
     server
         .expect("Handshake")
         .await
@@ -312,7 +312,7 @@ async fn a_subscription_of_a_forgotten_client_leads_to_a_handshake() {
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_is_denied_is_an_answer() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     server
         .expect("Handshake")
         .await
@@ -335,7 +335,7 @@ async fn a_channel_that_is_denied_is_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_a_gap_and_the_client_stays_the_same() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.fail(lost());
@@ -358,7 +358,7 @@ async fn a_lost_answer_is_a_gap_and_the_client_stays_the_same() {
 #[tokio::test(start_paused = true)]
 async fn an_unreadable_answer_does_not_make_up_for_a_lost_one() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     connect.fail(lost());
     server.expect("Connect").await.fail(unreadable());
@@ -372,7 +372,7 @@ async fn an_unreadable_answer_does_not_make_up_for_a_lost_one() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_no_gap_where_the_server_counts() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(true).await;
     owed(&consumer).await;
     let mut answer = json!([told(1)]);
@@ -391,7 +391,7 @@ async fn a_lost_answer_is_no_gap_where_the_server_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_connect_that_was_never_sent_lost_nothing() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.fail(Error::NeverSent {
@@ -404,7 +404,7 @@ async fn a_connect_that_was_never_sent_lost_nothing() {
 #[tokio::test(start_paused = true)]
 async fn the_same_notification_is_told_once() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.say(&json!([told(1), told(1), told(2), yes("/meta/connect")[0]]));
@@ -417,7 +417,7 @@ async fn the_same_notification_is_told_once() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_a_gap() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.say(&json!([told(1), 7, yes("/meta/connect")[0]]));
@@ -436,7 +436,7 @@ async fn what_cannot_be_read_is_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn credentials_are_replaced_a_few_times_and_then_refused_for_good() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     connect.fail(refused(403));
     for _ in 0..MOST_REPLACED {
@@ -445,7 +445,7 @@ async fn credentials_are_replaced_a_few_times_and_then_refused_for_good() {
     assert!(matches!(end(&consumer).await, Error::CredentialRefused(_)));
     server.quiet().await;
     // Who comes later is a new beginning.
-    let _later = server.hub.consume(None);
+    let _later = server.hub.consume(Filter::All);
     server.subscribed(false).await;
 }
 
@@ -453,7 +453,7 @@ async fn credentials_are_replaced_a_few_times_and_then_refused_for_good() {
 #[tokio::test(start_paused = true)]
 async fn logins_that_are_lost_unused_do_not_end_what_worked() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     owed(&consumer).await;
     connect.fail(refused(403));
@@ -469,7 +469,7 @@ async fn logins_that_are_lost_unused_do_not_end_what_worked() {
 async fn a_vendor_out_of_reach_is_told_soon_at_first_and_later_when_it_worked_once() {
     for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
         let mut server = Server::new();
-        let consumer = server.hub.consume(None);
+        let consumer = server.hub.consume(Filter::All);
         if worked {
             server.subscribed(false).await.fail(lost());
         }
@@ -495,7 +495,7 @@ async fn a_vendor_out_of_reach_is_told_soon_at_first_and_later_when_it_worked_on
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_never_comes_about_is_told_too() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let failing = async {
         loop {
             let asked = server.next().await;
@@ -517,7 +517,7 @@ async fn a_subscription_that_never_comes_about_is_told_too() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_holds_is_not_asked_in_a_tight_loop() {
     let mut server = Server::new();
-    let _consumer = server.hub.consume(None);
+    let _consumer = server.hub.consume(Filter::All);
     let mut connect = server.subscribed(false).await;
     let start = Instant::now();
     let mut asked = 0;
@@ -532,7 +532,7 @@ async fn a_server_that_never_holds_is_not_asked_in_a_tight_loop() {
 #[tokio::test(start_paused = true)]
 async fn refused_connects_without_advice_end_in_a_handshake() {
     let mut server = Server::new();
-    let _consumer = server.hub.consume(None);
+    let _consumer = server.hub.consume(Filter::All);
     let mut asked = server.subscribed(false).await;
     let mut connects = 0;
     while asked.name == "Connect" {
@@ -549,7 +549,7 @@ async fn refused_connects_without_advice_end_in_a_handshake() {
 async fn unreadable_connects_end_in_a_handshake_and_a_gap() {
     for ack in [true, false] {
         let mut server = Server::new();
-        let consumer = server.hub.consume(None);
+        let consumer = server.hub.consume(Filter::All);
         let mut asked = server.subscribed(ack).await;
         let mut connects = 0;
         while asked.name == "Connect" {
@@ -575,7 +575,7 @@ async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
     let table: [(fn(Asked), &str); 2] = [(garbage, "unreadable"), (refusal, "refused")];
     for (connect, label) in table {
         let mut server = Server::new();
-        let consumer = server.hub.consume(None);
+        let consumer = server.hub.consume(Filter::All);
         server.subscribed(true).await.say(&yes("/meta/connect"));
         let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
             "Handshake" => asked.say(&yes("/meta/handshake")),
@@ -596,7 +596,7 @@ async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
 async fn a_client_that_is_forgotten_before_it_is_subscribed_again_and_again_is_told() {
     for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
         let mut server = Server::new();
-        let consumer = server.hub.consume(None);
+        let consumer = server.hub.consume(Filter::All);
         if worked {
             server.subscribed(false).await.say(&yes("/meta/connect"));
         }
@@ -620,11 +620,11 @@ async fn a_client_that_is_forgotten_before_it_is_subscribed_again_and_again_is_t
 #[tokio::test(start_paused = true)]
 async fn it_lingers_for_who_comes_back_and_then_says_goodbye() {
     let mut server = Server::new();
-    let first = server.hub.consume(None);
+    let first = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     drop(first);
     advance(Duration::from_secs(59)).await;
-    let second = server.hub.consume(None);
+    let second = server.hub.consume(Filter::All);
     tokio::task::yield_now().await;
     advance(Duration::from_secs(59)).await;
     assert!(server.requests.try_recv().is_err(), "it was needed");
@@ -639,14 +639,14 @@ async fn it_lingers_for_who_comes_back_and_then_says_goodbye() {
     goodbye.say(&yes("/meta/disconnect"));
     server.quiet().await;
     drop(connect);
-    let _third = server.hub.consume(None);
+    let _third = server.hub.consume(Filter::All);
     server.expect("Handshake").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_closing_gateway_does_not_linger() {
     let mut server = Server::new();
-    let consumer = server.hub.consume(None);
+    let consumer = server.hub.consume(Filter::All);
     let _connect = server.subscribed(false).await;
     server.lifecycle.closing.cancel();
     let before = Instant::now();
