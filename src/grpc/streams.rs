@@ -83,12 +83,9 @@ where
         let closing = self.layer.closing.clone();
         let streams = self.layer.streams.contains(request.uri().path());
         let place = streams.then(|| Arc::clone(&self.layer.places).try_acquire_owned());
-        let place = match place.transpose() {
-            Ok(place) => place,
-            Err(_) => {
-                let refusal = status::too_many_streams().into_http();
-                return Box::pin(std::future::ready(Ok(refusal)));
-            }
+        let Ok(place) = place.transpose() else {
+            let refusal = status::too_many_streams().into_http();
+            return Box::pin(std::future::ready(Ok(refusal)));
         };
         let answer = self.inner.call(request);
         Box::pin(async move {

@@ -281,6 +281,14 @@ impl Error {
         }
     }
 
+    /// For how long the vendor asked to be left alone.
+    pub fn told_to_wait(&self) -> Duration {
+        match self.kind() {
+            Kind::ToldToWait(wait) => wait.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The vendor's word that the record is not there.
     pub fn is_not_found(&self) -> bool {
         let meaning = Refusal::NotFound;

@@ -96,12 +96,13 @@ async fn read(link: &dyn Link) -> Result<Vec<SmsSession>, Failure> {
             Ok(sessions) => return Ok(sessions),
             Err(failure) => failure,
         };
-        if !failure.error.may_pass() || began.elapsed() > PATIENCE {
+        let told = failure.error.told_to_wait();
+        if !failure.error.may_pass() || began.elapsed() + told >= PATIENCE {
             return Err(failure);
         }
         let pause = rand::rng().random_range(longest / 2..=longest);
         longest = (longest * 2).min(LONGEST_PAUSE);
-        sleep(pause).await;
+        sleep(told + pause).await;
     }
 }
 
@@ -116,5 +117,57 @@ pub(super) fn failure(error: Error) -> Failure {
         in_doubt: false,
         was_in_doubt: false,
         budget_spent: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::upstream::operation::Meta;
+    use crate::upstream::testing::{busy, lost, throttled};
+
+    /// Fails with these, the last first, and then has no sessions.
+    struct Failing(Mutex<Vec<Error>>);
+
+    impl Link for Failing {
+        fn post(
+            &self,
+            meta: &'static Meta,
+            _: &Value,
+            _: Duration,
+        ) -> BoxFuture<'static, Result<Bytes, Error>> {
+            unreachable!("{}", meta.name)
+        }
+
+        fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
+            let next = self.0.lock().unwrap().pop();
+            Box::pin(async { next.map_or(Ok(Vec::new()), |error| Err(failure(error))) })
+        }
+    }
+
+    /// What reading comes to, and after what time.
+    async fn read_after(errors: Vec<Error>) -> (Result<Vec<SmsSession>, Failure>, Duration) {
+        let start = Instant::now();
+        let read = read(&Failing(Mutex::new(errors))).await;
+        (read, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_after_is_kept_where_there_is_the_patience() {
+        let wait = Duration::from_secs(20);
+        for error in [busy(wait), throttled(Some(wait))] {
+            let (read, took) = read_after(vec![lost(), error]).await;
+            assert!(read.is_ok());
+            assert!(took >= wait && took < wait + 2 * LONGEST_PAUSE, "{took:?}");
+        }
+        let (read, took) = read_after(vec![busy(PATIENCE)]).await;
+        assert!(matches!(read.unwrap_err().error, Error::Busy { .. }));
+        assert_eq!(took, Duration::ZERO);
     }
 }

@@ -367,12 +367,12 @@ impl Session {
     }
 
     /// Before a connect that is made again.
-    fn pause(&self) -> Duration {
+    fn pause(&mut self) -> Duration {
         self.trouble.pause().max(self.advice.interval)
     }
 
     /// Before a handshake that is made again.
-    fn rest(&self) -> Duration {
+    fn rest(&mut self) -> Duration {
         self.trouble.rest().max(self.advice.interval)
     }
 

@@ -13,7 +13,7 @@ use crate::lifecycle::Lifecycle;
 use crate::pb::SmsSession;
 use crate::upstream::error::{Answer, Failure, LoginError, Refusal};
 use crate::upstream::operation::Meta;
-use crate::upstream::testing::answer;
+use crate::upstream::testing::{answer, busy, login_throttled, throttled};
 use crate::vendors::genesys::notifications::feed::{Filter, Item};
 use crate::vendors::genesys::notifications::hub::Consumer;
 use crate::vendors::genesys::notifications::link::Link;
@@ -568,19 +568,15 @@ async fn unreadable_connects_end_in_a_handshake_and_a_gap() {
 /// Connects that bring nothing, whatever client makes them, are no notifications.
 #[tokio::test(start_paused = true)]
 async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
-    let garbage = |asked: Asked| asked.fail(unreadable());
-    let refusal = |asked: Asked| {
-        asked.say(&json!([{"channel": "/meta/connect", "successful": false}]));
-    };
-    let table: [(fn(Asked), &str); 2] = [(garbage, "unreadable"), (refusal, "refused")];
-    for (connect, label) in table {
+    for label in ["unreadable", "refused"] {
         let mut server = Server::new();
         let consumer = server.hub.consume(Filter::All);
         server.subscribed(true).await.say(&yes("/meta/connect"));
         let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
             "Handshake" => asked.say(&yes("/meta/handshake")),
             "Subscribe" => asked.say(&yes("/meta/subscribe")),
-            _ => connect(asked),
+            _ if label == "unreadable" => asked.fail(unreadable()),
+            _ => asked.say(&json!([{"channel": "/meta/connect", "successful": false}])),
         })
         .await;
         assert_eq!(error.label(), label);
@@ -588,6 +584,61 @@ async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
             took >= PATIENCE && took < PATIENCE + LONGEST_REST,
             "{took:?}"
         );
+    }
+}
+
+/// Who asks to be left alone for a while is, whatever was asked of it.
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_is_kept_where_the_streams_have_the_patience() {
+    let wait = Duration::from_secs(9);
+    let table = [
+        busy(wait),
+        throttled(Some(wait)),
+        Error::Login(login_throttled(Some(wait))),
+    ];
+    for error in table {
+        for asked in ["Handshake", "Subscribe", "Connect"] {
+            let mut server = Server::new();
+            let _consumer = server.hub.consume(Filter::All);
+            let mut request = server.expect("Handshake").await;
+            let mut held = None;
+            while request.name != asked {
+                match request.name {
+                    "Handshake" => request.say(&yes("/meta/handshake")),
+                    _ => held = Some(request),
+                }
+                request = server.next().await;
+            }
+            let before = Instant::now();
+            request.fail(error.clone());
+            let mut next = server.next().await;
+            if asked == "Connect" && next.name == "Subscribe" {
+                held = Some(next);
+                next = server.next().await;
+            }
+            assert!(
+                before.elapsed() >= wait,
+                "{asked}: {} for {error}",
+                next.name
+            );
+            drop(held);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_beyond_the_patience_is_told_at_once() {
+    for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(Filter::All);
+        let request = match worked {
+            true => server.subscribed(false).await,
+            false => server.expect("Handshake").await,
+        };
+        request.fail(busy(patience));
+        let (error, took) = borne(&mut server, &consumer, |asked| asked.fail(lost())).await;
+        assert!(matches!(error, Error::Busy { .. }), "{error}");
+        assert_eq!(took, Duration::ZERO);
     }
 }
 

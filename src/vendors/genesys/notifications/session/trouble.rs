@@ -33,6 +33,8 @@ pub(super) const MOST_REPLACED: u32 = 3;
 pub(super) struct Trouble {
     since: Option<Instant>,
     times: u32,
+    /// For how long the vendor asked to be left alone when it failed last.
+    told_to_wait: Duration,
     /// How often credentials were refused and replaced.
     refused: u32,
     /// All was well once.
@@ -52,10 +54,12 @@ impl Trouble {
         };
     }
 
-    /// Counts a failure; gives the error back when it is time to tell the streams.
+    /// Counts a failure; gives the error back when it is time to tell the streams, or would be by the
+    /// time that the vendor may be asked again.
     pub(super) fn bear(&mut self, error: Error) -> Result<(), Error> {
         let now = Instant::now();
         self.times += 1;
+        self.told_to_wait = error.told_to_wait();
         let since = *self.since.get_or_insert(now);
         let patience = match self.begun {
             true => PATIENCE,
@@ -63,7 +67,7 @@ impl Trouble {
         };
         // What worked once may be denied for a moment by a node that is on its way in or out.
         let may_pass = error.may_pass() || self.begun && matches!(error, Error::Refused { .. });
-        match may_pass && now - since < patience {
+        match may_pass && now - since + self.told_to_wait < patience {
             true => Ok(()),
             false => Err(misplaced(error)),
         }
@@ -84,20 +88,25 @@ impl Trouble {
         self.times >= MOST_BORNE
     }
 
+    /// What the vendor asked for is waited for once.
+    fn told(&mut self) -> Duration {
+        std::mem::take(&mut self.told_to_wait)
+    }
+
     /// Before a connect that is made again.
-    pub(super) fn pause(&self) -> Duration {
+    pub(super) fn pause(&mut self) -> Duration {
         let longest = FIRST_PAUSE * (1 << self.times.min(5));
-        rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE))
+        self.told() + rand::rng().random_range(FIRST_PAUSE / 2..=longest.min(LONGEST_PAUSE))
     }
 
     /// Before a handshake that is made again.
-    pub(super) fn rest(&self) -> Duration {
+    pub(super) fn rest(&mut self) -> Duration {
         let longest = match self.begun {
             true => SPREAD * (1 << self.times.min(4)),
             // Who has just opened a stream waits for its first message.
             false => SPREAD,
         };
-        rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST))
+        self.told() + rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST))
     }
 }
 
