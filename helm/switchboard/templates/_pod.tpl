@@ -35,6 +35,8 @@ httpGet:
 {{- with .Values.otel.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ $.Values.otel.protocol }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

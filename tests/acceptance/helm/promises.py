@@ -99,6 +99,18 @@ def telemetry_says_which_pod(it):
     )
 
 
+def telemetry_speaks_what_the_collectors_port_does(it):
+    variables = {variable["name"]: variable.get("value") for variable in it.gateway["env"]}
+    return (
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(":4317")
+        and variables.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
+    )
+
+
+def telemetry_goes_nowhere(it):
+    return not any("OTLP" in variable["name"] for variable in it.gateway["env"])
+
+
 def nothing_is_mounted_that_is_no_secret_of_the_cluster(it):
     return "volumes" not in it.pod and it.one("ConfigMap") is None
 
@@ -177,6 +189,8 @@ PROMISES = [
     ("*", the_name_that_resolves_to_pods_has_no_address_of_its_own),
     ("*", everybody_is_in_one_namespace),
     ("*", telemetry_says_which_pod),
+    ("otel", telemetry_speaks_what_the_collectors_port_does),
+    ("minimal", telemetry_goes_nowhere),
     ("sandbox", nothing_is_mounted_that_is_no_secret_of_the_cluster),
     ("sandbox", one_pod),
     ("autoscaling", the_autoscaler_alone_counts_pods),
