@@ -39,6 +39,9 @@
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled, podMonitor.enabled: every pod would be scraped twice: enable one of them" -}}
 {{- end -}}
+{{- if and .Values.prometheusRule.enabled (not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled .Values.prometheusRule.seriesLabels)) -}}
+{{- fail "prometheusRule.seriesLabels: without serviceMonitor.enabled or podMonitor.enabled it must be given: the alerts would not know the series of this release" -}}
+{{- end -}}
 {{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) -}}
 {{- fail "grpcRoute.parentRefs: at least one gateway must be named" -}}
 {{- end -}}

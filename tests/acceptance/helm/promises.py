@@ -1,5 +1,8 @@
 """What each values file below `ci/` is there to show, asserted on what was rendered from it."""
 
+import json
+import re
+
 KINDS = {
     "ConfigMap", "Deployment", "GRPCRoute", "HorizontalPodAutoscaler", "NetworkPolicy", "Pod",
     "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Service", "ServiceAccount", "ServiceMonitor",
@@ -158,6 +161,24 @@ def every_pod_is_scraped_once(it):
     ] == [True]
 
 
+def alerts_know(**labels):
+    """Every series that a rule looks at is one of this release, and its alerts say so."""
+    matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+
+    def holds(it):
+        rules = [rule for group in it.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+        looked_at = [
+            found for rule in rules
+            for found in re.findall(r"\b(?:switchboard|rpc)_\w+(?:{([^}]*))?", rule["expr"])
+        ]
+        return len(looked_at) >= len(rules) > 10 and all(
+            found.replace('", ', '",').startswith(matchers) for found in looked_at
+        ) and all(labels.items() <= rule["labels"].items() for rule in rules)
+
+    holds.__doc__ = f"alerts look at {matchers}"
+    return holds
+
+
 def the_kubelet_asks_the_health_service(it):
     probes = [it.gateway[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
     return all(probe["grpc"] == {"port": 8443} for probe in probes)
@@ -200,6 +221,9 @@ PROMISES = [
     ("availability", half_of_the_pods_stay),
     ("digest", the_digest_goes_before_the_tag),
     ("service-monitor", every_pod_is_scraped_once),
+    ("service-monitor", alerts_know(job="acceptance-switchboard-headless", namespace="acceptance")),
+    ("pod-monitor", alerts_know(job="acceptance/acceptance-switchboard", namespace="acceptance")),
+    ("extras", alerts_know(job='a "gateway"')),
     ("grpc-probes-ports", the_kubelet_asks_the_health_service),
     ("network-policy", calls_are_let_in_from_bots_and_go_out_to_three_places),
     ("network-policy", the_test_pod_may_call),
