@@ -15,6 +15,8 @@ readonly USER_ID=1660270845627002401
 without_data() {
   cat <<'LIST'
 switchboard_dedupe_store_failures_total|the sandbox has no Redis
+switchboard_tls_reload_failures_total|the sandbox speaks no TLS
+switchboard_jwks_reload_failures_total|the sandbox takes no tokens
 LIST
 }
 
@@ -132,10 +134,13 @@ for rule in rules:
         if family(name) not in types:
             wrong.append(f"{rule['name']}: no metric {name}")
 runbook = open("docs/RUNBOOK.md").read()
+operations = open("docs/OPERATIONS.md").read()
 for rule in rules:
     text = rule["annotations"].get("runbook", "")
     if text != f"docs/RUNBOOK.md#{rule['name'].lower()}" or f"\n## {rule['name']}\n" not in runbook:
         wrong.append(f"{rule['name']}: no section in the runbook")
+    if f"\n| {rule['name']} |" not in operations:
+        wrong.append(f"{rule['name']}: not in docs/OPERATIONS.md")
     if rule["labels"].get("severity") not in ("critical", "warning"):
         wrong.append(f"{rule['name']}: no severity")
 for name in without.keys() & set(types):
