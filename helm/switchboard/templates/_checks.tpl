@@ -2,12 +2,19 @@
 {{- define "switchboard.checks" -}}
 {{- $server := .Values.config.server -}}
 {{- $vendors := or .Values.config.genesys .Values.config.aicc -}}
+{{- $name := include "switchboard.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "fullnameOverride, nameOverride: the objects would be called %q, which is no name for a Service: lower-case letters, digits and -, a letter first" $name) -}}
+{{- end -}}
 {{- if .Values.sandbox.enabled -}}
 {{- if or $vendors $server.tls $server.jwt .Values.config.policy -}}
 {{- fail "sandbox.enabled: the sandbox takes no configuration, so config.genesys, config.aicc, config.server.tls, config.server.jwt and config.policy must be empty" -}}
 {{- end -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- fail "autoscaling.enabled: the sandbox keeps its vendors in memory and is one pod" -}}
+{{- end -}}
+{{- if or (eq (int .Values.ports.grpc) 50052) (eq (int .Values.ports.admin) 50052) -}}
+{{- fail "ports.grpc, ports.admin: the sandbox itself needs 50052, where its faults are set" -}}
 {{- end -}}
 {{- else -}}
 {{- if not $vendors -}}
@@ -38,6 +45,9 @@
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor.enabled, podMonitor.enabled: every pod would be scraped twice: enable one of them" -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) -}}
+{{- fail "networkPolicy.metrics: empty, so that the Prometheus of serviceMonitor.enabled or podMonitor.enabled could not reach the admin port: say where it is" -}}
 {{- end -}}
 {{- if and .Values.prometheusRule.enabled (not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled .Values.prometheusRule.seriesLabels)) -}}
 {{- fail "prometheusRule.seriesLabels: without serviceMonitor.enabled or podMonitor.enabled it must be given: the alerts would not know the series of this release" -}}

@@ -143,6 +143,11 @@ def constraints_are_about_our_pods_unless_they_say_otherwise(it):
     }
 
 
+def the_old_pod_ends_before_the_new_one_begins(it):
+    # Kubernetes refuses the settings of a rolling update beside it.
+    return it.deployment["strategy"] == {"type": "Recreate"}
+
+
 def half_of_the_pods_stay(it):
     spec = it.one("PodDisruptionBudget")["spec"]
     return spec["minAvailable"] == "50%" and "maxUnavailable" not in spec
@@ -218,6 +223,7 @@ PROMISES = [
     ("availability", the_grace_period_is_the_one_that_was_asked_for),
     ("every-setting", the_grace_period_is_the_sum_rounded_up),
     ("availability", constraints_are_about_our_pods_unless_they_say_otherwise),
+    ("recreate", the_old_pod_ends_before_the_new_one_begins),
     ("availability", half_of_the_pods_stay),
     ("digest", the_digest_goes_before_the_tag),
     ("service-monitor", every_pod_is_scraped_once),
