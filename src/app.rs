@@ -180,6 +180,11 @@ impl App {
         logins
     }
 
+    /// Asks for the keys of callers' tokens once, where they are at a URL.
+    pub async fn try_jwks_url(&self) -> Option<Result<(), TokensError>> {
+        self.server.try_jwks_url().await
+    }
+
     /// Serves until a signal comes, then drains.
     pub async fn run(
         self,
@@ -211,16 +216,21 @@ impl App {
             log_level,
         };
         let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
-        let health = server.health();
+        let (health, opens) = (server.health(), server.opens());
         let meter = metrics.meter();
         let closing = lifecycle.closing.clone();
         let serving = server.serve(listeners.grpc, connections, &meter, recent, closing);
-        health.set(true).await;
-        lifecycle.readiness.ready();
+        health.set(false).await;
         let ending = {
-            let told = tell_health(&health, circuits, &lifecycle.draining);
+            let warm = async {
+                opens.await;
+                lifecycle.readiness.ready();
+                health.set(true).await;
+            };
+            let told = tell_health(&health, warm, circuits, &lifecycle.draining);
             let run = lifecycle.run(serving, signals, self.grace);
-            tokio::join!(run, told).0
+            // In this order: who is warm at once is so before anybody can ask.
+            tokio::join!(biased; told, run).1
         };
         stop_admin.cancel();
         // It ends within half a second by itself; a panic of its thread changes nothing here.
@@ -232,13 +242,22 @@ impl App {
     }
 }
 
-/// Health turns before the server does, so that callers look elsewhere in time; from then on no
-/// vendor's circuit turns it back.
-async fn tell_health(health: &grpc::Health, circuits: Vec<Circuit>, draining: &CancellationToken) {
+/// Health turns before the server does, so that callers look elsewhere in time; from then on
+/// nothing turns it back, be it the end of the start or a vendor's circuit.
+async fn tell_health(
+    health: &grpc::Health,
+    warm: impl Future<Output = ()>,
+    circuits: Vec<Circuit>,
+    draining: &CancellationToken,
+) {
+    let open = async {
+        warm.await;
+        circuits::show(circuits, health).await;
+    };
     tokio::select! {
         biased;
         () = draining.cancelled() => {}
-        () = circuits::show(circuits, health) => {}
+        () = open => {}
     }
     health.set(false).await;
 }

@@ -7,6 +7,7 @@ use super::{BAD_CONFIGURATION, block_on, fail, load, say};
 use crate::app::{App, Login};
 use crate::config::Config;
 use crate::grpc::caller::policy::{Pattern, Policy};
+use crate::grpc::caller::tokens::TokensError;
 use crate::telemetry::Metrics;
 
 pub(super) fn run(path: &Path, online: bool) -> ExitCode {
@@ -28,8 +29,8 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
     if !online {
         return ExitCode::SUCCESS;
     }
-    match block_on(app.log_in()) {
-        Ok(logins) => report(&logins),
+    match block_on(async { (app.try_jwks_url().await, app.log_in().await) }) {
+        Ok((keys, logins)) => report(keys, logins),
         Err(error) => fail(1, &error),
     }
 }
@@ -70,18 +71,23 @@ fn table(config: &Config) -> String {
     )
 }
 
-/// One line for each account, as YAML comments so that the output as a whole stays YAML.
-fn report(logins: &[Login]) -> ExitCode {
+/// One line for the keys of tokens and for each account, as YAML comments so that the output as a
+/// whole stays YAML.
+fn report(keys: Option<Result<(), TokensError>>, logins: Vec<Login>) -> ExitCode {
     let mut failed = false;
+    let mut line = |what: &str, good: &str, error: Option<String>| {
+        failed |= error.is_some();
+        let how = error.map_or_else(|| good.to_owned(), |error| format!("FAILED: {error}"));
+        say(&format!("# {what}: {how}"));
+    };
+    if let Some(keys) = keys {
+        let error = keys.err().map(|it| it.to_string());
+        line("server.jwt.jwks_url", "had", error);
+    }
     for login in logins {
-        let account = format!("# {} account {}", login.vendor, login.account);
-        match &login.result {
-            Ok(()) => say(&format!("{account}: logged in")),
-            Err(error) => {
-                failed = true;
-                say(&format!("{account}: FAILED: {error}"));
-            }
-        }
+        let account = format!("{} account {}", login.vendor, login.account);
+        let error = login.result.err().map(|it| it.to_string());
+        line(&account, "logged in", error);
     }
     if failed {
         ExitCode::FAILURE

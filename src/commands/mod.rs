@@ -37,7 +37,8 @@ pub enum Command {
         /// The configuration, a YAML file.
         #[arg(long, env = "SWITCHBOARD_CONFIG", value_name = "FILE")]
         config: PathBuf,
-        /// Also logs every account in once. Exits with 1 when one fails.
+        /// Also logs every account in once, and fetches the keys of callers' tokens where they are
+        /// at a URL. Exits with 1 when one fails.
         #[arg(long)]
         online: bool,
     },

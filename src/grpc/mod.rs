@@ -37,6 +37,7 @@ use tonic_health::server::HealthReporter;
 use tower::{Layer, Service, ServiceBuilder};
 
 use self::bare::BareErrorLayer;
+use self::caller::tokens::TokensError;
 use self::caller::{Access, CallerLayer};
 pub use self::connections::{ConnectionLimits, Hold, Tls, TlsError, TlsFiles};
 use self::cut::CutLayer;
@@ -135,6 +136,17 @@ impl Server {
             reporter: self.health.clone(),
             names: std::iter::once("").chain(own).collect(),
         }
+    }
+
+    /// Until some caller can be let in, once it serves.
+    pub fn opens(&self) -> impl Future<Output = ()> + use<> {
+        let access = Arc::clone(&self.facades.access);
+        async move { access.opens().await }
+    }
+
+    /// Asks for the keys of callers' tokens once, where they are at a URL.
+    pub async fn try_jwks_url(&self) -> Option<Result<(), TokensError>> {
+        self.facades.access.tokens.as_ref()?.try_url().await
     }
 
     /// THE SERVER STACK: serves until `closing`, then until the last call has ended.

@@ -17,8 +17,10 @@ use tonic::transport::Endpoint;
 
 use crate::support::authority::Authority;
 use crate::support::doors::secrets;
+use crate::support::mint::{ISSUER, Signer, jwks};
 use crate::support::port::Port;
 use crate::support::scan;
+use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
 use crate::support::{self, SESSION, USER};
@@ -364,6 +366,32 @@ async fn check_online_logs_every_account_in() {
     assert!(told.contains("aicc account default: FAILED"), "{told}");
     for secret in [PASSWORD, APP_SECRET] {
         assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn check_online_fetches_the_keys_of_tokens() {
+    let keys = Vendor::saying(json(jwks(&[Signer::es256().jwk("k1")]))).await;
+    let none = Vendor::saying(json(r#"{"keys":[]}"#)).await;
+    for (issuer, expected, words) in [
+        (&keys, 0, "# server.jwt.jwks_url: had"),
+        (&none, 1, "# server.jwt.jwks_url: FAILED"),
+    ] {
+        let jwt = format!(
+            "  jwt: {{ issuer: {ISSUER}, audiences: [switchboard], jwks_url: {}/keys }}\n",
+            issuer.url
+        );
+        let site = Site::with(&jwt).await;
+        let check = ["check", "--config", &site.config];
+        let output = run(switchboard(&check)).await;
+        assert_eq!(code(&output), 0, "{output:?}");
+        assert!(issuer.seen().is_empty());
+        let online = ["check", "--online", "--config", &site.config];
+        let output = run(switchboard(&online)).await;
+        assert_eq!(code(&output), expected, "{output:?}");
+        assert!(out(&output).contains(words), "{}", out(&output));
+        assert!(out(&output).contains("aicc account default: logged in"));
+        assert_eq!(issuer.seen().len(), 1);
     }
 }
 

@@ -9,17 +9,23 @@ use futures_util::future::join_all;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
+use switchboard::grpc::caller::policy::Pattern;
 use switchboard::pb::GetSessionRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
+use crate::admin;
 use crate::support::authority::{Authority, Issued};
 use crate::support::calls::Call;
 use crate::support::dir::{Dir, Mounted};
 use crate::support::load::Load;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
+use crate::support::observed::Observed;
 use crate::support::untimed::{self, within};
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
@@ -222,18 +228,37 @@ async fn keys_at_a_url() {
     let over = || gateway.channel.clone();
     let (first, second) = (one.token("k1", &claims("a")), two.token("k2", &claims("b")));
 
-    // The gateway starts without its issuer, and tells callers so.
+    // The gateway starts without its issuer, tells callers so, and is not ready.
     issuer.arrived(1).await;
     let error = Call::GetSession
         .send_over(over(), "", Some(&first))
         .await
         .unwrap_err();
     assert_eq!(reason(&error), "CALLER_UNAUTHENTICATED");
+    assert!(error.message().contains("have not been had"), "{error:?}");
+    let ready = async || admin::get(&gateway, "/readyz").await.0;
+    assert_eq!(ready().await, 503);
+    let mut health = HealthClient::new(over());
+    let mut watched = Vec::new();
+    for service in ["", "contactcenter.v1.SmsSessionData"] {
+        let service = service.to_owned();
+        let watch = health.watch(HealthCheckRequest { service }).await.unwrap();
+        watched.push(watch.into_inner());
+    }
+    for told in &mut watched {
+        let told = told.message().await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::NotServing);
+    }
     publish(Some(jwks(&[one.jwk("k1")])));
     in_time("the issuer's keys", async {
         while !is_served(over(), Some(&first)).await {}
     })
     .await;
+    for told in &mut watched {
+        let told = in_time("health", told.message()).await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::Serving);
+    }
+    assert_eq!(ready().await, 200);
 
     // A crowd with made-up keys does not become a crowd at the issuer.
     let asked = issuer.seen().len();
@@ -258,6 +283,7 @@ async fn keys_at_a_url() {
     })
     .await;
     assert!(is_served(over(), Some(&first)).await);
+    assert_eq!(ready().await, 200);
 
     // The key of a token that comes is asked for, and one that is gone is forgotten.
     publish(Some(jwks(&[two.jwk("k2")])));
@@ -267,6 +293,49 @@ async fn keys_at_a_url() {
     .await;
     assert!(!is_served(over(), Some(&first)).await);
     assert!(issuer.seen().iter().all(|seen| seen.target == "/keys"));
+}
+
+/// No rollout may wait for an issuer that its callers do not need.
+#[tokio::test]
+async fn whoever_is_let_in_without_a_token_does_not_wait_for_the_keys_of_tokens() {
+    let issuer = issuer(Arc::default()).await;
+    let url = || Jwks::Url(format!("{}/keys", issuer.url).parse().unwrap());
+    let ours = Authority::new("ours");
+    let (mounted, trust) = (Mounted::new(&pair(&ours.server())), Dir::new());
+    trust.write("ca.crt", &ours.pem());
+    trust.write("crl.pem", &ours.revoking(&[]));
+    let gateway = Gateway::start_with(|config| {
+        mutual(config, &mounted, &trust);
+        tokens(config, url());
+    })
+    .await;
+    let tls = ours.client(Some(&ours.dns("caller")));
+    assert!(is_served(channel(&gateway, &tls), None).await);
+    assert_eq!(admin::get(&gateway, "/readyz").await.0, 200);
+
+    let gateway = Gateway::start_with(|config| {
+        tokens(config, url());
+        let open = Pattern::new("contactcenter.v1.SmsSessionData/GetSession");
+        config.server.open_methods.push(open);
+    })
+    .await;
+    assert!(is_served(gateway.channel.clone(), None).await);
+    assert_eq!(admin::get(&gateway, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_never_had_keys_says_so() {
+    let issuer = issuer(Arc::default()).await;
+    let url = format!("{}/keys", issuer.url);
+    let process = Observed::start(&[
+        ("SWITCHBOARD__SERVER__JWT__ISSUER", ISSUER),
+        ("SWITCHBOARD__SERVER__JWT__AUDIENCES", "switchboard"),
+        ("SWITCHBOARD__SERVER__JWT__JWKS_URL", &url),
+    ])
+    .await;
+    let says = "no keys yet: every token is refused";
+    until("the complaint", || process.log().contains(says)).await;
+    assert!(!process.log().contains("stay in use"));
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub(super) use self::certificate::identity;
 pub(super) use self::layer::CallerLayer;
 use self::policy::{Pattern, Policy};
 use self::tokens::Tokens;
+use super::methods;
 
 /// No identity is longer, in bytes: it goes into logs, and into the key of each `request_id`.
 const LONGEST_IDENTITY: usize = 1024;
@@ -41,6 +42,20 @@ impl Access {
     /// Whether callers have to say who they are.
     fn is_closed(&self) -> bool {
         self.certificates || self.tokens.is_some()
+    }
+
+    /// Until some caller can be let in. Where only tokens do that, it takes the keys that verify
+    /// them.
+    pub(super) async fn opens(&self) {
+        let all = methods::all();
+        let mut served = all.iter().filter(|it| !methods::is_standard(&it.name));
+        let open = served.any(|it| policy::any(&self.open_methods, &it.name));
+        if let Some(tokens) = &self.tokens
+            && !self.certificates
+            && !open
+        {
+            tokens.had().await;
+        }
     }
 }
 

@@ -53,8 +53,8 @@ pub enum KeysError {
 /// Why a token does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::grpc::caller) enum Refusal {
-    /// Perhaps its key has been published since.
-    UnknownKey,
+    /// Perhaps its key can be had by now; what is true if not.
+    UnknownKey(&'static str),
     /// The same, and the call's time was over before that was found out.
     Late,
     Because(&'static str),
@@ -70,10 +70,7 @@ struct Claims {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
         match refusal {
-            Refusal::UnknownKey => status::unauthenticated(
-                "the token's key is none of those that its issuer publishes",
-            ),
-            Refusal::Because(words) => status::unauthenticated(words),
+            Refusal::UnknownKey(words) | Refusal::Because(words) => status::unauthenticated(words),
             Refusal::Late => status::key_late(),
         }
     }
@@ -116,6 +113,11 @@ impl Keys {
         self.keys.len()
     }
 
+    /// None have been had yet.
+    pub(super) fn are_none(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// Whom a token names that is good now.
     pub(super) fn verify(&self, token: &str) -> Result<Bearer, Refusal> {
         if let Some(bearer) = self.verified.get(token) {
@@ -144,7 +146,10 @@ impl Keys {
             Some(id) => self.keys.iter().find(|key| key.id.as_deref() == Some(id)),
             None => self.keys.first().filter(|_| self.keys.len() == 1),
         }
-        .ok_or(Refusal::UnknownKey)
+        .ok_or(Refusal::UnknownKey(match self.are_none() {
+            true => NO_KEYS,
+            false => NOT_PUBLISHED,
+        }))
     }
 }
 
@@ -182,6 +187,10 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     let fits = jwk.common.key_algorithm.is_none_or(|it| it == named);
     fits.then_some(algorithm)
 }
+
+const NO_KEYS: &str = "the keys of the token's issuer have not been had yet";
+
+const NOT_PUBLISHED: &str = "the token's key is none of those that its issuer publishes";
 
 const NOT_A_TOKEN: &str = "the token is not a JWT that is signed by RS256, ES256 or EdDSA";
 

@@ -161,14 +161,20 @@ fn the_key_is_the_one_that_is_named() {
     assert!(both.verify(&b.token("b", &claims("s"))).is_ok());
     assert!(both.verify(&a.token("b", &claims("s"))).is_err());
     let unknown = both.verify(&a.token("c", &claims("s")));
-    assert_eq!(unknown, Err(Refusal::UnknownKey));
+    assert_eq!(unknown, Err(Refusal::UnknownKey(NOT_PUBLISHED)));
     let nameless = signed(&json!({"alg": "ES256"}), &claims("s"), |it| a.sign(it));
-    assert_eq!(both.verify(&nameless), Err(Refusal::UnknownKey));
+    assert_eq!(
+        both.verify(&nameless),
+        Err(Refusal::UnknownKey(NOT_PUBLISHED))
+    );
     assert!(
         keys(&[a.jwk("a")]).verify(&nameless).is_ok(),
         "it is the only one"
     );
-    assert_eq!(Keys::none().verify(&nameless), Err(Refusal::UnknownKey));
+    assert_eq!(
+        Keys::none().verify(&nameless),
+        Err(Refusal::UnknownKey(NO_KEYS))
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Keys come from a file or a URL, and are looked at again by one task for all calls: every
 //! second in a file, every five minutes at a URL, and at once when a token names a key that is
 //! not among them, but not more often than every five seconds. Keys that cannot be had, or
-//! cannot be read, leave those from before in use.
+//! cannot be read, leave those from before in use; until the first are there, no token passes.
 
 mod keys;
 mod verified;
@@ -97,7 +97,7 @@ impl Tokens {
     /// Whom a token names; or why it is refused. Waits no longer than until `deadline` for a key.
     pub(super) async fn bearer(&self, token: &str, deadline: Instant) -> Result<Bearer, Refusal> {
         let first = self.keys.load_full().verify(token);
-        if !matches!(first, Err(Refusal::UnknownKey)) {
+        if !matches!(first, Err(Refusal::UnknownKey(_))) {
             return first;
         }
         let Ok(_waiting) = self.waiting.try_acquire() else {
@@ -109,10 +109,26 @@ impl Tokens {
         let looked = timeout_at(patience.min(deadline), looked.changed()).await;
         // Whatever came of it, the keys that there are now decide.
         match self.keys.load_full().verify(token) {
-            Err(Refusal::UnknownKey) if looked.is_err() && deadline < patience => {
+            Err(Refusal::UnknownKey(_)) if looked.is_err() && deadline < patience => {
                 Err(Refusal::Late)
             }
             verified => verified,
+        }
+    }
+
+    /// Until there are keys, which there are for good then.
+    pub(super) async fn had(&self) {
+        let mut looked = self.looked.subscribe();
+        let had = looked.wait_for(|_| !self.keys.load().are_none());
+        // It cannot close: the other end is here.
+        let _ = had.await;
+    }
+
+    /// Whether a URL gives keys, asked once; a file was read at the start.
+    pub(in crate::grpc) async fn try_url(&self) -> Option<Result<(), TokensError>> {
+        match &self.source {
+            Source::File(_) => None,
+            Source::Url(_) => Some(self.fetch().await.map(drop)),
         }
     }
 
@@ -160,10 +176,13 @@ impl Tokens {
                 self.failures.add(1, &[]);
                 let error = error.to_string();
                 if complaint.is_new(&error) {
-                    tracing::warn!(
-                        error,
-                        "no new keys for tokens: those from before stay in use"
-                    );
+                    match self.keys.load().are_none() {
+                        true => tracing::warn!(error, "no keys yet: every token is refused"),
+                        false => tracing::warn!(
+                            error,
+                            "no new keys for tokens: those from before stay in use"
+                        ),
+                    }
                 }
             }
         }
