@@ -8,8 +8,10 @@ use switchboard::pb::{
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 
+use crate::support::authority::Authority;
 use crate::support::calls::{ALL, Call};
 use crate::support::dir::Dir;
+use crate::support::mint::{ISSUER, Signer, jwks};
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
 use crate::support::watch::total;
@@ -69,11 +71,34 @@ async fn the_page_lists_what_is_exported_and_nothing_else() {
     };
     settings.get_agent_settings(query).await.unwrap();
 
+    // What there is only with certificates and tokens.
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let server = ours.server();
+    let file = |name: &str, contents: &str| dir.write(name, contents).display().to_string();
+    let secured = Observed::start(&[
+        (
+            "SWITCHBOARD__SERVER__TLS__CERT_FILE",
+            &file("tls.crt", &server.cert),
+        ),
+        (
+            "SWITCHBOARD__SERVER__TLS__KEY_FILE",
+            &file("tls.key", &server.key),
+        ),
+        ("SWITCHBOARD__SERVER__JWT__ISSUER", ISSUER),
+        ("SWITCHBOARD__SERVER__JWT__AUDIENCES", "switchboard"),
+        (
+            "SWITCHBOARD__SERVER__JWT__JWKS_FILE",
+            &file("jwks.json", &jwks(&[Signer::es256().jwk("k1")])),
+        ),
+    ])
+    .await;
+
     let mut documented = documented();
     assert!(documented.remove(ONLY_WITH_REDIS));
     let mut missing = BTreeSet::new();
     for _ in 0..600 {
-        let exported = exported(&process.metrics().await);
+        let text = process.metrics().await + &secured.metrics().await;
+        let exported = exported(&text);
         let unknown: Vec<_> = exported.difference(&documented).collect();
         assert!(unknown.is_empty(), "not on the page: {unknown:?}");
         missing = documented.difference(&exported).cloned().collect();
