@@ -80,9 +80,20 @@ impl Observer for Counted {
         );
     }
 
+    fn account(&self, vendor: &'static str, account: &str, results: &[&'static str]) {
+        // Series that are there from the start can be alerted on.
+        for result in results {
+            self.metrics.record_refreshes(vendor, account, result, 0);
+        }
+    }
+
     fn login(&self, vendor: &'static str, account: &str, result: &'static str) {
-        self.metrics.record_refresh(vendor, account, result);
+        self.metrics.record_refreshes(vendor, account, result, 1);
         self.recent.login(vendor, account, result);
+    }
+
+    fn queue_refusals(&self, vendor: &'static str, more: u64) {
+        self.metrics.record_queue_refusals(vendor, more);
     }
 
     fn tls_failures(&self, vendor: &'static str, more: u64) {

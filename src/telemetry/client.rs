@@ -15,6 +15,7 @@ pub struct ClientMetrics {
     attempts: Counter<u64>,
     retries: Counter<u64>,
     refreshes: Counter<u64>,
+    queue_refusals: Counter<u64>,
     tls_failures: Counter<u64>,
     breaker: Gauge<u64>,
 }
@@ -61,6 +62,10 @@ impl ClientMetrics {
             refreshes: counter(
                 "switchboard_token_refreshes",
                 "Logins at a vendor, by how they ended.",
+            ),
+            queue_refusals: counter(
+                "switchboard_queue_refusals",
+                "Attempts refused because a vendor's queue was full.",
             ),
             tls_failures: counter(
                 "switchboard_vendor_tls_reload_failures",
@@ -115,6 +120,11 @@ impl ClientMetrics {
             .record(state, &[KeyValue::new("vendor", vendor)]);
     }
 
+    pub fn record_queue_refusals(&self, vendor: &'static str, more: u64) {
+        self.queue_refusals
+            .add(more, &[KeyValue::new("vendor", vendor)]);
+    }
+
     pub fn record_tls_failures(&self, vendor: &'static str, more: u64) {
         self.tls_failures
             .add(more, &[KeyValue::new("vendor", vendor)]);
@@ -130,9 +140,15 @@ impl ClientMetrics {
         );
     }
 
-    pub fn record_refresh(&self, vendor: &'static str, account: &str, result: &'static str) {
+    pub fn record_refreshes(
+        &self,
+        vendor: &'static str,
+        account: &str,
+        result: &'static str,
+        more: u64,
+    ) {
         self.refreshes.add(
-            1,
+            more,
             &[
                 KeyValue::new("vendor", vendor),
                 KeyValue::new("account", account.to_owned()),
@@ -160,7 +176,7 @@ mod tests {
         client.record_attempt("genesys", "AttachUserData", "ok");
         client.record_attempt("genesys", "AttachUserData", "ok");
         client.record_retry("aicc", "throttled");
-        client.record_refresh("aicc", "default", "ok");
+        client.record_refreshes("aicc", "default", "ok", 1);
         client.record_request(&Request {
             method: "PUT",
             address: &"gws.example.com".into(),

@@ -214,7 +214,11 @@ impl Observer for Deaf {
 
     fn breaker(&self, _: &'static str, _: BreakerState) {}
 
+    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
+
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+
+    fn queue_refusals(&self, _: &'static str, _: u64) {}
 
     fn tls_failures(&self, _: &'static str, _: u64) {}
 }

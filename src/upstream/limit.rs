@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service, ServiceExt};
 
 use super::error::Error;
+use super::observer::Observer;
 use super::operation::{Call, Reply};
 use super::settings;
 
@@ -22,17 +23,27 @@ struct Gate {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
+    vendor: &'static str,
+    observer: Arc<dyn Observer>,
 }
 
 /// Someone in the queue; leaves it when dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl LimitLayer {
-    pub(super) fn new(settings: &settings::Limit) -> Self {
+    pub(super) fn new(
+        vendor: &'static str,
+        settings: &settings::Limit,
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
+        // A series that is there from the start can be alerted on.
+        observer.queue_refusals(vendor, 0);
         LimitLayer(Arc::new(Gate {
             places: Arc::new(Semaphore::new(settings.in_flight)),
             waiting: AtomicUsize::new(0),
             queue: settings.queue,
+            vendor,
+            observer: Arc::clone(observer),
         }))
     }
 }
@@ -54,6 +65,7 @@ impl Gate {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let waiting = Waiting(&self.waiting);
         if ahead >= self.queue {
+            self.observer.queue_refusals(self.vendor, 1);
             return Err(Error::QueueFull);
         }
         Ok(waiting)
@@ -109,9 +121,11 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::observer::Blind;
 
     fn gate(in_flight: usize, queue: usize) -> Arc<Gate> {
-        LimitLayer::new(&settings::Limit { in_flight, queue }).0
+        let observer: Arc<dyn Observer> = Arc::new(Blind);
+        LimitLayer::new("test", &settings::Limit { in_flight, queue }, &observer).0
     }
 
     #[tokio::test]

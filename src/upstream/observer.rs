@@ -23,8 +23,14 @@ pub trait Observer: Send + Sync + 'static {
     /// A vendor's circuit breaker is in this state now.
     fn breaker(&self, vendor: &'static str, state: BreakerState);
 
+    /// There is such an account; each of its logins will end in one of these results.
+    fn account(&self, vendor: &'static str, account: &str, results: &[&'static str]);
+
     /// A login ended.
     fn login(&self, vendor: &'static str, account: &str, result: &'static str);
+
+    /// So many calls more found a vendor's queue full.
+    fn queue_refusals(&self, vendor: &'static str, more: u64);
 
     /// A vendor's TLS files could not be used so many times more.
     fn tls_failures(&self, vendor: &'static str, more: u64);
@@ -72,6 +78,8 @@ impl Observer for Blind {
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+    fn queue_refusals(&self, _: &'static str, _: u64) {}
     fn tls_failures(&self, _: &'static str, _: u64) {}
 }

@@ -430,9 +430,9 @@ impl Observer for Reasons {
         self.0.lock().unwrap().push(reason);
     }
     fn breaker(&self, _: &'static str, _: crate::upstream::breaker::BreakerState) {}
-
+    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-
+    fn queue_refusals(&self, _: &'static str, _: u64) {}
     fn tls_failures(&self, _: &'static str, _: u64) {}
 }
 

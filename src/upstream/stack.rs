@@ -58,7 +58,7 @@ impl Kit {
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
             breaker: BreakerLayer::new(vendor, &settings.breaker, &observer),
-            limit: LimitLayer::new(&settings.limit),
+            limit: LimitLayer::new(vendor, &settings.limit, &observer),
             observer,
         })
     }

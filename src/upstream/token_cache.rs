@@ -92,6 +92,7 @@ impl<C: Credentials> TokenCache<C> {
         observer: Arc<dyn Observer>,
         breaker: BreakerLayer,
     ) -> Self {
+        observer.account(vendor, &account, &RESULTS);
         TokenCache(Arc::new(Inner {
             vendor,
             account,
@@ -286,7 +287,8 @@ impl<C: Credentials> TokenCache<C> {
         }
         drop(state);
         self.0.breaker.login_ended(landing);
-        let result = landing.as_ref().map_or_else(LoginError::label, |_| "ok");
+        let result = landing.as_ref().map_or_else(LoginError::label, |_| OK);
+        debug_assert!(RESULTS.contains(&result), "{result} is none of them");
         self.0
             .observer
             .login(self.0.vendor, &self.0.account, result);
@@ -325,6 +327,20 @@ impl<C: Credentials> Drop for FlightEnded<'_, C> {
         self.0.state().flight = None;
     }
 }
+
+const OK: &str = "ok";
+
+/// What a login may come to, for metrics: that, or the label of an error.
+const RESULTS: [&str; 8] = [
+    OK,
+    "refused",
+    "misdirected",
+    "secret",
+    "unavailable",
+    "throttled",
+    "busy",
+    "unreadable",
+];
 
 impl LoginError {
     /// How long it is the answer to whoever wants a token; mostly a further login may do better.

@@ -20,6 +20,7 @@ use crate::admin;
 use crate::support::calls::{ALL, Call};
 use crate::support::vendor::{Vendor, json};
 use crate::support::verdict::{Verdict, retry_info};
+use crate::support::watch::total;
 use crate::support::{self, Gateway, relocate};
 
 const SMS: &str = "contactcenter.v1.SmsSessionData";
@@ -232,6 +233,7 @@ async fn a_full_queue_to_one_vendor_leaves_the_other_alone() {
     let hanging = Call::ListSessions.send(&gateway);
     let others = async {
         vendor.arrived(2).await;
+        let mut refused = 0;
         for call in ALL {
             let answer = call.send(&gateway).await;
             if call.vendor() == "aicc" {
@@ -242,6 +244,12 @@ async fn a_full_queue_to_one_vendor_leaves_the_other_alone() {
             let full = Verdict::new(Code::ResourceExhausted, "OVERLOADED");
             full.attempts(0).check(call, &error);
             assert!(!retry_info(&error).expect("a RetryInfo").is_zero());
+            refused += 1;
+        }
+        for (vendor, refused) in [("genesys", refused), ("aicc", 0)] {
+            let refusals = "switchboard_queue_refusals_total";
+            let counted = total(&gateway.metrics, refusals, &[("vendor", vendor)]);
+            assert_eq!(counted, refused, "{vendor}");
         }
         gate.open();
     };

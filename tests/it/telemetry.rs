@@ -110,6 +110,54 @@ async fn the_page_lists_what_is_exported_and_nothing_else() {
     panic!("never exported: {missing:?}");
 }
 
+/// Nothing sees a counter rise that is born with its first event.
+#[tokio::test]
+async fn what_is_alerted_on_is_there_before_its_first_event() {
+    let gateway = Gateway::start().await;
+    Call::GetSession
+        .send_as(&gateway, "nobody")
+        .await
+        .unwrap_err();
+    let text = gateway.metrics.text();
+    let zero = |series: &str| {
+        let line = format!("{series} 0");
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    };
+    let results = [
+        "ok",
+        "refused",
+        "misdirected",
+        "secret",
+        "unavailable",
+        "throttled",
+        "busy",
+        "unreadable",
+    ];
+    for vendor in ["genesys", "aicc"] {
+        for account in ["default", "other"] {
+            for result in results {
+                zero(&format!(
+                    "switchboard_token_refreshes_total{{account=\"{account}\",\
+                     result=\"{result}\",vendor=\"{vendor}\"}}"
+                ));
+            }
+        }
+        zero(&format!(
+            "switchboard_queue_refusals_total{{vendor=\"{vendor}\"}}"
+        ));
+    }
+    for how in ["notification", "read", "rejected", "absent", "unknown"] {
+        zero(&format!("switchboard_confirmations_total{{how=\"{how}\"}}"));
+    }
+    for name in [
+        "switchboard_shed_total",
+        "switchboard_connections_refused_total",
+        "switchboard_notification_gaps_total",
+    ] {
+        zero(name);
+    }
+}
+
 #[tokio::test]
 async fn counts_add_up_under_faults() {
     let gateway = Gateway::start_with(impatient).await;

@@ -16,7 +16,9 @@ impl Observer for Failures {
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+    fn queue_refusals(&self, _: &'static str, _: u64) {}
 
     fn tls_failures(&self, _: &'static str, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);

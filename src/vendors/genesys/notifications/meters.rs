@@ -17,6 +17,9 @@ pub(in crate::vendors::genesys) struct Meters {
     confirmations: Counter<u64>,
 }
 
+/// By what a write that was asked to be confirmed may be settled, or that it was not.
+const HOW: [&str; 5] = ["notification", "read", "rejected", "absent", "unknown"];
+
 /// Where one CometD session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -66,6 +69,9 @@ impl Meters {
         meters.streams.add(0, &[]);
         meters.gaps.add(0, &[]);
         meters.slow.add(0, &[]);
+        for how in HOW {
+            meters.confirmations.add(0, &[KeyValue::new("how", how)]);
+        }
         meters
     }
 
@@ -101,6 +107,7 @@ impl Meters {
     }
 
     pub(in crate::vendors::genesys) fn confirmation(&self, how: &'static str) {
+        debug_assert!(HOW.contains(&how), "{how} is none of them");
         self.confirmations.add(1, &[KeyValue::new("how", how)]);
     }
 }
