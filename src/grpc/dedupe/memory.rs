@@ -3,23 +3,25 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::metrics::Meter;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::store::{Claim, Turn};
-use super::write::{Key, Outcome, Write, reused, unavailable};
+use super::write::{Key, Outcome, SOON, Write, reused, unavailable};
 use crate::upstream::client::Ticket;
 use crate::upstream::operation::Progress;
 
 pub(super) struct Memory {
     window: Duration,
     max_entries: usize,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
 }
 
 #[derive(Default)]
@@ -27,6 +29,8 @@ struct Known {
     runs: HashMap<Key, Run>,
     /// In order of arrival, which is the order of expiry.
     arrivals: VecDeque<(Instant, Key)>,
+    /// It was said that there is no room, and there was none since.
+    complained: bool,
 }
 
 /// A write that was begun, and perhaps has ended.
@@ -43,11 +47,24 @@ enum Found {
 }
 
 impl Memory {
-    pub(super) fn new(window: Duration, max_entries: usize) -> Self {
+    pub(super) fn new(window: Duration, max_entries: usize, meter: &Meter) -> Self {
+        let known = Arc::<Mutex<Known>>::default();
+        let read = Arc::clone(&known);
+        meter
+            .u64_observable_gauge("switchboard_dedupe_entries")
+            .with_description("Writes that are remembered by their request_id.")
+            .with_callback(move |gauge| {
+                let mut known = lock(&read);
+                known.forget(Instant::now(), window);
+                let entries = known.runs.len();
+                drop(known);
+                gauge.observe(entries as u64, &[]);
+            })
+            .build();
         Memory {
             window,
             max_entries,
-            known: Mutex::default(),
+            known,
         }
     }
 
@@ -79,14 +96,32 @@ impl Memory {
         let now = Instant::now();
         let mut known = self.known();
         known.forget(now, self.window);
-        let full = known.runs.len() >= self.max_entries;
-        let Known { runs, arrivals } = &mut *known;
+        let taken = known.runs.len();
+        let Known {
+            runs,
+            arrivals,
+            complained,
+        } = &mut *known;
         match runs.entry(write.key.clone()) {
             Entry::Occupied(run) if run.get().fingerprint != write.fingerprint => Err(reused()),
             Entry::Occupied(run) => Ok(Found::Known(run.get().clone())),
             // Forgetting an older one early would break the promise made to its caller.
-            Entry::Vacant(_) if full => Err(unavailable("no more request_ids can be remembered")),
+            Entry::Vacant(_) if taken >= self.max_entries => {
+                if !mem::replace(complained, true) {
+                    tracing::warn!(
+                        max_entries = self.max_entries,
+                        "no more request_ids can be remembered: calls with new ones are refused"
+                    );
+                }
+                let oldest = arrivals.front().map(|(until, _)| *until);
+                let wait = oldest.map_or(SOON, |until| until - now);
+                Err(unavailable("no more request_ids can be remembered", wait))
+            }
             Entry::Vacant(entry) => {
+                // A place that comes free and is taken at once is not worth another complaint.
+                if taken < self.max_entries - self.max_entries / 10 {
+                    *complained = false;
+                }
                 let (tell, result) = watch::channel(None);
                 arrivals.push_back((now + self.window, entry.key().clone()));
                 entry.insert(Run {
@@ -100,8 +135,12 @@ impl Memory {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Known {

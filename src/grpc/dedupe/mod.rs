@@ -113,7 +113,7 @@ impl Dedupe {
         hits.add(0, &[]);
         let store = match options.redis_url {
             Some(url) => Store::Redis(Redis::new(url, options.window, tasks.clone(), meter)),
-            None => Store::Memory(Memory::new(options.window, options.max_entries)),
+            None => Store::Memory(Memory::new(options.window, options.max_entries, meter)),
         };
         Dedupe(Arc::new(Parts { store, tasks, hits }))
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::pb::{AttachUserDataRequest, AttachUserDataResponse};
+use crate::telemetry::testing::Spans;
 use crate::upstream::operation::{Meta, Progress, Replay};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
@@ -204,6 +205,90 @@ async fn a_full_memory_refuses_and_forgets_nothing() {
     );
     done(("default", "id", "s")).await.unwrap();
     assert_eq!(work.done(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_the_memory_full_is_told_when_a_place_is_free() {
+    let (dedupe, work) = (dedupe(2), Work::default());
+    let done = |id| {
+        let work = work.clone().answer(Duration::ZERO);
+        run(&dedupe, ("default", id, "s"), work)
+    };
+    let wait = |status: Status| status.get_details_retry_info().unwrap().retry_delay;
+    done("1").await.unwrap();
+    tokio::time::advance(Duration::from_secs(100)).await;
+    done("2").await.unwrap();
+    for (passed, left) in [(0, 500_000), (499, 1_000), (0, 1_000)] {
+        tokio::time::advance(Duration::from_secs(passed)).await;
+        let refused = done("3").await.unwrap_err();
+        assert_eq!(wait(refused), Some(Duration::from_millis(left)));
+    }
+    // As good as now is no time to tell anybody.
+    tokio::time::advance(Duration::from_millis(990)).await;
+    let refused = done("3").await.unwrap_err();
+    assert_eq!(wait(refused), Some(Duration::from_secs(1)));
+    tokio::time::advance(Duration::from_millis(10)).await;
+    done("3").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_is_full_is_complained_of_once() {
+    let logged = Spans::capture();
+    let complaints = || {
+        let lines = logged.lines();
+        lines.iter().filter(|line| line["level"] == "WARN").count()
+    };
+    let (dedupe, work) = (dedupe(20), Work::default());
+    let done = |n: usize| {
+        let work = work.clone().answer(Duration::ZERO);
+        let dedupe = &dedupe;
+        async move { run(dedupe, ("default", &n.to_string(), "s"), work).await }
+    };
+    // One a second.
+    for n in 0..20 {
+        done(n).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(complaints(), 0);
+    for n in 20..25 {
+        done(n).await.unwrap_err();
+    }
+    assert_eq!(complaints(), 1);
+    // Places that come free one by one are taken at once: it is as full as before.
+    tokio::time::advance(Duration::from_secs(580)).await;
+    for n in 30..33 {
+        done(n).await.unwrap();
+        done(n + 10).await.unwrap_err();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(complaints(), 1);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    for n in 50..56 {
+        done(n).await.unwrap();
+    }
+    done(60).await.unwrap_err();
+    assert_eq!(complaints(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gauge_tells_what_is_remembered_now() {
+    let metrics = crate::telemetry::Metrics::new().unwrap();
+    let options = Options {
+        window: Duration::from_secs(600),
+        max_entries: 10,
+        redis_url: None,
+    };
+    let dedupe = Dedupe::new(options, TaskTracker::new(), &metrics.meter());
+    let entries = || metrics.read().value("switchboard_dedupe_entries", &[]);
+    assert_eq!(entries(), Some(0.0));
+    for id in ["1", "2", "2", ""] {
+        let work = Work::default().answer(Duration::ZERO);
+        run(&dedupe, ("default", id, "s"), work).await.unwrap();
+    }
+    assert_eq!(entries(), Some(2.0));
+    // Also while nobody calls.
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert_eq!(entries(), Some(0.0));
 }
 
 #[tokio::test(start_paused = true)]

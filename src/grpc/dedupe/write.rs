@@ -137,14 +137,17 @@ pub(super) fn reused() -> Status {
     .into_status()
 }
 
-/// The promise that a `request_id` asks for cannot be given now.
-pub(super) fn unavailable(why: &str) -> Status {
+/// When to come again where nobody knows when that helps; and never sooner.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
+/// The promise that a `request_id` asks for cannot be given now, but perhaps after this wait.
+pub(super) fn unavailable(why: &str, wait: Duration) -> Status {
     Rejection::new(
         Code::Unavailable,
         ErrorReason::DedupeUnavailable,
         format!("{why}; nothing was sent, and without a request_id the call is possible"),
     )
     .fact("attempts", &0)
-    .retry_after(Some(Duration::from_secs(1)))
+    .retry_after(Some(wait.max(SOON)))
     .into_status()
 }

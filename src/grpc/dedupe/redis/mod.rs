@@ -30,7 +30,7 @@ use tonic::Status;
 use self::link::{Failed, Link};
 pub(super) use self::turn::Turn;
 use super::store::{self, Claim};
-use super::write::{Key, Outcome, Write, reused, unavailable};
+use super::write::{Key, Outcome, SOON, Write, reused, unavailable};
 use crate::upstream::client::Ticket;
 use crate::upstream::secret::Secret;
 
@@ -99,13 +99,18 @@ impl Redis {
             let Ok(standing) = timeout_at(deadline, turn.claim()).await else {
                 return Err(late);
             };
-            match standing.map_err(|_| unavailable("the store of request_ids is out of reach"))? {
+            match standing
+                .map_err(|_| unavailable("the store of request_ids is out of reach", SOON))?
+            {
                 Standing::Mine => return Ok(Claim::First(store::Turn::Redis(Box::new(turn)))),
                 Standing::Ended(outcome) => return Ok(Claim::Again(outcome)),
                 Standing::Abandoned => return Ok(Claim::Again(Err(asked.abandoned()))),
                 Standing::Reused => return Err(reused()),
                 Standing::Foreign => {
-                    return Err(unavailable("this request_id is kept in an unknown form"));
+                    return Err(unavailable(
+                        "this request_id is kept in an unknown form",
+                        SOON,
+                    ));
                 }
                 Standing::Running => late = asked.late_elsewhere(),
             }
