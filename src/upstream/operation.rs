@@ -175,6 +175,12 @@ impl Progress {
         self.sending() & IN_DOUBT != 0
     }
 
+    /// The same, or whether one may still get there.
+    pub fn may_yet_happen(&self) -> bool {
+        let sending = self.sending();
+        sending & IN_DOUBT != 0 || sending & GIVEN_UP == 0
+    }
+
     fn sending(&self) -> u64 {
         self.0.sending.load(Ordering::Relaxed)
     }

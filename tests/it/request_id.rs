@@ -1,10 +1,15 @@
 //! A write repeated under the same `request_id` is done once.
 
+use std::time::Duration;
+
 use switchboard::pb::{AttachUserDataRequest, CreateAgentSettingsRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
+use tokio::sync::watch;
 use tonic::Code;
 
-use crate::support::{Gateway, SESSION, attempts, data, reason};
+use crate::support::untimed::{self, within};
+use crate::support::vendor::{Vendor, json, login};
+use crate::support::{Gateway, SESSION, attempts, data, patient, reason, relocate};
 
 fn attach(request_id: &str, value: &str) -> AttachUserDataRequest {
     AttachUserDataRequest {
@@ -78,6 +83,43 @@ async fn an_unknown_outcome_stays_unknown_and_is_not_tried_again() {
         gateway.sandbox.journal().count("genesys", "AttachUserData"),
         1
     );
+}
+
+/// What the first call has not sent yet it may still send, when it has more time.
+#[tokio::test]
+async fn a_repeat_with_less_time_is_told_that_nobody_knows() {
+    let (open, gate) = watch::channel(false);
+    let vendor = Vendor::start_with(move |seen| {
+        let mut gate = gate.clone();
+        Box::pin(async move {
+            if !seen.is_login() {
+                return json(r#"{"statusCode":0}"#);
+            }
+            gate.wait_for(|open| *open).await.unwrap();
+            login(&seen)
+        })
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| {
+        relocate(config, &vendor.url);
+        patient(config);
+    })
+    .await;
+    let mut sms = gateway.sms();
+    let first = sms.attach_user_data(attach("order-4", "a"));
+    let repeat = async {
+        vendor.arrived(1).await;
+        let repeat = within(Duration::from_millis(300), attach("order-4", "a"));
+        let mut sms = untimed::sms(gateway.address).await;
+        let status = sms.attach_user_data(repeat).await.unwrap_err();
+        assert!(vendor.calls().is_empty());
+        open.send_replace(true);
+        (status.code(), reason(&status))
+    };
+    let (first, repeat) = tokio::join!(first, repeat);
+    assert_eq!(repeat, (Code::DeadlineExceeded, "OUTCOME_UNKNOWN".into()));
+    first.unwrap();
+    assert_eq!(vendor.calls().len(), 1);
 }
 
 #[tokio::test]

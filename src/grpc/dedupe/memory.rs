@@ -82,7 +82,7 @@ impl Memory {
             Ok(Err(_)) => Ok(Claim::Again(Err(write
                 .asked
                 .abandoned_after(&run.progress)))),
-            Err(_) => Err(write.asked.late_after(&run.progress)),
+            Err(_) => Err(write.asked.late_beside(&run.progress)),
         }
     }
 

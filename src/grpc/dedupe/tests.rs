@@ -321,6 +321,37 @@ async fn what_is_told_at_the_deadline_stays_true() {
     assert!(!leave.take());
 }
 
+/// The first call's time is longer, and what it has not sent yet it may still send.
+#[tokio::test(start_paused = true)]
+async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
+    let dedupe = dedupe(10);
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let join = async |first: &Ticket| {
+        let seconds = Duration::from_secs(2);
+        let repeat = Ticket {
+            deadline: Instant::now() + seconds,
+            ..ticket("default")
+        };
+        let work = async |ticket: &Ticket| {
+            let identity = Identity::of_caller("", "id", &message("s"));
+            let never = std::future::pending::<Answer>();
+            let settle = std::future::ready;
+            dedupe.run(asked, identity, ticket, never, settle).await
+        };
+        let mut first = Box::pin(work(first));
+        assert!(futures_util::poll!(&mut first).is_pending());
+        reason(&work(&repeat).await.unwrap_err())
+    };
+    let first = ticket("default");
+    assert_eq!(join(&first).await, "OUTCOME_UNKNOWN");
+    // Of what will never be sent that is not so.
+    first.progress.give_up();
+    assert_eq!(join(&first).await, "DEADLINE");
+}
+
 #[tokio::test]
 async fn a_task_that_dies_leaves_the_outcome_unknown() {
     let dedupe = dedupe(10);

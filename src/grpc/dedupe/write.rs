@@ -57,22 +57,23 @@ impl Asked {
 
     /// There is no answer by the deadline, and this is how far the write is known to have got.
     pub(super) fn late_after(self, progress: &Progress) -> Status {
-        let error = match progress.awaited_proof() {
-            Some(accepted) => Error::Unconfirmed { accepted },
-            None => Error::Deadline,
-        };
-        self.given_up(error, progress)
+        self.given_up(late(progress), progress, progress.in_doubt())
+    }
+
+    /// The same for a repeat, while the first call goes on and has more time.
+    pub(super) fn late_beside(self, first: &Progress) -> Status {
+        self.given_up(late(first), first, first.may_yet_happen())
     }
 
     /// The same when there will be none.
     pub(super) fn abandoned_after(self, progress: &Progress) -> Status {
-        self.given_up(Error::Abandoned, progress)
+        self.given_up(Error::Abandoned, progress, progress.in_doubt())
     }
 
-    fn given_up(self, error: Error, progress: &Progress) -> Status {
+    fn given_up(self, error: Error, progress: &Progress, in_doubt: bool) -> Status {
         Status::from(Failure {
             sent: progress.sent(),
-            in_doubt: progress.in_doubt(),
+            in_doubt,
             was_in_doubt: progress.was_in_doubt(),
             ..self.failure(error)
         })
@@ -124,6 +125,13 @@ impl Write {
             fingerprint: identity.fingerprint,
             asked,
         }
+    }
+}
+
+fn late(progress: &Progress) -> Error {
+    match progress.awaited_proof() {
+        Some(accepted) => Error::Unconfirmed { accepted },
+        None => Error::Deadline,
     }
 }
 
