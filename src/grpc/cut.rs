@@ -23,11 +23,9 @@ pub(super) struct CutLayer {
 
 impl CutLayer {
     pub(super) fn new(cut: CancellationToken) -> Self {
-        let methods = methods::all().into_iter();
-        let once = methods.filter(|method| method.once);
         CutLayer {
             cut,
-            once: Arc::new(once.map(|method| format!("/{}", method.name)).collect()),
+            once: Arc::new(methods::paths(|method| method.once)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every method that there is, from the descriptors.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use prost::Message;
@@ -28,6 +29,12 @@ impl Method {
         let service = self.name.split('/').next().unwrap_or_default();
         is_standard(service) || mounted.contains(&service)
     }
+}
+
+/// The paths of those methods.
+pub(super) fn paths(which: impl Fn(&Method) -> bool) -> HashSet<String> {
+    let methods = all().into_iter().filter(which);
+    methods.map(|method| format!("/{}", method.name)).collect()
 }
 
 /// Whether a service, a method or its path is of health or reflection, by gRPC's own names.

@@ -159,7 +159,9 @@ impl Server {
         closing: CancellationToken,
     ) {
         self.facades.shed.observe(meter);
-        let methods = Arc::new(paths(&self.facades.names));
+        let mounted = &self.facades.names;
+        // Telemetry knows no others.
+        let methods = Arc::new(methods::paths(|method| method.is_served(mounted)));
         let _kept = self.keep_up_to_date();
         let standard = ServiceBuilder::new()
             .layer(EndOnDrainLayer::new(closing.clone(), MOST_STREAMS))
@@ -254,13 +256,6 @@ fn reflection<'a>(names: &[&'static str]) -> tonic_reflection::server::Builder<'
     names
         .iter()
         .fold(builder, |builder, name| builder.with_service_name(*name))
-}
-
-/// The path of every method that is served: telemetry knows no others.
-fn paths(mounted: &[&'static str]) -> HashSet<String> {
-    let methods = methods::all().into_iter();
-    let served = methods.filter(|method| method.is_served(mounted));
-    served.map(|method| format!("/{}", method.name)).collect()
 }
 
 /// The same as telemetry names them: without the first slash.

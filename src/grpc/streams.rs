@@ -36,11 +36,9 @@ pub(super) struct EndOnDrainLayer {
 impl EndOnDrainLayer {
     /// Clones share the places.
     pub(super) fn new(closing: CancellationToken, most_streams: usize) -> Self {
-        let methods = methods::all().into_iter();
-        let streams = methods.filter(|method| method.streams);
         EndOnDrainLayer {
             closing,
-            streams: Arc::new(streams.map(|method| format!("/{}", method.name)).collect()),
+            streams: Arc::new(methods::paths(|method| method.streams)),
             places: Arc::new(Semaphore::new(most_streams)),
         }
     }

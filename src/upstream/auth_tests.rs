@@ -8,7 +8,6 @@ use tower::ServiceExt;
 use tower::retry::RetryLayer;
 
 use super::*;
-use crate::upstream::breaker::BreakerLayer;
 use crate::upstream::error::Refusal;
 use crate::upstream::observer::Blind;
 use crate::upstream::operation::Replay;
@@ -16,20 +15,10 @@ use crate::upstream::retry::Policy;
 use crate::upstream::settings;
 use crate::upstream::testing::{
     Login, Logins, Numbered, REFUSALS, REPLAYS, bare, busy, call, credential_refused, lost,
-    never_sent, refused, throttled, unavailable, vendor, yes,
+    never_sent, refused, throttled, tokens, unavailable, vendor, yes,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn tokens(logins: &Logins) -> TokenCache<Logins> {
-    TokenCache::new(
-        "vendor",
-        "default".into(),
-        logins.clone(),
-        Arc::new(Blind),
-        BreakerLayer::default(),
-    )
-}
 
 fn policy() -> Policy {
     Policy::new("vendor", &settings::Retry::default(), Arc::new(Blind))

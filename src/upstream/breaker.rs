@@ -252,9 +252,7 @@ impl BreakerLayer {
             })
         }))
     }
-}
 
-impl BreakerLayer {
     /// A login ended, which no circuit holds up. One that succeeds is no call that did: the call
     /// that it was made for tells that.
     pub(super) fn login_ended<T>(&self, result: &Result<T, LoginError>) {

@@ -158,6 +158,33 @@ impl LoginError {
             _ => LoginError::Refused(answer),
         }
     }
+
+    /// A login that was neither granted nor refused. Whether it may be tried again at once is by the
+    /// vendor's rules.
+    pub fn unanswered(error: Error, repeatable: bool) -> Self {
+        match error {
+            Error::Throttled {
+                retry_after,
+                answer,
+            } => LoginError::Throttled {
+                retry_after,
+                answer,
+            },
+            Error::Busy {
+                retry_after,
+                answer,
+            } => LoginError::Busy {
+                retry_after,
+                answer,
+            },
+            Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
+            error => LoginError::Unavailable {
+                cause: error.to_string(),
+                status: error.status(),
+                repeatable,
+            },
+        }
+    }
 }
 
 /// Why a login gave no token.

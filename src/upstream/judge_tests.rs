@@ -1,6 +1,5 @@
 //! What of a vendor's words leaves the stack: nothing that was sent, nothing secret.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,11 +7,8 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::upstream::auth::AuthLayer;
-use crate::upstream::breaker::BreakerLayer;
-use crate::upstream::observer::Blind;
 use crate::upstream::operation::Replay;
-use crate::upstream::testing::{Login, Logins, call, reply, vendor};
-use crate::upstream::token_cache::TokenCache;
+use crate::upstream::testing::{Login, Logins, call, reply, tokens, vendor};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -34,19 +30,15 @@ impl Vendor for Parrot {
 /// The error of a call with this body to a vendor that answers with that text.
 async fn told(status: u16, body: &'static str, echo: &'static str) -> Error {
     let logins = Logins::new(MINUTE, [Login::granted(MINUTE)]);
-    let tokens = TokenCache::new(
-        "parrot",
-        "default".into(),
-        logins,
-        Arc::new(Blind),
-        BreakerLayer::default(),
-    );
     let (vendor, _) =
         vendor(move |_, _| std::future::ready(Ok(reply(status, &[("retry-after", "1")], echo))));
     let judged = JudgeLayer::<Parrot>::new().layer(vendor);
     let mut call = call(Replay::Once, MINUTE);
     *call.request.body_mut() = Bytes::from_static(body.as_bytes());
-    let result = AuthLayer::new(tokens).layer(judged).oneshot(call).await;
+    let result = AuthLayer::new(tokens(&logins))
+        .layer(judged)
+        .oneshot(call)
+        .await;
     result.err().expect("a parrot never says yes")
 }
 

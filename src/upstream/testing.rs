@@ -13,9 +13,12 @@ use tokio::time::Instant;
 use tower::{Service, service_fn};
 
 use super::auth::{Credentials, Grant, Token};
+use super::breaker::BreakerLayer;
 use super::error::{Answer, Error, Failure, Kind, LoginError, Refusal};
+use super::observer::Blind;
 use super::operation::{Call, Meta, Progress, Replay, Reply};
 use super::secret::Version;
+use super::token_cache::TokenCache;
 
 const fn meta(name: &'static str, replay: Replay, creates: bool) -> Meta {
     Meta {
@@ -99,6 +102,17 @@ pub(crate) fn answer(status: u16) -> Answer {
         code: Some("20".to_owned()),
         text: "no".to_owned(),
     }
+}
+
+/// An account whose logins these are.
+pub(super) fn tokens(logins: &Logins) -> TokenCache<Logins> {
+    TokenCache::new(
+        "vendor",
+        "default".into(),
+        logins.clone(),
+        Arc::new(Blind),
+        BreakerLayer::default(),
+    )
 }
 
 pub(crate) fn never_sent() -> Error {

@@ -4,28 +4,18 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::*;
-use crate::upstream::breaker::BreakerLayer;
-use crate::upstream::observer::Blind;
-use crate::upstream::testing::{Login, Logins, answer, login_busy, login_throttled, unavailable};
+use crate::upstream::testing::{
+    Login, Logins, answer, login_busy, login_throttled, tokens, unavailable,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The life of tokens in most tests: refreshed from 300 s on, waited for from 540 s on.
 const LIFE: Duration = Duration::from_secs(600);
 
-fn cache(logins: &Logins) -> TokenCache<Logins> {
-    TokenCache::new(
-        "vendor",
-        "default".into(),
-        logins.clone(),
-        Arc::new(Blind),
-        BreakerLayer::default(),
-    )
-}
-
 fn scripted(script: impl IntoIterator<Item = Login>) -> (Logins, TokenCache<Logins>) {
     let logins = Logins::new(LIFE, script);
-    let cache = cache(&logins);
+    let cache = tokens(&logins);
     (logins, cache)
 }
 
@@ -117,7 +107,7 @@ async fn in_the_last_minute_all_wait_for_one_login() {
     for (life, margin) in [(LIFE, 60), (LIFE * 6, 60), (SECOND * 100, 10)] {
         let margin = SECOND * margin;
         let logins = Logins::new(life, [Login::granted(life)]);
-        let cache = cache(&logins);
+        let cache = tokens(&logins);
         let start = Instant::now();
         assert_eq!(number(&cache).await, 1);
         at(start, life - margin).await;
@@ -454,7 +444,7 @@ async fn a_life_of_one_second_is_lived() {
             SECOND,
             (0..200).map(|_| Login::granted(SECOND).after(takes)),
         );
-        let cache = cache(&logins);
+        let cache = tokens(&logins);
         let start = Instant::now();
         let mut calls = 0;
         while start.elapsed() < SECOND * 20 {
@@ -475,7 +465,7 @@ async fn a_life_of_one_second_is_lived() {
 #[tokio::test(start_paused = true)]
 async fn a_token_without_an_end_is_never_refreshed() {
     let logins = Logins::new(None, []);
-    let cache = cache(&logins);
+    let cache = tokens(&logins);
     for _ in 0..100 {
         assert_eq!(number(&cache).await, 1);
         sleep(SECOND * 86_400).await;
@@ -498,7 +488,7 @@ async fn through_an_outage_calls_fail_only_when_no_token_is_left() {
     let life = SECOND * 60;
     let outage = (0..1000).map(|_| Login::failed(unavailable(true)).after(SECOND / 10));
     let logins = Logins::new(life, [Login::granted(life)].into_iter().chain(outage));
-    let cache = cache(&logins);
+    let cache = tokens(&logins);
     let start = Instant::now();
     while start.elapsed() < life - SECOND / 2 {
         assert_eq!(number(&cache).await, 1);

@@ -164,28 +164,8 @@ fn refused(meaning: Refusal, refusal: Answer) -> LoginError {
 
 /// A token may be asked for twice without harm, so only a no is final.
 fn failed(error: Error) -> LoginError {
-    match error {
-        Error::Throttled {
-            retry_after,
-            answer,
-        } => LoginError::Throttled {
-            retry_after,
-            answer,
-        },
-        Error::Busy {
-            retry_after,
-            answer,
-        } => LoginError::Busy {
-            retry_after,
-            answer,
-        },
-        Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
-        error => LoginError::Unavailable {
-            cause: error.to_string(),
-            status: error.status(),
-            repeatable: error.kind() != Kind::Final,
-        },
-    }
+    let repeatable = error.kind() != Kind::Final;
+    LoginError::unanswered(error, repeatable)
 }
 
 fn unusable(error: &impl std::fmt::Display) -> LoginError {

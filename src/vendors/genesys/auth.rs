@@ -101,34 +101,14 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
             cause: failed.to_string(),
             repeatable: false,
         }),
-        Err(Error::Throttled {
-            retry_after,
-            answer,
-        }) => Err(LoginError::Throttled {
-            retry_after,
-            answer,
-        }),
-        Err(Error::Busy {
-            retry_after,
-            answer,
-        }) => Err(LoginError::Busy {
-            retry_after,
-            answer,
-        }),
         Err(other) => Err(unavailable(other)),
     }
 }
 
 /// Repeated only when the connection could not be made: accounts lock.
 fn unavailable(error: Error) -> LoginError {
-    match error {
-        Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
-        error => LoginError::Unavailable {
-            cause: error.to_string(),
-            status: error.status(),
-            repeatable: error.kind() == Kind::NeverSent,
-        },
-    }
+    let repeatable = error.kind() == Kind::NeverSent;
+    LoginError::unanswered(error, repeatable)
 }
 
 /// A logged-in agent's HTTP session.
