@@ -4,7 +4,7 @@
 //!
 //! A facade makes an [`operation::Operation`], which is data, and hands it to
 //! [`client::Client::call`] with a [`client::Ticket`]: account, deadline, progress. The client
-//! lets the operation build its request and sends it through [`stack`]: retries, limit,
+//! lets the operation build its request and sends it through [`stack`]: retries, login, limit,
 //! credentials, spans, time bounds, the vendor's judgement, and [`transport`] at the bottom.
 //! What comes back is either a [`operation::Reply`] that the vendor meant as a yes, which the
 //! operation decodes, or one [`error::Error`], which the client completes to a
@@ -23,6 +23,7 @@ pub mod fuzzing;
 pub mod judge;
 mod lease;
 mod limit;
+mod login;
 pub mod observer;
 pub mod operation;
 mod outlive;

@@ -13,6 +13,7 @@ use super::breaker::BreakerLayer;
 use super::error::Error;
 use super::judge::JudgeLayer;
 use super::limit::LimitLayer;
+use super::login::LoginLayer;
 use super::observer::{Observer, Server};
 use super::operation::{Call, Reply, Vendor};
 use super::retry::Policy;
@@ -92,9 +93,12 @@ where
         // Below the retries, so that every attempt counts; above the limit, so that a vendor at
         // rest costs nobody a place in the queue.
         .layer(kit.breaker.clone())
+        // Above the limit: a call that waits for a login holds no place.
+        .layer(LoginLayer::new(tokens.clone()))
         // Below the retries: a call that sleeps holds no place.
         .layer(kit.limit.clone())
-        // Below the retries: every attempt takes the token that is current then.
+        // Below the retries and the limit: every attempt takes the token that is current when
+        // it goes out.
         .layer(AuthLayer::new(tokens))
         // Around what goes over the wire, and nothing else.
         .layer(kit.attempt_span(transport::server(base)))

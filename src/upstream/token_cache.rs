@@ -116,6 +116,14 @@ impl<C: Credentials> TokenCache<C> {
         lease.as_ref().map(|lease| lease.times(Instant::now()))
     }
 
+    /// Whether [`get`](Self::get) has a token at once.
+    pub(super) fn has_one(&self) -> bool {
+        let current = self.0.current.load();
+        current
+            .as_ref()
+            .is_some_and(|lease| !lease.is_ending(Instant::now()))
+    }
+
     /// A token that may be used now; logs in when there is none.
     pub(super) async fn get(&self) -> Landing<C::Token> {
         let now = Instant::now();

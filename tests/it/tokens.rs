@@ -177,6 +177,42 @@ async fn accounts_share_nothing() {
 }
 
 #[tokio::test]
+async fn an_account_whose_login_hangs_takes_no_place_from_another() {
+    let (open, gate) = watch::channel(false);
+    let first = AtomicBool::new(true);
+    let vendor = Vendor::start_with(move |seen| {
+        let mut gate = gate.clone();
+        let first = first.swap(false, Ordering::Relaxed);
+        Box::pin(async move {
+            if first {
+                gate.wait_for(|open| *open).await.unwrap();
+            }
+            if seen.is_login() {
+                return vendor::login(&seen);
+            }
+            json(r#"{"statusCode":0,"smssessions":[]}"#)
+        })
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| {
+        relocate(config, &vendor.url);
+        patient(config);
+        let limit = &mut config.genesys.as_mut().unwrap().upstream.limit;
+        (limit.in_flight, limit.queue) = (1, 0);
+    })
+    .await;
+    let meanwhile = async {
+        vendor.arrived(1).await;
+        let answer = Call::ListSessions.send_as(&gateway, "other").await;
+        open.send_replace(true);
+        answer
+    };
+    let (waited, answered) = tokio::join!(Call::ListSessions.send(&gateway), meanwhile);
+    answered.unwrap();
+    waited.unwrap();
+}
+
+#[tokio::test]
 async fn a_lost_session_is_cured_for_every_method() {
     let gateway = Gateway::start().await;
     for call in ALL {
