@@ -261,6 +261,23 @@ async fn certificates_alone() {
     assert!(gateway.sandbox.journal().entries().is_empty());
 }
 
+/// As after a change of the authority's key when its list was forgotten.
+#[tokio::test]
+async fn a_list_that_another_key_has_signed() {
+    let site = Site::new();
+    let before = Authority::new("ours");
+    site.dir.write("crl.pem", &before.revoking(&[]));
+    let gateway = Gateway::start_with(|config| site.tls(config)).await;
+    let channel = site.over_tls(&gateway, Some(&site.ours.uri(BOT)));
+    let answer = Call::GetSession.send_over(channel, "default", None).await;
+    assert!(answer.is_err());
+    until("why it was refused", || {
+        let refused = site.audit.has("message", "handshake refused");
+        refused && site.audit.has("peer", "127.0.0.1")
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_names_nobody() {
     let site = Site::new();

@@ -1,6 +1,7 @@
 //! TLS on callers' connections: the handshake, and the set of files that is in force
 //! ([ADR 14](../../../docs/adr/0014-tls-that-changes.md)).
 
+mod clients;
 mod set;
 
 use std::io;
@@ -121,7 +122,12 @@ impl Tls {
 
 /// What is wrong with a caller's certificate, when that is why a handshake failed.
 pub(super) fn certificate_error(error: &io::Error) -> Option<String> {
-    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    use rustls::Error::{InvalidCertRevocationList, InvalidCertificate, NoCertificatesPresented};
     let cause = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    matches!(cause, InvalidCertificate(_) | NoCertificatesPresented).then(|| cause.to_string())
+    // A list that is of no use for a certificate is found out only when one is shown.
+    let about_certificates = matches!(
+        cause,
+        InvalidCertificate(_) | InvalidCertRevocationList(_) | NoCertificatesPresented
+    );
+    about_certificates.then(|| cause.to_string())
 }

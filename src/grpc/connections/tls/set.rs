@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, crypto};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::TlsFiles;
+use super::clients::Clients;
 use crate::upstream::files::{self, FileError, Print};
 use crate::upstream::secret::{Secret, SecretError};
 
@@ -141,19 +142,14 @@ impl Contents {
         for authority in all::<CertificateDer<'_>>(pem, path, "certificate")? {
             roots.add(authority).map_err(unusable(path))?;
         }
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-        let mut builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-        let mut about = path;
+        let (mut lists, mut about) = (Vec::new(), path);
         if let (Some(pem), Some(path)) = (&self.crl, &files.crl) {
             about = path;
-            let lists =
+            lists =
                 all::<CertificateRevocationListDer<'_>>(pem, path, "list of revoked certificates")?;
-            builder = builder.with_crls(lists);
         }
-        if !files.demanded {
-            builder = builder.allow_unauthenticated();
-        }
-        builder.build().map(Some).map_err(unusable(about))
+        let clients = Clients::new(roots, lists, files.demanded).map_err(unusable(about))?;
+        Ok(Some(Arc::new(clients)))
     }
 }
 

@@ -12,13 +12,18 @@ use crate::settings::testing::Dir;
 type Issuer = CertifiedIssuer<'static, KeyPair>;
 
 fn authority(name: &str) -> Issuer {
+    authority_by(name, &rcgen::PKCS_ECDSA_P256_SHA256)
+}
+
+fn authority_by(name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Issuer {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
         .distinguished_name
         .push(rcgen::DnType::CommonName, name);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    CertifiedIssuer::self_signed(params, key).unwrap()
 }
 
 fn issue(authority: &Issuer, serial: u64, end: i32) -> (CertificateDer<'static>, String, String) {
@@ -88,6 +93,72 @@ fn a_caller_is_admitted_by_authority_time_and_list() {
     dir.write("crl.pem", revoking(&theirs, &[]));
     let set = set.look(&files).unwrap().expect("another set");
     assert!(!set.admits(&[issue(&ours, 10, 2100).0], UnixTime::now()));
+}
+
+/// Whoever renews a list may put it behind the one of before, or in front of it.
+#[test]
+fn who_is_on_any_list_of_an_authority_is_not_admitted() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let files = files(&dir, &ours, true);
+    let (revoked, good) = (issue(&ours, 7, 2100).0, issue(&ours, 10, 2100).0);
+    let (empty, newer) = (revoking(&ours, &[]), revoking(&ours, &[7]));
+    for lists in [[&empty, &newer], [&newer, &empty]] {
+        dir.write("crl.pem", lists.map(String::as_str).concat());
+        let set = Set::read(&files).unwrap();
+        let admits =
+            |it: &CertificateDer<'static>| set.admits(std::slice::from_ref(it), UnixTime::now());
+        assert!(
+            !admits(&revoked),
+            "though one of the lists does not name it"
+        );
+        assert!(admits(&good));
+    }
+}
+
+/// An authority with a new key keeps its name, and each key signs a list of its own.
+#[test]
+fn an_authority_may_have_two_keys_and_a_list_by_each() {
+    let dir = Dir::new();
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ED25519] {
+        let (old, new) = (authority("ours"), authority_by("ours", algorithm));
+        let mut files = files(&dir, &old, true);
+        files.client_ca = Some(dir.write("ca.crt", old.pem() + &new.pem()));
+        let (of_old, of_new) = (revoking(&old, &[7]), revoking(&new, &[8]));
+        for lists in [[&of_old, &of_new], [&of_new, &of_old]] {
+            dir.write("crl.pem", lists.map(String::as_str).concat());
+            let set = Set::read(&files).unwrap();
+            for (by, serial, admitted) in [
+                (&old, 7, false),
+                (&old, 8, true),
+                (&new, 7, true),
+                (&new, 8, false),
+            ] {
+                let shown = [issue(by, serial, 2100).0];
+                assert_eq!(
+                    set.admits(&shown, UnixTime::now()),
+                    admitted,
+                    "{serial} by {algorithm:?}"
+                );
+            }
+            assert!(!set.admits(&[issue(&new, 9, 2020).0], UnixTime::now()));
+        }
+        // A list by the key of before says nothing of what the new one has signed.
+        dir.write("crl.pem", &of_old);
+        let set = Set::read(&files).unwrap();
+        assert!(set.admits(&[issue(&old, 8, 2100).0], UnixTime::now()));
+        assert!(!set.admits(&[issue(&new, 7, 2100).0], UnixTime::now()));
+    }
+}
+
+#[test]
+fn more_lists_of_a_name_than_can_be_looked_at_are_refused() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let files = files(&dir, &ours, true);
+    dir.write("crl.pem", revoking(&ours, &[]).repeat(17));
+    let error = Set::read(&files).err().expect("too many").to_string();
+    assert!(error.contains("crl.pem cannot be used: "), "{error}");
+    dir.write("crl.pem", revoking(&ours, &[]).repeat(16));
+    assert!(Set::read(&files).is_ok());
 }
 
 #[test]
