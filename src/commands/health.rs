@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use http::uri::Authority;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -46,9 +47,14 @@ impl Arguments {
         } else {
             "http"
         };
+        // A port that is none would be taken for that of the scheme, where somebody else may be.
+        let authority = addr.parse::<Authority>().ok();
+        let whole = authority.is_some_and(|it| !it.host().is_empty() && it.port_u16().is_some());
+        if !whole {
+            return Err(format!("--addr {addr}: expected HOST:PORT"));
+        }
         let named = |error: tonic::transport::Error| format!("{addr}: {error}");
         let endpoint = Endpoint::from_shared(format!("{scheme}://{addr}")).map_err(named)?;
-        let endpoint = endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
         let Some(ca_file) = &self.ca_file else {
             return Ok(endpoint);
         };
@@ -68,7 +74,12 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match block_on(check(arguments)) {
+    // As a whole: whoever is asked may be silent at any step, be it TLS or a name's look-up.
+    let checked = async {
+        let answer = tokio::time::timeout(PATIENCE, check(arguments)).await;
+        answer.unwrap_or_else(|_| Err(format!("{}: no answer in {PATIENCE:?}", arguments.addr)))
+    };
+    match block_on(checked) {
         Ok(Ok(ServingStatus::Serving)) => {
             say(&"SERVING");
             ExitCode::SUCCESS

@@ -544,6 +544,32 @@ async fn health_asks_over_tls_and_shows_a_certificate() {
     assert_eq!(gateway.exit_code().await, 0);
 }
 
+/// As behind a load balancer whose own backend is gone: a probe ends all the same.
+#[tokio::test]
+async fn health_does_not_wait_for_ever_for_who_says_nothing() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let ca = dir.write("ca.crt", &ours.pem());
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    for more in [&[][..], &["--ca-file", &ca]] {
+        let mut command = switchboard(&[&["health", "--addr", &address], more].concat());
+        let log = dir.0.join("stderr");
+        command.stderr(Stdio::from(fs::File::create(&log).unwrap()));
+        assert_eq!(Process::spawn(command).exit_code().await, 1, "{more:?}");
+        let told = fs::read_to_string(&log).unwrap();
+        assert!(told.contains("no answer"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn health_refuses_an_address_that_names_no_port() {
+    for address in ["127.0.0.1", "127.0.0.1:99999", "::1:50051", ":50051"] {
+        let output = run(switchboard(&["health", "--addr", address])).await;
+        assert_eq!(code(&output), 1, "{output:?}");
+        assert!(err(&output).contains("expected HOST:PORT"), "{output:?}");
+    }
+}
+
 #[tokio::test]
 async fn check_prints_who_may_call_what() {
     let (dir, ours) = (Dir::new(), Authority::new("ours"));
