@@ -20,6 +20,7 @@ use crate::lifecycle::{Phase, Readiness};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::{LogLevel, Metrics};
 
+mod connections;
 mod status;
 
 /// What Prometheus calls its text format.
@@ -61,8 +62,7 @@ fn serve(
     state: AdminState,
     stop: &CancellationToken,
 ) {
-    let server =
-        axum::serve(listener, routes(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving = connections::serve(listener, routes(state), stop.clone());
     // A client that never finishes its request must not keep the process.
     let enough = async {
         stop.cancelled().await;
@@ -70,7 +70,7 @@ fn serve(
     };
     runtime.block_on(async {
         tokio::select! {
-            _ = server => {}
+            () = serving => {}
             () = enough => {}
         }
     });
@@ -118,11 +118,14 @@ async fn set_log(State(state): State<AdminState>, level: String) -> (StatusCode,
 
 #[cfg(test)]
 mod tests {
+    use super::connections::MOST;
     use super::*;
     use crate::lifecycle::{Grace, Lifecycle};
     use crate::telemetry::client::ClientMetrics;
     use std::io::{Read as _, Write as _};
     use std::net::{SocketAddr, TcpStream};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     struct Port {
         address: SocketAddr,
@@ -226,6 +229,34 @@ mod tests {
         let mut silent = TcpStream::connect(port.address).unwrap();
         silent.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
         port.get("/livez");
+        port.close();
+    }
+
+    /// Each takes a file descriptor, and callers and vendors have none of their own.
+    #[test]
+    fn silent_clients_make_room_for_those_who_come_after() {
+        let port = port();
+        let mut silent: Vec<_> = (0..=MOST)
+            .map(|_| {
+                let mut socket = TcpStream::connect(port.address).unwrap();
+                socket.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+                socket
+            })
+            .collect();
+        assert_eq!(port.get("/livez"), (200, "ok".to_owned()));
+        let first = &mut silent[0];
+        first.set_read_timeout(Some(PATIENCE)).unwrap();
+        match first.read(&mut [0]) {
+            Ok(read) => assert_eq!(read, 0),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
+        }
+        // The newest are as good as ever.
+        let last = &mut silent[MOST];
+        let rest = b"host: x\r\nconnection: close\r\n\r\n";
+        last.write_all(rest).unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         port.close();
     }
 }
