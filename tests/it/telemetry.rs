@@ -15,6 +15,7 @@ use crate::support::mint::{ISSUER, Signer, jwks};
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
 use crate::support::watch::total;
+use crate::support::watcher::Watcher;
 use crate::support::{Gateway, SESSION, data, impatient, reason};
 
 /// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
@@ -305,6 +306,34 @@ async fn the_access_line_says_why_a_stream_ended() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!(lines[0]["code"], "UNAVAILABLE");
     assert_eq!(lines[0]["reason"], "GATEWAY_DRAINING");
+}
+
+#[tokio::test]
+async fn the_planned_end_of_a_stream_is_no_failure() {
+    let mut gateway = Gateway::start().await;
+    let mut bounded = tonic::Request::new(WatchSessionsRequest::default());
+    bounded.set_timeout(Duration::from_secs(2));
+    let stream = gateway.sms().watch_sessions(bounded).await.unwrap();
+    let mut bounded = Watcher::of(stream.into_inner());
+    bounded.snapshot().await;
+    assert_eq!(reason(&bounded.end().await), "DEADLINE");
+    let mut unbounded = Watcher::started(&gateway, "", &[]).await;
+    gateway.terminate();
+    assert_eq!(reason(&unbounded.end().await), "GATEWAY_DRAINING");
+    gateway.ended().await.unwrap();
+
+    let text = gateway.metrics.text();
+    let streams: Vec<_> = text
+        .lines()
+        .filter(|line| {
+            line.starts_with("rpc_server_call_duration_seconds_count")
+                && line.contains("/WatchSessions\"")
+        })
+        .collect();
+    assert_eq!(streams.len(), 2, "{streams:?}");
+    for line in streams {
+        assert!(!line.contains("error_type"), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -35,13 +35,12 @@ impl<B: Body + Unpin> Body for Observed<B> {
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         drop(entered);
         match &frame {
-            Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    call.trailed(trailers);
-                }
-            }
-            Some(Err(_)) => call.end(Code::INTERNAL, None),
-            None => call.end(Code::UNKNOWN, None),
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                Some(trailers) => call.trailed(trailers),
+                None => call.told(),
+            },
+            Some(Err(_)) => call.end(Code::INTERNAL),
+            None => call.end(Code::UNKNOWN),
         }
         Poll::Ready(frame)
     }
@@ -60,7 +59,7 @@ impl<B: Body> Drop for Observed<B> {
         // Nobody polls a body that has said it is over. It ended without a
         // status, but the caller did get all of it: that is no cancellation.
         if self.inner.is_end_stream() {
-            self.call.end(Code::UNKNOWN, None);
+            self.call.end(Code::UNKNOWN);
         }
     }
 }

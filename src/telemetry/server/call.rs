@@ -13,6 +13,10 @@ use super::costs::Notes;
 use super::{Caller, Code};
 use crate::telemetry::recent::{Details, FailedCall, Recent};
 
+/// What a stream that had begun ends with when nothing failed: it was asked to go on elsewhere, or
+/// its caller's own deadline came.
+const MEANT_ENDS: [&str; 2] = ["GATEWAY_DRAINING", "DEADLINE"];
+
 /// Ends once, by [`end`](Self::end) or, as cancelled, by being dropped.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -24,6 +28,8 @@ pub(super) struct Call {
     recent: Recent,
     notes: Notes,
     caller: Option<Caller>,
+    /// A message has gone out.
+    begun: bool,
 }
 
 impl Call {
@@ -41,6 +47,7 @@ impl Call {
             recent,
             notes: Notes::default(),
             caller: None,
+            begun: false,
         }
     }
 
@@ -59,37 +66,45 @@ impl Call {
         let Some(code) = Code::of(response.headers()) else {
             return;
         };
-        match response.extensions().get::<Details>() {
-            Some(known) => self.end_with(code, known.clone()),
-            None => self.end(code, Some(response.headers())),
-        }
+        let known = response.extensions().get::<Details>().cloned();
+        let details = known.unwrap_or_else(|| details(code, response.headers()));
+        self.end_with(code, details, false);
     }
 
-    /// The last frame of the answer.
+    /// A message goes out.
+    pub(super) fn told(&mut self) {
+        self.begun = true;
+    }
+
+    /// The last frame of the answer. An error after a message is the end of a stream.
     pub(super) fn trailed(&mut self, trailers: &HeaderMap) {
-        self.end(Code::of(trailers).unwrap_or(Code::UNKNOWN), Some(trailers));
+        let code = Code::of(trailers).unwrap_or(Code::UNKNOWN);
+        let details = details(code, trailers);
+        let reason = details.reason.as_deref();
+        let meant = self.begun && reason.is_some_and(|reason| MEANT_ENDS.contains(&reason));
+        self.end_with(code, details, meant);
     }
 
-    /// `status` are the headers or trailers that it came in, if it did.
-    pub(super) fn end(&mut self, code: Code, status: Option<&HeaderMap>) {
-        // Wherever the status came from, its details are the one place that has them.
-        let refused = status.filter(|_| code != Code::OK);
-        self.end_with(code, refused.map(Details::of).unwrap_or_default());
+    /// It ends without a status of its own.
+    pub(super) fn end(&mut self, code: Code) {
+        self.end_with(code, Details::default(), false);
     }
 
-    fn end_with(&mut self, code: Code, details: Details) {
+    /// `meant`: an end that is no failure, whatever its code.
+    fn end_with(&mut self, code: Code, details: Details, meant: bool) {
         let Some(context) = self.span.take() else {
             return;
         };
         let took = self.started.elapsed();
         let elapsed = took.as_secs_f64();
-        self.measure(code, elapsed);
+        let failed = code.is_failure() && !meant;
+        self.measure(code, failed, elapsed);
         // Entered for the ids of the line.
         let entered = context.clone().attach();
         self.log(code, elapsed, details.reason.as_deref());
         drop(entered);
-        self.mark(&context, code, details.reason.as_deref());
-        if !matches!(code, Code::OK | Code::CANCELLED) {
+        self.mark(&context, code, failed, details.reason.as_deref());
+        if !meant && !matches!(code, Code::OK | Code::CANCELLED) {
             self.remember(&context, code, took, details);
         }
         context.span().end();
@@ -112,7 +127,7 @@ impl Call {
         });
     }
 
-    fn measure(&self, code: Code, elapsed: f64) {
+    fn measure(&self, code: Code, failed: bool, elapsed: f64) {
         let status = code.name();
         let attributes = [
             KeyValue::new("rpc.system.name", "grpc"),
@@ -120,7 +135,7 @@ impl Call {
             KeyValue::new("rpc.status_code", status),
             KeyValue::new("error.type", status),
         ];
-        let count = if code.is_failure() { 4 } else { 3 };
+        let count = if failed { 4 } else { 3 };
         self.duration.record(elapsed, &attributes[..count]);
     }
 
@@ -156,13 +171,13 @@ impl Call {
         }
     }
 
-    fn mark(&self, context: &Context, code: Code, reason: Option<&str>) {
+    fn mark(&self, context: &Context, code: Code, failed: bool, reason: Option<&str>) {
         let span = context.span();
         if !span.is_recording() {
             return;
         }
         span.set_attribute(KeyValue::new("rpc.status_code", code.name()));
-        if code.is_failure() {
+        if failed {
             span.set_attribute(KeyValue::new("error.type", code.name()));
             span.set_status(Status::error(""));
         }
@@ -174,7 +189,15 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::CANCELLED, None);
+        self.end(Code::CANCELLED);
+    }
+}
+
+/// Wherever the status came from, its details are the one place that has them.
+fn details(code: Code, status: &HeaderMap) -> Details {
+    match code {
+        Code::OK => Details::default(),
+        _ => Details::of(status),
     }
 }
 

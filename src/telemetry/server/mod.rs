@@ -122,9 +122,7 @@ where
         drop(entered);
         Box::pin(async move {
             // A service of tonic never fails: it answers with a status.
-            let response = answer
-                .await
-                .inspect_err(|_| call.end(Code::INTERNAL, None))?;
+            let response = answer.await.inspect_err(|_| call.end(Code::INTERNAL))?;
             call.answered(&response);
             Ok(response.map(|body| Observed::new(body, call)))
         })

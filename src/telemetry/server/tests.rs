@@ -183,10 +183,14 @@ async fn every_call_has_one_line_in_the_log() {
 }
 
 /// As the last of a call that failed, or of a stream.
-fn circuit_open() -> HeaderMap {
-    let info = ErrorDetails::with_error_info("CIRCUIT_OPEN", "x", HashMap::new());
-    let status = tonic::Status::with_error_details(tonic::Code::Unavailable, "no", info);
+fn status(code: tonic::Code, reason: &str) -> HeaderMap {
+    let info = ErrorDetails::with_error_info(reason, "x", HashMap::new());
+    let status = tonic::Status::with_error_details(code, "no", info);
     status.into_http::<()>().headers().clone()
+}
+
+fn circuit_open() -> HeaderMap {
+    status(tonic::Code::Unavailable, "CIRCUIT_OPEN")
 }
 
 #[tokio::test(start_paused = true)]
@@ -494,4 +498,46 @@ async fn a_stream_that_fails_in_its_trailers_is_remembered_too() {
         ("UNAVAILABLE", &None)
     );
     assert_eq!(calls[0].request_id.as_deref(), Some("abc-1"));
+}
+
+/// A stream is open until its caller's deadline, or until it is asked to go on elsewhere. Counted as
+/// failures these would drown the others.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_as_it_is_meant_to_is_no_failure() {
+    use tonic::Code::{DeadlineExceeded, Unavailable};
+    let (leaving, late) = ("GATEWAY_DRAINING", "DEADLINE");
+    let at_once = |headers: HeaderMap| {
+        let mut answer = answer(vec![]);
+        answer.headers_mut().extend(headers);
+        answer
+    };
+    let last = |headers| answer(vec![data(), Ok(Frame::trailers(headers))]);
+    let only = |headers| answer(vec![Ok(Frame::trailers(headers))]);
+    for (name, ended, code, reason, failed) in [
+        (
+            "asked to go",
+            last as fn(_) -> _,
+            Unavailable,
+            leaving,
+            false,
+        ),
+        ("its deadline", last, DeadlineExceeded, late, false),
+        ("never opened", at_once, Unavailable, leaving, true),
+        ("a call", at_once, DeadlineExceeded, late, true),
+        ("without a message", only, DeadlineExceeded, late, true),
+        ("broken", last, Unavailable, "VENDOR_UNAVAILABLE", true),
+    ] {
+        let fixture = Fixture::new();
+        let ended = ended(status(code, reason));
+        let _ = fixture.call(ended).await.into_body().collect().await;
+
+        let labels = fixture.recorded();
+        assert_eq!(labels.contains("error_type"), failed, "{name}: {labels}");
+        let span = fixture.spans.only();
+        assert_eq!(attribute(&span, "error.type").is_some(), failed, "{name}");
+        assert_eq!(span.status == Status::error(""), failed, "{name}");
+        assert_eq!(!fixture.recent.failed_calls().is_empty(), failed, "{name}");
+        // How it ended is told all the same.
+        assert_eq!(fixture.spans.lines()[0]["reason"], reason);
+    }
 }
