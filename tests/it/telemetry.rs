@@ -11,10 +11,10 @@ use switchboard::sandbox::faults::{Fault, Rule};
 use crate::support::authority::Authority;
 use crate::support::calls::{ALL, Call};
 use crate::support::dir::Dir;
-use crate::support::mint::{ISSUER, Signer, jwks};
+use crate::support::mint::{ISSUER, Signer, claims, jwks};
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
-use crate::support::watch::total;
+use crate::support::watch::{total, until};
 use crate::support::watcher::Watcher;
 use crate::support::{Gateway, SESSION, data, impatient, reason};
 
@@ -280,6 +280,44 @@ async fn the_access_line_says_what_a_call_cost() {
     assert!(milliseconds("vendor_ms") < milliseconds("duration_ms"));
     assert_eq!(line["request_id"].as_str().unwrap().len(), 36);
     assert_eq!(line["trace_id"].as_str().unwrap().len(), 32);
+}
+
+/// Who left is known as well as who stayed.
+#[tokio::test]
+async fn the_access_line_names_a_caller_that_left() {
+    let (dir, signer) = (Dir::new(), Signer::es256());
+    let keys = dir.write("jwks.json", &jwks(&[signer.jwk("k1")]));
+    let mut process = Observed::start(&[
+        ("SWITCHBOARD__SERVER__JWT__ISSUER", ISSUER),
+        ("SWITCHBOARD__SERVER__JWT__AUDIENCES", "switchboard"),
+        (
+            "SWITCHBOARD__SERVER__JWT__JWKS_FILE",
+            keys.to_str().unwrap(),
+        ),
+    ])
+    .await;
+    let late = Rule::new(Fault::Latency { ms: 60_000 }).operation("GetSession");
+    process.sandbox.faults().push(late).unwrap();
+    let mut get = tonic::Request::new(switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    });
+    let token = signer.token("k1", &claims("bot"));
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    get.metadata_mut().insert("authorization", bearer);
+    let mut sms = process.sms();
+    let calling = tokio::spawn(async move { sms.get_session(get).await });
+    until("the vendor to be asked", || {
+        process.sandbox.journal().count("genesys", "GetSession") == 1
+    })
+    .await;
+    calling.abort();
+    assert!(process.end().await.success());
+
+    let lines = access(&process, "/GetSession");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0]["code"], "CANCELLED");
+    assert_eq!(lines[0]["caller"], "jwt:bot");
 }
 
 /// The lines of calls of this method.

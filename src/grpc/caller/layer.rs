@@ -20,7 +20,7 @@ use crate::grpc::connections::Peer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::methods::Method;
 use crate::grpc::status;
-use crate::telemetry::server::Caller;
+use crate::telemetry::server::Notes;
 
 pub(super) const WITHDRAWN: &str = "the client certificate is no longer accepted";
 
@@ -196,17 +196,17 @@ where
         let (mut head, body) = request.into_parts();
         Box::pin(async move {
             let mut arrival = layer.arrive(&head);
-            let (mut response, proof) = match layer.admit(&head, &mut arrival).await {
+            let admitted = layer.admit(&head, &mut arrival).await;
+            if let Some(notes) = head.extensions.get::<Notes>() {
+                notes.called_by(arrival.audited.caller.clone());
+            }
+            let (response, proof) = match admitted {
                 Ok((permit, proof)) => {
                     head.extensions.insert(permit);
                     (inner.call(Request::from_parts(head, body)).await?, proof)
                 }
                 Err(refusal) => (refusal.into_http(), None),
             };
-            if let Some(caller) = &arrival.audited.caller {
-                let caller = Caller(Arc::clone(caller));
-                response.extensions_mut().insert(caller);
-            }
             if let Some(told) = arrival.audited.answered(response.headers()) {
                 told.written_with_others().await;
             }

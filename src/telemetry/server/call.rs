@@ -9,8 +9,8 @@ use opentelemetry::trace::{Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
 use tokio::time::Instant;
 
+use super::Code;
 use super::costs::Notes;
-use super::{Caller, Code};
 use crate::telemetry::recent::{Details, FailedCall, Recent};
 
 /// What a stream that had begun ends with when nothing failed: it was asked to go on elsewhere, or
@@ -27,7 +27,6 @@ pub(super) struct Call {
     duration: Histogram<f64>,
     recent: Recent,
     notes: Notes,
-    caller: Option<Caller>,
     /// A message has gone out.
     begun: bool,
 }
@@ -46,7 +45,6 @@ impl Call {
             duration,
             recent,
             notes: Notes::default(),
-            caller: None,
             begun: false,
         }
     }
@@ -62,7 +60,6 @@ impl Call {
 
     /// The headers are there. An answer without a body has its status in them.
     pub(super) fn answered<B>(&mut self, response: &Response<B>) {
-        self.caller = response.extensions().get().cloned();
         let Some(code) = Code::of(response.headers()) else {
             return;
         };
@@ -150,7 +147,7 @@ impl Call {
                     target: "switchboard::access",
                     $level,
                     method = &*self.method,
-                    caller = self.caller.as_ref().map_or("anonymous", |caller| &*caller.0),
+                    caller = self.notes.caller(),
                     account = account.as_deref(),
                     code = code.name(),
                     reason,

@@ -39,10 +39,6 @@ use super::{metrics, propagation};
 /// names; they would fill the metrics without bound.
 const OTHER: &str = "_OTHER";
 
-/// Who calls. Whoever finds out puts it among the extensions of the answer, for the access log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Caller(pub Arc<str>);
-
 /// Puts [`ServerTelemetry`] around a service.
 #[derive(Clone, Debug)]
 pub struct ServerTelemetryLayer {

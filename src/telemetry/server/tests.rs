@@ -73,6 +73,7 @@ impl Fixture {
             let answer = answer.take().flatten();
             let notes: &Notes = request.extensions().get().unwrap();
             notes.set("abc-1".parse().unwrap(), Told);
+            notes.called_by(Some("dns:bot".into()));
             async move {
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 match answer {
@@ -171,7 +172,7 @@ async fn every_call_has_one_line_in_the_log() {
     assert_eq!(line["code"], "NOT_FOUND");
     assert_eq!(line["request_id"], "abc-1");
     assert_eq!(line["attempts"], 2);
-    assert_eq!(line["caller"], "anonymous");
+    assert_eq!(line["caller"], "dns:bot");
     assert_eq!(line["account"], "agent2");
     assert_eq!(line["vendor_status"], 503);
     assert_eq!(line["vendor_ms"], 12.345);
@@ -198,9 +199,8 @@ async fn the_line_says_who_called_and_why_it_failed() {
     let mut at_once = answer(vec![]);
     at_once.headers_mut().extend(circuit_open());
     let after_messages = answer(vec![data(), data(), Ok(Frame::trailers(circuit_open()))]);
-    for mut answer in [at_once, after_messages] {
+    for answer in [at_once, after_messages] {
         let fixture = Fixture::new();
-        answer.extensions_mut().insert(Caller("dns:bot".into()));
         let _ = fixture.call(answer).await.into_body().collect().await;
 
         let line = &fixture.spans.lines()[0];
@@ -214,13 +214,14 @@ async fn the_line_says_who_called_and_why_it_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_line_of_a_caller_that_left_says_what_it_cost() {
+async fn the_line_of_a_caller_that_left_says_who_it_was_and_what_it_cost() {
     let fixture = Fixture::new();
     let call = fixture.service(None).oneshot(request(METHOD));
     let late = tokio::time::timeout(Duration::from_secs(1), call).await;
     assert!(late.is_err());
     let line = &fixture.spans.lines()[0];
     assert_eq!(line["code"], "CANCELLED");
+    assert_eq!(line["caller"], "dns:bot");
     assert_eq!(
         (&line["attempts"], &line["request_id"]),
         (&2.into(), &"abc-1".into())
