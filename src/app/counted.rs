@@ -70,14 +70,6 @@ impl Observer for Counted {
                 BreakerState::Open => "open",
             },
         );
-        self.metrics.record_breaker(
-            vendor,
-            match state {
-                BreakerState::Closed => 0,
-                BreakerState::HalfOpen => 1,
-                BreakerState::Open => 2,
-            },
-        );
     }
 
     fn account(&self, vendor: &'static str, account: &str, results: &[&'static str]) {

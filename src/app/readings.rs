@@ -5,6 +5,7 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
+use crate::upstream::breaker::BreakerState;
 use crate::upstream::client::{Client, HeldToken};
 use crate::upstream::operation::Vendor;
 
@@ -12,15 +13,17 @@ use crate::upstream::operation::Vendor;
 #[derive(Clone)]
 pub(super) struct Readings {
     vendor: &'static str,
+    breaker: Arc<dyn Fn() -> BreakerState + Send + Sync>,
     budget: Arc<dyn Fn() -> i64 + Send + Sync>,
     tokens: Arc<dyn Fn() -> Vec<HeldToken> + Send + Sync>,
 }
 
 impl Readings {
     pub(super) fn of<V: Vendor>(client: &Client<V>) -> Self {
-        let (budget, tokens) = (client.clone(), client.clone());
+        let (breaker, budget, tokens) = (client.clone(), client.clone(), client.clone());
         Readings {
             vendor: V::NAME,
+            breaker: Arc::new(move || breaker.breaker()),
             budget: Arc::new(move || budget.retry_budget()),
             tokens: Arc::new(move || tokens.tokens()),
         }
@@ -37,6 +40,21 @@ impl Readings {
 /// Makes instruments of them; they are read at every scrape and every export.
 pub(super) fn observe(meter: &Meter, vendors: Vec<Readings>) {
     let vendors: Arc<[Readings]> = vendors.into();
+    let read = Arc::clone(&vendors);
+    meter
+        .u64_observable_gauge("switchboard_breaker_state")
+        .with_description("Circuit breaker of a vendor: 0 closed, 1 half open, 2 open.")
+        .with_callback(move |gauge| {
+            for vendor in read.iter() {
+                let state = match (vendor.breaker)() {
+                    BreakerState::Closed => 0,
+                    BreakerState::HalfOpen => 1,
+                    BreakerState::Open => 2,
+                };
+                gauge.observe(state, &[KeyValue::new("vendor", vendor.vendor)]);
+            }
+        })
+        .build();
     let read = Arc::clone(&vendors);
     meter
         .i64_observable_gauge("switchboard_retry_budget_balance")

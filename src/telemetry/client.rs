@@ -5,7 +5,7 @@ use std::time::Duration;
 
 pub use super::propagation::inject;
 
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
 use opentelemetry::{KeyValue, StringValue};
 
 /// The instruments of the vendor side. Cheap to clone.
@@ -17,7 +17,6 @@ pub struct ClientMetrics {
     refreshes: Counter<u64>,
     queue_refusals: Counter<u64>,
     tls_failures: Counter<u64>,
-    breaker: Gauge<u64>,
 }
 
 /// One HTTP request as it was sent, and how it ended.
@@ -71,10 +70,6 @@ impl ClientMetrics {
                 "switchboard_vendor_tls_reload_failures",
                 "Times that the TLS files of a vendor could not be used.",
             ),
-            breaker: meter
-                .u64_gauge("switchboard_breaker_state")
-                .with_description("Circuit breaker of a vendor: 0 closed, 1 half open, 2 open.")
-                .build(),
         }
     }
 
@@ -113,11 +108,6 @@ impl ClientMetrics {
                 KeyValue::new("outcome", outcome),
             ],
         );
-    }
-
-    pub fn record_breaker(&self, vendor: &'static str, state: u64) {
-        self.breaker
-            .record(state, &[KeyValue::new("vendor", vendor)]);
     }
 
     pub fn record_queue_refusals(&self, vendor: &'static str, more: u64) {

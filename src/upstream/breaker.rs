@@ -253,6 +253,17 @@ impl BreakerLayer {
         }))
     }
 
+    /// As an attempt would find it now: after its rest it refuses nobody, whether or not somebody came
+    /// to be its probe.
+    pub(super) fn now(&self) -> BreakerState {
+        let state = self.0.as_ref().map(|breaker| breaker.state());
+        match state.as_deref() {
+            None | Some(State::Closed(_)) => BreakerState::Closed,
+            Some(State::Open { until }) if Instant::now() < *until => BreakerState::Open,
+            Some(State::Open { .. } | State::Probing) => BreakerState::HalfOpen,
+        }
+    }
+
     /// A login ended, which no circuit holds up. One that succeeds is no call that did: the call
     /// that it was made for tells that.
     pub(super) fn login_ended<T>(&self, result: &Result<T, LoginError>) {

@@ -36,6 +36,24 @@ async fn opened() -> Arc<Breaker> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_open_for_its_rest_and_not_until_somebody_calls() {
+    assert_eq!(BreakerLayer::default().now(), BreakerState::Closed);
+    let breaker = breaker();
+    let layer = BreakerLayer(Some(Arc::clone(&breaker)));
+    assert_eq!(layer.now(), BreakerState::Closed);
+    for _ in 0..4 {
+        tell(&breaker, true);
+    }
+    assert_eq!(layer.now(), BreakerState::Open);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(layer.now(), BreakerState::HalfOpen);
+    let probe = breaker.admit().expect("a probe");
+    assert_eq!(layer.now(), BreakerState::HalfOpen);
+    probe.tell(Some(true));
+    assert_eq!(layer.now(), BreakerState::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn opens_at_the_rate_and_not_below_the_least_number() {
     let breaker = breaker();
     for _ in 0..3 {

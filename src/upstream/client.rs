@@ -17,6 +17,7 @@ use tower::{Service, ServiceExt};
 use url::Url;
 
 use super::auth::Credentials;
+use super::breaker::{BreakerLayer, BreakerState};
 use super::error::{Error, Failure, LoginError};
 use super::operation::{Call, Meta, Operation, Progress, Replay, Reply, Vendor};
 use super::outlive::Outlive;
@@ -34,6 +35,7 @@ pub struct Client<V> {
     /// Writes that outlive their callers; the drain waits for them.
     tasks: TaskTracker,
     policy: Policy,
+    breaker: BreakerLayer,
     renewal: Arc<Renewal>,
     vendor: PhantomData<fn() -> V>,
 }
@@ -44,6 +46,7 @@ impl<V> Clone for Client<V> {
             accounts: Arc::clone(&self.accounts),
             tasks: self.tasks.clone(),
             policy: self.policy.clone(),
+            breaker: self.breaker.clone(),
             renewal: Arc::clone(&self.renewal),
             vendor: PhantomData,
         }
@@ -138,6 +141,7 @@ impl<V: Vendor> Client<V> {
             accounts: Arc::new(stacks.collect()),
             tasks,
             policy: kit.policy.clone(),
+            breaker: kit.breaker.clone(),
             renewal: Arc::clone(&kit.renewal),
             vendor: PhantomData,
         }
@@ -156,6 +160,11 @@ impl<V: Vendor> Client<V> {
     /// How many retries the vendor's budget would pay for now.
     pub fn retry_budget(&self) -> i64 {
         self.policy.budget_left()
+    }
+
+    /// The vendor's circuit breaker.
+    pub fn breaker(&self) -> BreakerState {
+        self.breaker.now()
     }
 
     /// What makes the vendor's connections follow its TLS files, for as long as it is kept up.

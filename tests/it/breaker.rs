@@ -182,7 +182,7 @@ async fn it_opens_tells_when_and_closes_again() {
         upstream.retry.attempts = 1;
         upstream.breaker.enabled = true;
         upstream.breaker.min_calls = 5;
-        upstream.breaker.open = Duration::from_millis(200);
+        upstream.breaker.open = Duration::from_secs(1);
     })
     .await;
     let mut sms = gateway.sms();
@@ -227,6 +227,17 @@ async fn it_opens_tells_when_and_closes_again() {
     gateway.sandbox.faults().clear();
     // The answer said how long; that is the event to wait for.
     tokio::time::sleep(wait).await;
+    // It refuses nobody any more, though nobody has called since: else a replica that gets no calls
+    // would be told to keep its vendor open for ever.
+    assert!(
+        gateway
+            .metrics
+            .text()
+            .contains(r#"switchboard_breaker_state{vendor="genesys"} 1"#)
+    );
+    let (_, page) = admin::get(&gateway, "/status.json").await;
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["vendors"][0]["breaker"]["state"], "half_open");
     sms.list_sessions(ListSessionsRequest::default())
         .await
         .unwrap();

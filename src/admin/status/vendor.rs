@@ -69,7 +69,11 @@ impl Vendor {
         Vendor {
             name: vendor.name,
             breaker: vendor.breaker.map(|told| Breaker {
-                state: told.word,
+                // Its rest may be over, of which nobody is told until somebody calls.
+                state: match reading.value("switchboard_breaker_state", &label) {
+                    Some(1.0) => "half_open",
+                    _ => told.word,
+                },
                 since_s: ago(now, told.at),
             }),
             retry_budget_balance: reading.value("switchboard_retry_budget_balance", &label),
