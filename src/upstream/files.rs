@@ -61,6 +61,18 @@ impl Print {
     }
 }
 
+/// What the last look found. Files are written one after the other and each in parts, and a part
+/// may well look like a whole: so contents count once two looks in a row found them.
+#[derive(Debug, Default)]
+pub struct Settling(Option<Print>);
+
+impl Settling {
+    /// Whether the look before this one found the same.
+    pub fn is_settled(&mut self, found: &Print) -> bool {
+        self.0.replace(found.clone()).as_ref() == Some(found)
+    }
+}
+
 /// What was complained of last, so that it is said once for as long as it lasts.
 #[derive(Debug, Default)]
 pub struct Complaint(Option<String>);
@@ -95,6 +107,21 @@ mod tests {
         assert_eq!(print(Some("a"), Some("b")), print(Some("a"), Some("b")));
         assert_ne!(print(Some("ab"), None), print(Some("a"), Some("b")));
         assert_ne!(print(Some("a"), None), print(None, Some("a")));
+    }
+
+    #[test]
+    fn what_two_looks_in_a_row_found_is_settled() {
+        let mut settling = Settling::default();
+        for (found, settled) in [
+            ("a", false),
+            ("a", true),
+            ("b", false),
+            ("a", false),
+            ("a", true),
+        ] {
+            let found = Print::of([Some(found.as_bytes())]);
+            assert_eq!(settling.is_settled(&found), settled, "{found:?}");
+        }
     }
 
     #[test]

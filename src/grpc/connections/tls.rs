@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 pub(super) use self::set::Set;
 pub use self::set::TlsError;
-use crate::upstream::files::{Complaint, LOOK_AGAIN};
+use crate::upstream::files::{Complaint, LOOK_AGAIN, Settling};
 
 /// A caller sends its first message at once, and its last as soon as it has our certificate.
 const HELLO_TIME: Duration = Duration::from_secs(5);
@@ -47,9 +47,16 @@ pub struct TlsFiles {
 pub struct Tls {
     files: TlsFiles,
     set: watch::Sender<Arc<Set>>,
-    complaint: Mutex<Complaint>,
+    seen: Mutex<Seen>,
     turns: Semaphore,
     failures: Counter<u64>,
+}
+
+/// What looks at the files came to.
+#[derive(Default)]
+struct Seen {
+    settling: Settling,
+    complaint: Complaint,
 }
 
 impl Tls {
@@ -64,7 +71,7 @@ impl Tls {
         Ok(Tls {
             files,
             set: watch::Sender::new(Arc::new(set)),
-            complaint: Mutex::default(),
+            seen: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             failures,
         })
@@ -84,15 +91,15 @@ impl Tls {
     }
 
     /// A set that cannot be used leaves the one from before in force: it is counted each time,
-    /// and said once. Certificate and key are seldom changed in one instant, so this is nothing
-    /// out of the ordinary.
+    /// and said once.
     fn look(&self) {
-        let mut complaint = self
-            .complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Seen {
+            settling,
+            complaint,
+        } = &mut *seen;
         let in_force = Arc::clone(&self.set.borrow());
-        match in_force.look(&self.files) {
+        match in_force.look(&self.files, settling) {
             Ok(None) => complaint.is_over(),
             Ok(Some(set)) => {
                 complaint.is_over();
@@ -131,3 +138,7 @@ pub(super) fn certificate_error(error: &io::Error) -> Option<String> {
     );
     about_certificates.then(|| cause.to_string())
 }
+
+#[cfg(test)]
+#[path = "tls/tls_tests.rs"]
+mod tests;

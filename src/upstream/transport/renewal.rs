@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::sleep;
 
 use super::{Connections, TransportError};
-use crate::upstream::files::{self, Complaint, LOOK_AGAIN, Print};
+use crate::upstream::files::{self, Complaint, LOOK_AGAIN, Print, Settling};
 use crate::upstream::observer::Observer;
 use crate::upstream::secret::Secret;
 use crate::upstream::settings::{Settings, Tls};
@@ -75,6 +75,7 @@ pub struct Renewal {
 
 struct Seen {
     in_use: Print,
+    settling: Settling,
     /// What could not be used when it was last tried, and why: clients are costly to make.
     refused: Option<(Print, String)>,
     complaint: Complaint,
@@ -97,6 +98,7 @@ impl Renewal {
             connections,
             seen: Mutex::new(Seen {
                 in_use: files.print(),
+                settling: Settling::default(),
                 refused: None,
                 complaint: Complaint::default(),
             }),
@@ -122,8 +124,7 @@ impl Renewal {
     }
 
     /// Files that cannot be used leave those from before in use: each look counts it, and the
-    /// first one says it. Certificate and key are seldom changed in one instant, so this is
-    /// nothing out of the ordinary.
+    /// first one says it.
     fn look(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match self.renew(&mut seen) {
@@ -148,7 +149,7 @@ impl Renewal {
     fn renew(&self, seen: &mut Seen) -> Result<bool, String> {
         let files = Files::read(&self.settings.tls).map_err(|error| error.to_string())?;
         let print = files.print();
-        if print == seen.in_use {
+        if !seen.settling.is_settled(&print) || print == seen.in_use {
             return Ok(false);
         }
         if let Some((refused, why)) = &seen.refused

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::TlsFiles;
 use super::clients::Clients;
-use crate::upstream::files::{self, FileError, Print};
+use crate::upstream::files::{self, FileError, Print, Settling};
 use crate::upstream::secret::{Secret, SecretError};
 
 /// Why files are no usable set; never a word of the key.
@@ -56,10 +56,15 @@ impl Set {
         Contents::read(files)?.into_set(files)
     }
 
-    /// The set that the files are now, unless they are this one.
-    pub(super) fn look(&self, files: &TlsFiles) -> Result<Option<Self>, TlsError> {
+    /// The set that the files are now, unless they are this one, or may still be written.
+    pub(super) fn look(
+        &self,
+        files: &TlsFiles,
+        settling: &mut Settling,
+    ) -> Result<Option<Self>, TlsError> {
         let contents = Contents::read(files)?;
-        if contents.print() == self.print {
+        let print = contents.print();
+        if !settling.is_settled(&print) || print == self.print {
             return Ok(None);
         }
         contents.into_set(files).map(Some)
@@ -174,4 +179,4 @@ fn unusable<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> TlsError + u
 
 #[cfg(test)]
 #[path = "set_tests.rs"]
-mod tests;
+pub(super) mod tests;

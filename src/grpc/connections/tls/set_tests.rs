@@ -9,9 +9,9 @@ use rcgen::{
 use super::*;
 use crate::settings::testing::Dir;
 
-type Issuer = CertifiedIssuer<'static, KeyPair>;
+pub(in super::super) type Issuer = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str) -> Issuer {
+pub(in super::super) fn authority(name: &str) -> Issuer {
     authority_by(name, &rcgen::PKCS_ECDSA_P256_SHA256)
 }
 
@@ -26,7 +26,11 @@ fn authority_by(name: &str, algorithm: &'static rcgen::SignatureAlgorithm) -> Is
     CertifiedIssuer::self_signed(params, key).unwrap()
 }
 
-fn issue(authority: &Issuer, serial: u64, end: i32) -> (CertificateDer<'static>, String, String) {
+pub(in super::super) fn issue(
+    authority: &Issuer,
+    serial: u64,
+    end: i32,
+) -> (CertificateDer<'static>, String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
     params.serial_number = Some(SerialNumber::from(serial));
@@ -35,7 +39,7 @@ fn issue(authority: &Issuer, serial: u64, end: i32) -> (CertificateDer<'static>,
     (made.der().clone(), made.pem(), key.serialize_pem())
 }
 
-fn revoking(authority: &Issuer, serials: &[u64]) -> String {
+pub(in super::super) fn revoking(authority: &Issuer, serials: &[u64]) -> String {
     let revoked = |serial: &u64| RevokedCertParams {
         serial_number: SerialNumber::from(*serial),
         revocation_time: date_time_ymd(2024, 1, 1),
@@ -51,6 +55,15 @@ fn revoking(authority: &Issuer, serials: &[u64]) -> String {
         key_identifier_method: KeyIdMethod::Sha256,
     };
     list.signed_by(authority).unwrap().pem().unwrap()
+}
+
+/// As when the files have been so for a while.
+fn settled(files: &TlsFiles) -> Settling {
+    let mut settling = Settling::default();
+    if let Ok(contents) = Contents::read(files) {
+        settling.is_settled(&contents.print());
+    }
+    settling
 }
 
 fn files(dir: &Dir, authority: &Issuer, crl: bool) -> TlsFiles {
@@ -83,7 +96,10 @@ fn a_caller_is_admitted_by_authority_time_and_list() {
     );
     assert!(!set.admits(&[], UnixTime::now()));
     dir.write("crl.pem", revoking(&ours, &[7]));
-    let set = set.look(&files).unwrap().expect("another set");
+    let set = set
+        .look(&files, &mut settled(&files))
+        .unwrap()
+        .expect("another set");
     assert!(
         !set.admits(std::slice::from_ref(&good), UnixTime::now()),
         "revoked"
@@ -91,7 +107,10 @@ fn a_caller_is_admitted_by_authority_time_and_list() {
     assert!(set.admits(&[issue(&ours, 10, 2100).0], UnixTime::now()));
     // A list that does not speak of the authority says nothing of its certificates.
     dir.write("crl.pem", revoking(&theirs, &[]));
-    let set = set.look(&files).unwrap().expect("another set");
+    let set = set
+        .look(&files, &mut settled(&files))
+        .unwrap()
+        .expect("another set");
     assert!(!set.admits(&[issue(&ours, 10, 2100).0], UnixTime::now()));
 }
 
@@ -166,14 +185,17 @@ fn the_same_files_are_no_new_set_and_changed_ones_are_even_when_they_look_the_sa
     let (dir, ours) = (Dir::new(), authority("ours"));
     let files = files(&dir, &ours, false);
     let set = Set::read(&files).unwrap();
-    assert!(set.look(&files).unwrap().is_none());
+    assert!(set.look(&files, &mut settled(&files)).unwrap().is_none());
     fs::copy(&files.cert, dir.path("copy")).unwrap();
     fs::rename(dir.path("copy"), &files.cert).unwrap();
-    assert!(set.look(&files).unwrap().is_none(), "only its inode is new");
+    assert!(
+        set.look(&files, &mut settled(&files)).unwrap().is_none(),
+        "only its inode is new"
+    );
     let (_, cert, key) = issue(&ours, 2, 2100);
     dir.write("tls.crt", cert);
     let torn = set
-        .look(&files)
+        .look(&files, &mut settled(&files))
         .err()
         .expect("the key is of the other certificate");
     assert!(
@@ -181,7 +203,7 @@ fn the_same_files_are_no_new_set_and_changed_ones_are_even_when_they_look_the_sa
         "{torn}"
     );
     dir.write("tls.key", key);
-    assert!(set.look(&files).unwrap().is_some());
+    assert!(set.look(&files, &mut settled(&files)).unwrap().is_some());
 }
 
 #[test]
