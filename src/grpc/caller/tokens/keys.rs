@@ -124,6 +124,9 @@ impl Keys {
             return Ok(bearer);
         }
         let header = decode_header(token).map_err(|_| Refusal::Because(NOT_A_TOKEN))?;
+        if header.crit.is_some() {
+            return Err(Refusal::Because(CRITICAL));
+        }
         let key = self.key(header.kid.as_deref())?;
         let claims = decode::<Claims>(token, &key.key, &key.validation)
             .map_err(|error| Refusal::Because(words(&error)))?
@@ -192,6 +195,9 @@ const NO_KEYS: &str = "the keys of the token's issuer have not been had yet";
 
 const NOT_PUBLISHED: &str = "the token's key is none of those that its issuer publishes";
 
+/// No extension of RFC 7515 is known here, and the library passes over what demands one.
+const CRITICAL: &str = "the token demands an extension (crit) that is not known here";
+
 const NOT_A_TOKEN: &str = "the token is not a JWT that is signed by RS256, ES256 or EdDSA";
 
 fn words(error: &Error) -> &'static str {
@@ -204,7 +210,12 @@ fn words(error: &Error) -> &'static str {
         ErrorKind::ImmatureSignature => "the token is not valid yet",
         ErrorKind::InvalidIssuer => "the token is of another issuer",
         ErrorKind::InvalidAudience => "the token is meant for another audience",
-        ErrorKind::MissingRequiredClaim(_) => "the token lacks one of exp, iss, aud and sub",
+        // Its head has been read before, so what cannot be read is among its claims.
+        ErrorKind::MissingRequiredClaim(_)
+        | ErrorKind::InvalidClaimFormat(_)
+        | ErrorKind::Json(_) => {
+            "the token lacks one of exp, iss, aud and sub, or has a claim of another type"
+        }
         _ => NOT_A_TOKEN,
     }
 }
