@@ -30,13 +30,21 @@ use crate::upstream::client::Client;
 use crate::upstream::error::LoginError;
 use crate::upstream::observer::Observer;
 use crate::upstream::operation::Vendor;
+use crate::upstream::settings::Settings;
+use crate::upstream::stack::Kit;
 use crate::upstream::transport::TransportError;
 use crate::vendors::{aicc, genesys};
 
-/// Why a gateway could not be set up from a configuration that is valid in itself.
+/// Why a gateway could not be set up from a configuration that is valid in itself: all of the files
+/// that turned out to be unusable, each on a line of its own.
 #[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    #[error("{vendor}: {source}")]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct SetUpError(Vec<Unusable>);
+
+/// A part of the configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{vendor}{}: {source}", place(.source))]
     Vendor {
         vendor: &'static str,
         source: TransportError,
@@ -47,6 +55,22 @@ pub enum SetUpError {
     Tokens(#[from] TokensError),
     #[error("server.jwt: {0}")]
     Jwks(TransportError),
+}
+
+/// Which key of a vendor's section an error is about.
+fn place(error: &TransportError) -> &'static str {
+    match error {
+        TransportError::File(_)
+        | TransportError::Key(_)
+        | TransportError::NoCertificate(_)
+        | TransportError::Pem { .. } => ".tls",
+        TransportError::Proxy(_) | TransportError::Client(_) => "",
+    }
+}
+
+/// What was made; or none, and why among the others.
+fn collect<T>(made: Result<T, Unusable>, unusable: &mut Vec<Unusable>) -> Option<T> {
+    made.map_err(|error| unusable.push(error)).ok()
 }
 
 /// How a gateway ended.
@@ -104,41 +128,35 @@ impl App {
         let recent = Recent::new(options::accounts(config));
         let counted = Arc::new(Counted::new(&metrics.meter(), recent.clone()));
         let observer: Arc<dyn Observer> = counted.clone();
-        let tls = options::tls(&config.server, &metrics)?;
-        let access = options::access(config, &metrics)?;
+        let mut unusable = Vec::new();
+        let tls = collect(options::tls(&config.server, &metrics), &mut unusable);
+        let access = collect(options::access(config, &metrics), &mut unusable);
+        let mut kit = |vendor, upstream: Option<&Settings>| {
+            let made = upstream.map(|it| Kit::new(vendor, it, Arc::clone(&observer)));
+            let named = |source| Unusable::Vendor { vendor, source };
+            collect(made.transpose().map_err(named), &mut unusable)
+        };
+        let genesys = config.genesys.as_ref();
+        let genesys_kit = kit(genesys::Genesys::NAME, genesys.map(|it| &it.upstream));
+        let aicc = config.aicc.as_ref();
+        let aicc_kit = kit(aicc::Aicc::NAME, aicc.map(|it| &it.upstream));
+        let (Some(tls), Some(access), Some(genesys_kit), Some(aicc_kit)) =
+            (tls, access, genesys_kit, aicc_kit)
+        else {
+            return Err(SetUpError(unusable));
+        };
         let limits = options::limits(&config.server);
         let mut facades = Facades::new(limits, access, lifecycle.cut.clone());
         let tasks = &lifecycle.tasks;
         let remembered = options::dedupe(&config.dedupe);
         let dedupe = Dedupe::new(remembered, tasks.clone(), &metrics.meter());
-        let genesys = config.genesys.as_ref().map(|config| {
-            genesys::mount(
-                config,
-                &mut facades,
-                &dedupe,
-                Arc::clone(&observer),
-                &metrics.meter(),
-                &lifecycle,
-            )
-            .map_err(|source| SetUpError::Vendor {
-                vendor: genesys::Genesys::NAME,
-                source,
-            })
+        let genesys = genesys.zip(genesys_kit).map(|(config, kit)| {
+            let meter = metrics.meter();
+            genesys::mount(&kit, config, &mut facades, &dedupe, &meter, &lifecycle)
         });
-        let aicc = config.aicc.as_ref().map(|config| {
-            aicc::mount(
-                config,
-                &mut facades,
-                &dedupe,
-                Arc::clone(&observer),
-                tasks.clone(),
-            )
-            .map_err(|source| SetUpError::Vendor {
-                vendor: aicc::Aicc::NAME,
-                source,
-            })
-        });
-        let (genesys, aicc) = (genesys.transpose()?, aicc.transpose()?);
+        let aicc = aicc
+            .zip(aicc_kit)
+            .map(|(config, kit)| aicc::mount(&kit, config, &mut facades, &dedupe, tasks.clone()));
         let vendors = genesys.iter().map(Readings::of);
         let vendors = vendors.chain(aicc.iter().map(Readings::of)).collect();
         readings::observe(&metrics.meter(), vendors);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SetUpError;
+use super::Unusable;
 use super::circuits::{Circuit, Circuits};
 use crate::config::{self, Config};
 use crate::grpc::caller::Access;
@@ -35,7 +35,7 @@ pub(super) fn dedupe(dedupe: &config::Dedupe) -> dedupe::Options {
     }
 }
 
-pub(super) fn tls(server: &config::Server, metrics: &Metrics) -> Result<Option<Tls>, SetUpError> {
+pub(super) fn tls(server: &config::Server, metrics: &Metrics) -> Result<Option<Tls>, Unusable> {
     let Some(files) = &server.tls else {
         return Ok(None);
     };
@@ -51,9 +51,9 @@ pub(super) fn tls(server: &config::Server, metrics: &Metrics) -> Result<Option<T
 }
 
 /// What callers have to show, and what they may do then.
-pub(super) fn access(config: &Config, metrics: &Metrics) -> Result<Access, SetUpError> {
+pub(super) fn access(config: &Config, metrics: &Metrics) -> Result<Access, Unusable> {
     let server = &config.server;
-    let tokens = |jwt: &config::Jwt| -> Result<_, SetUpError> {
+    let tokens = |jwt: &config::Jwt| -> Result<_, Unusable> {
         let rules = Rules {
             issuer: jwt.issuer.clone(),
             audiences: jwt.audiences.clone(),
@@ -61,7 +61,7 @@ pub(super) fn access(config: &Config, metrics: &Metrics) -> Result<Access, SetUp
         let source = match &jwt.jwks {
             config::Jwks::File(path) => Source::File(path.clone()),
             config::Jwks::Url(url) => {
-                Source::Url(Document::new(url.clone()).map_err(SetUpError::Jwks)?)
+                Source::Url(Document::new(url.clone()).map_err(Unusable::Jwks)?)
             }
         };
         Ok(Arc::new(Tokens::new(rules, source, &metrics.meter())?))

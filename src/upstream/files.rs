@@ -24,24 +24,33 @@ pub enum FileError {
     TooLong(PathBuf),
 }
 
-pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    let unreadable = |why| FileError::Unreadable {
-        path: path.to_owned(),
-        why,
-    };
-    // Asked before it is opened: to open a pipe that nobody writes to would wait for ever.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(FileError::NotAFile(path.to_owned()));
+/// Opens what is a regular file: to open a pipe that nobody writes to would wait for ever.
+pub fn open(path: &Path) -> Result<File, FileError> {
+    let unreadable = unreadable(path);
+    match fs::metadata(path) {
+        Ok(it) if it.is_file() => File::open(path).map_err(unreadable),
+        Ok(_) => Err(FileError::NotAFile(path.to_owned())),
+        Err(why) => Err(unreadable(why)),
     }
+}
+
+pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES + 1)
+    open(path)?
+        .take(MAX_BYTES + 1)
         .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+        .map_err(unreadable(path))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(FileError::TooLong(path.to_owned()));
     }
     Ok(bytes)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    |why| FileError::Unreadable {
+        path: path.to_owned(),
+        why,
+    }
 }
 
 /// Tells one set of contents from another. What was read is compared, since neither times nor

@@ -621,6 +621,49 @@ async fn files_of_tls_that_cannot_be_used_are_a_wrong_configuration() {
     }
 }
 
+#[tokio::test]
+async fn all_files_that_cannot_be_used_are_told_at_once() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let nothing = dir.write("nothing", "x");
+    let jwt = format!("  jwt: {{ issuer: a, audiences: [b], jwks_file: {nothing} }}\n");
+    let site = Site::with(&(encrypted(&dir, &ours) + &jwt)).await;
+    dir.write("tls.crt", "x");
+    for command in ["serve", "check"] {
+        let mut command = switchboard(&[command, "--config", &site.config]);
+        command.env("SWITCHBOARD__GENESYS__TLS__CA_FILE", &nothing);
+        command.env("SWITCHBOARD__AICC__TLS__CA_FILE", &nothing);
+        let output = run(command).await;
+        assert_eq!(code(&output), BAD_CONFIGURATION, "{output:?}");
+        let said = err(&output);
+        for path in ["server.tls", "server.jwt", "genesys.tls", "aicc.tls"] {
+            let told = format!("{path}: ");
+            let mut lines = said
+                .lines()
+                .map(|it| it.trim_start_matches("switchboard: "));
+            assert!(lines.any(|it| it.starts_with(&told)), "{path}: {said}");
+        }
+    }
+}
+
+/// To open one would wait for somebody who writes into it.
+#[tokio::test]
+async fn a_pipe_is_no_file_to_wait_for() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    let pipe = dir.0.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for key in ["SERVER__TLS__CERT_FILE", "AICC__TLS__CA_FILE"] {
+        let mut command = switchboard(&["check", "--config", &site.config]);
+        command.env(format!("SWITCHBOARD__{key}"), &pipe);
+        command.stderr(Stdio::from(fs::File::create(site.stderr()).unwrap()));
+        let code = Process::spawn(command).exit_code().await;
+        assert_eq!(code, BAD_CONFIGURATION, "{key}");
+        let told = fs::read_to_string(site.stderr()).unwrap();
+        assert!(told.contains("is not a regular file"), "{told}");
+    }
+}
+
 /// The real process, its log level off: who did what is written all the same.
 #[tokio::test]
 async fn the_audit_log_is_written_whatever_the_level_is() {

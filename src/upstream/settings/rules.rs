@@ -1,12 +1,12 @@
 //! The rules for addresses, files and accounts.
 
-use std::{collections::BTreeMap, fs::File, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use url::{Host, Url};
 
 use crate::{
     settings::{Section, yaml::Node},
-    upstream::secret::Secret,
+    upstream::{files, secret::Secret},
 };
 
 /// A duration that must not be zero.
@@ -113,7 +113,7 @@ pub fn censored(secret: &Secret) -> Node {
 
 /// Reports a file that cannot be opened.
 pub fn readable(section: &mut Section<'_>, key: &str, path: Option<&Path>) {
-    if let Some((path, Err(why))) = path.map(|it| (it, File::open(it))) {
-        section.problem(key, format!("cannot read {}: {why}", path.display()));
+    if let Some(Err(why)) = path.map(files::open) {
+        section.problem(key, why.to_string());
     }
 }

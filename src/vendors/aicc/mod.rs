@@ -11,8 +11,6 @@ pub(crate) mod fuzzing;
 mod inferred;
 mod wire;
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use tokio_util::task::TaskTracker;
 
@@ -23,10 +21,8 @@ use crate::pb::agent_settings_server::AgentSettingsServer;
 use crate::upstream::client::{Client, LoginTransport};
 use crate::upstream::error::{Error, Refusal};
 use crate::upstream::judge::{self, by_status, plain_text};
-use crate::upstream::observer::Observer;
 use crate::upstream::operation::{Meta, Reply, Vendor};
 use crate::upstream::stack::Kit;
-use crate::upstream::transport::TransportError;
 
 /// The vendor.
 #[derive(Debug, Clone, Copy)]
@@ -84,26 +80,25 @@ fn no_yes(reply: &Reply, code: Option<String>, text: String) -> Error {
     }
 }
 
-/// Sets the vendor up and mounts its services.
+/// Sets the vendor up on its kit and mounts its services.
 pub fn mount(
+    kit: &Kit,
     config: &Config,
     facades: &mut Facades,
     dedupe: &Dedupe,
-    observer: Arc<dyn Observer>,
     tasks: TaskTracker,
-) -> Result<Client<Aicc>, TransportError> {
-    let kit = Kit::new(Aicc::NAME, &config.upstream, observer)?;
+) -> Client<Aicc> {
     let logins = LoginTransport::at(
-        &kit,
+        kit,
         &auth::origin(&config.token_url),
         config.token_url.path(),
     );
     let credentials =
         |account: &config::Account| auth::App::new(account.clone(), config, logins.clone());
-    let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
+    let client = Client::new(kit, &config.base_url, &config.accounts, credentials, tasks);
     let facade = agent_settings::Facade::new(client.clone(), dedupe.clone());
     facades.add(AgentSettingsServer::new(facade));
-    Ok(client)
+    client
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ mod inferred;
 mod notifications;
 mod sms_session_data;
 
-use std::sync::Arc;
-
 use opentelemetry::metrics::Meter;
 use serde::Deserialize;
 
@@ -26,10 +24,8 @@ use crate::pb::sms_session_data_server::SmsSessionDataServer;
 use crate::upstream::client::{Client, LoginTransport};
 use crate::upstream::error::{Error, Refusal};
 use crate::upstream::judge::{self, by_status, plain_text};
-use crate::upstream::observer::Observer;
 use crate::upstream::operation::{Meta, Reply, Vendor};
 use crate::upstream::stack::Kit;
-use crate::upstream::transport::TransportError;
 
 /// Whether the vendor holds such requests for as long as it has nothing to say: how long they
 /// take tells nothing of its health.
@@ -106,22 +102,21 @@ struct Envelope {
     status_message: serde_json::Value,
 }
 
-/// Sets the vendor up and mounts its services.
+/// Sets the vendor up on its kit and mounts its services.
 pub fn mount(
+    kit: &Kit,
     config: &Config,
     facades: &mut Facades,
     dedupe: &Dedupe,
-    observer: Arc<dyn Observer>,
     meter: &Meter,
     lifecycle: &Lifecycle,
-) -> Result<Client<Genesys>, TransportError> {
-    let kit = Kit::new(Genesys::NAME, &config.upstream, observer)?;
-    let logins = LoginTransport::new(&kit, &config.base_url);
+) -> Client<Genesys> {
+    let logins = LoginTransport::new(kit, &config.base_url);
     let credentials = |account: &config::Account| {
         auth::Agent::new(account.clone(), config.base_url.clone(), logins.clone())
     };
     let tasks = lifecycle.tasks.clone();
-    let client = Client::new(&kit, &config.base_url, &config.accounts, credentials, tasks);
+    let client = Client::new(kit, &config.base_url, &config.accounts, credentials, tasks);
     let notifications = Notifications::new(config, &client, meter, lifecycle);
     let facade = sms_session_data::Facade::new(
         client.clone(),
@@ -130,7 +125,7 @@ pub fn mount(
         config.allow_undocumented_values,
     );
     facades.add(SmsSessionDataServer::new(facade));
-    Ok(client)
+    client
 }
 
 #[cfg(test)]
