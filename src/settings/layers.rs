@@ -101,7 +101,8 @@ fn set(table: &mut Table, segments: &[&str], value: Value) -> Result<(), String>
         table.insert(key, value);
         return Ok(());
     }
-    if value.kind == ValueKind::Nil && !table.contains_key(&key) {
+    let there = table.get(&key).is_some_and(|it| it.kind != ValueKind::Nil);
+    if value.kind == ValueKind::Nil && !there {
         return Ok(()); // an empty variable brings no section into being
     }
     let child = table.entry(key.clone()).or_default();

@@ -241,9 +241,10 @@ impl<'a> Section<'a> {
 fn list_items(value: &Value) -> Option<Vec<Value>> {
     match &value.kind {
         ValueKind::Array(items) => Some(items.clone()),
-        // JSON is YAML, too.
+        // JSON is YAML, too, as long as its lines do not begin where the keys around it do.
         ValueKind::String(text) if from_environment(value) => {
-            let mut table = layers::parse(&format!("list: {text}")).ok()?;
+            let inner = text.replace('\n', "\n ");
+            let mut table = layers::parse(&format!("list:\n {inner}")).ok()?;
             match table.remove("list")?.kind {
                 ValueKind::Array(items) => Some(items),
                 _ => None,

@@ -198,10 +198,15 @@ fn variables_win_over_the_file_at_any_depth() {
 fn a_variable_alone_makes_its_section() {
     let ((listen, _), problems) = read("{}", &[("SWITCHBOARD__SERVER__LISTEN", "env")], nested);
     assert_eq!((listen.as_str(), problems), ("env", vec![]));
-    let (there, _) = read("{}", &[("SWITCHBOARD__SERVER__LISTEN", "")], |root| {
-        root.optional_section("server", |_| ()).is_some()
-    });
-    assert!(!there, "an empty variable has made a section");
+    for file in ["{}", "server: null"] {
+        let (there, _) = read(file, &[("SWITCHBOARD__SERVER__LISTEN", "")], |root| {
+            root.optional_section("server", |_| ()).is_some()
+        });
+        assert!(!there, "an empty variable has made a section of {file}");
+    }
+    let empty = [("SWITCHBOARD__SERVER__ACCOUNTS__NEW__USERNAME", "")];
+    let ((_, accounts), problems) = read("server: {accounts: {}}", &empty, nested);
+    assert_eq!((accounts.len(), problems), (0, vec![]));
 }
 
 #[test]

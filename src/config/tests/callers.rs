@@ -229,9 +229,19 @@ fn a_door_is_open_only_by_the_operators_word() {
 fn a_policy_can_come_from_the_environment() {
     let dir = Dir::new();
     let rule = r#"[{"callers": ["a"], "methods": ["*"], "accounts": ["default"]}]"#;
-    let variables = [("SWITCHBOARD__POLICY", rule)];
-    let policy = load(&dir, &closed(&dir), &variables).unwrap().policy;
-    assert_eq!(policy.unwrap().0[0].callers, [Pattern::new("a")]);
+    // As people write it, as a manifest's block of text has it, and as tools lay it out.
+    let lines = rule.replace('{', "\n{").replace(", ", ",\n  ");
+    let block = lines.replace(']', "]\n");
+    for rule in [rule.to_owned(), block, lines.replace("  ", "\t")] {
+        let variables = [("SWITCHBOARD__POLICY", &*rule)];
+        let policy = load(&dir, &closed(&dir), &variables).unwrap().policy;
+        assert_eq!(policy.unwrap().0[0].callers, [Pattern::new("a")], "{rule}");
+    }
+    for more in ["[]\nlog: {}", "[]\n---\n[]"] {
+        let error = load(&dir, &closed(&dir), &[("SWITCHBOARD__POLICY", more)]).unwrap_err();
+        let wrong = "policy: expected a list of mappings (from SWITCHBOARD__POLICY)";
+        assert_eq!(error.to_string(), wrong, "{more}");
+    }
     let emptied = load(&dir, &closed(&dir), &[("SWITCHBOARD__POLICY", "[]")]).unwrap_err();
     let emptied = emptied.to_string();
     assert!(
