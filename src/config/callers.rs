@@ -13,7 +13,7 @@ use crate::{
         Section,
         yaml::{self, Node},
     },
-    upstream::settings::{endpoint, is_loopback, readable},
+    upstream::settings::{address, is_loopback, readable},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Jwks {
         );
         let file: Option<PathBuf> = section.optional("jwks_file");
         readable(section, "jwks_file", file.as_deref());
-        let url = endpoint(section, "jwks_url", true);
+        let url = address(section, "jwks_url", true);
         // Keys that come in clear could be anybody's.
         let safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
         section.check(

@@ -121,7 +121,7 @@ impl From<SocketAddr> for Node {
 impl From<&Url> for Node {
     /// `Url` writes the root path that nobody has written.
     fn from(it: &Url) -> Self {
-        match it.path() {
+        match &it[url::Position::BeforePath..] {
             "/" => Node::Text(it.as_str().trim_end_matches('/').to_owned()),
             _ => Node::Text(it.as_str().to_owned()),
         }

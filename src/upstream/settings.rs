@@ -9,7 +9,9 @@ use crate::settings::{
     yaml::{self, Node},
 };
 
-pub use rules::{accounts, base_url, censored, endpoint, is_loopback, positive, readable, secret};
+pub use rules::{
+    accounts, address, base_url, censored, endpoint, is_loopback, positive, readable, secret,
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -182,19 +182,33 @@ fn keys_come_over_tls_or_from_this_machine() {
         dir.path("jwks.json").display()
     );
     let with = |url: &str| sample.replacen(&file, &format!("jwks_url: {url}"), 1);
-    for url in ["https://issuer.example/keys", "http://127.0.0.1:8080/keys"] {
-        let jwks = load(&dir, &with(url), &[])
-            .unwrap()
-            .server
-            .jwt
-            .unwrap()
-            .jwks;
-        assert_eq!(jwks, Jwks::Url(url.parse().unwrap()));
+    for url in [
+        "https://issuer.example/keys",
+        "http://127.0.0.1:8080/keys",
+        // As issuers have it that keep several sets of keys.
+        "https://issuer.example/keys?p=sign-in",
+        "https://issuer.example/?p=a/",
+    ] {
+        let printed = load(&dir, &with(url), &[]).unwrap().to_yaml();
+        for text in [with(url), printed] {
+            let jwt = load(&dir, &text, &[]).unwrap().server.jwt.unwrap();
+            assert_eq!(jwt.jwks, Jwks::Url(url.parse().unwrap()));
+        }
     }
-    assert_eq!(
-        problems(&dir, &with("http://issuer.example/keys")),
-        ["server.jwt.jwks_url: must begin with https:// beyond loopback"]
-    );
+    for (url, problem) in [
+        (
+            "http://issuer.example/keys",
+            "must begin with https:// beyond loopback",
+        ),
+        ("https://issuer.example/keys#a", "must have no fragment"),
+        (
+            "https://me:secret@issuer.example/keys",
+            "must not hold a user name or a password",
+        ),
+    ] {
+        let problem = format!("server.jwt.jwks_url: {problem}");
+        assert_eq!(problems(&dir, &with(url)), [problem]);
+    }
 }
 
 #[test]

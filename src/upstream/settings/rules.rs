@@ -16,27 +16,37 @@ pub fn positive(section: &mut Section<'_>, key: &'static str, default: Duration)
     duration
 }
 
-/// A URL that paths can be added to: http or https with a host, perhaps a path, nothing else; and
-/// nothing in plain text to another machine, unless the operator has said so.
-pub fn endpoint(
-    section: &mut Section<'_>,
-    key: &'static str,
-    allow_plaintext: bool,
-) -> Option<Url> {
+/// A URL that is asked for as it stands: http or https with a host, no fragment; and nothing in plain
+/// text to another machine, unless the operator has said so.
+pub fn address(section: &mut Section<'_>, key: &'static str, allow_plaintext: bool) -> Option<Url> {
     let url: Url = section.optional(key)?;
     // One rule at a time: the later ones presume the earlier.
     let wrong = if !matches!(url.scheme(), "http" | "https") {
         "must begin with http:// or https://"
     } else if !url.username().is_empty() || url.password().is_some() {
         "must not hold a user name or a password"
-    } else if url.query().is_some() || url.fragment().is_some() {
-        "must have neither query nor fragment"
+    } else if url.fragment().is_some() {
+        "must have no fragment"
     } else if url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
         "plain http:// beyond loopback needs `allow_plaintext: true`"
     } else {
         return Some(url);
     };
     section.problem(key, wrong);
+    None
+}
+
+/// An [`address`] that paths can be added to.
+pub fn endpoint(
+    section: &mut Section<'_>,
+    key: &'static str,
+    allow_plaintext: bool,
+) -> Option<Url> {
+    let url = address(section, key, allow_plaintext)?;
+    if url.query().is_none() {
+        return Some(url);
+    }
+    section.problem(key, "must have no query");
     None
 }
 
