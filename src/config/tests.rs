@@ -253,6 +253,16 @@ fn rules() {
             "genesys.notifications.path: must begin with `/`",
         ),
         (
+            "path: /api/v2/notifications",
+            "path: \"/my notifications\"",
+            "genesys.notifications.path: must be written as in a URL, without `#`",
+        ),
+        (
+            "path: /api/v2/notifications",
+            "path: \"/notifications#now\"",
+            "genesys.notifications.path: must be written as in a URL, without `#`",
+        ),
+        (
             "[\"/v2/me/*\"]",
             "[]",
             "genesys.notifications.channels: at least one channel is required",

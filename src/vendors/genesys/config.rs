@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http::uri::PathAndQuery;
 use url::Url;
 
 use crate::{
@@ -82,6 +83,13 @@ impl Notifications {
             channels: section.or("channels", default.channels),
         };
         section.check("path", read.path.starts_with('/'), || "must begin with `/`");
+        // Else no request could be made of it, or one for another path.
+        let whole = |it: PathAndQuery| it.as_str() == read.path;
+        section.check(
+            "path",
+            read.path.parse().is_ok_and(whole),
+            || "must be written as in a URL, without `#`",
+        );
         section.check(
             "channels",
             !read.channels.is_empty(),
