@@ -36,15 +36,17 @@ async fn serve(config: &Config, app: App) -> Result<(), RunError> {
     // First, so that a signal during the start is not lost.
     let signals = lifecycle::signals()?;
     let listeners = Listeners::bind(config.server.listen, config.server.admin_listen).await?;
+    // Not as configured: where the port is 0 nobody else tells which one it is.
+    let (listen, admin_listen) = (listeners.grpc.local_addr()?, listeners.admin.local_addr()?);
     if config.server.takes_tokens_in_clear() {
         tracing::warn!(
-            listen = %config.server.listen,
+            %listen,
             "callers' tokens come in clear: set server.tls, unless something in front encrypts"
         );
     }
     tracing::info!(
-        listen = %config.server.listen,
-        admin_listen = %config.server.admin_listen,
+        %listen,
+        %admin_listen,
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );

@@ -78,10 +78,16 @@ impl Sandbox {
             faults: Arc::default(),
             journal: Arc::default(),
         };
+        let open = |what: &str, address, serve| {
+            Listener::open(address, serve).map_err(|error| {
+                let message = format!("{what}: cannot listen on {address}: {error}");
+                io::Error::new(error.kind(), message)
+            })
+        };
         let listeners = Listeners {
-            genesys: Listener::open(options.genesys, parts.site_of(&parts.genesys))?,
-            aicc: Listener::open(options.aicc, parts.site_of(&parts.aicc))?,
-            control: Listener::open(options.control, control::site(parts.clone()))?,
+            genesys: open("Genesys", options.genesys, parts.site_of(&parts.genesys))?,
+            aicc: open("AICC", options.aicc, parts.site_of(&parts.aicc))?,
+            control: open("control", options.control, control::site(parts.clone()))?,
         };
         Ok(Self {
             parts,

@@ -1,7 +1,7 @@
 //! The commands of the real binary: what they print, and what their exit codes say.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -731,4 +731,45 @@ async fn an_address_in_use_is_told() {
     let told = err(&output);
     assert!(told.contains("server.listen"), "{told}");
     assert!(told.contains(&address.to_string()), "{told}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told_by_the_sandbox_too() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for option in ["--listen", "--admin-listen", "--control-listen"] {
+        let mut command = switchboard(&["sandbox"]);
+        for other in ["--listen", "--admin-listen", "--control-listen"] {
+            let free = "127.0.0.1:0";
+            command.args([other, if other == option { &address } else { free }]);
+        }
+        let output = run(command).await;
+        assert_eq!(code(&output), 1, "{output:?}");
+        assert!(err(&output).contains(&address), "{option}: {output:?}");
+    }
+}
+
+/// With port 0 nobody else knows where the gateway is.
+#[tokio::test]
+async fn the_log_tells_where_it_listens() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let mut command = site.serve();
+    for key in ["LISTEN", "ADMIN_LISTEN"] {
+        command.env(format!("SWITCHBOARD__SERVER__{key}"), "127.0.0.1:0");
+    }
+    let mut gateway = Process::spawn(command);
+    let mut told = None;
+    until("it says that it serves", || {
+        let log = fs::read_to_string(site.stderr()).unwrap();
+        let mut lines = log.lines().filter_map(|it| serde_json::from_str(it).ok());
+        told = lines.find(|it: &serde_json::Value| it["message"] == "serving");
+        told.is_some()
+    })
+    .await;
+    let told = told.unwrap();
+    let address = |key: &str| told[key].as_str().unwrap().parse::<SocketAddr>().unwrap();
+    serving(address("listen")).await;
+    TcpStream::connect(address("admin_listen")).unwrap();
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
 }
