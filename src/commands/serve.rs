@@ -18,6 +18,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(1, &error),
     };
+    telemetry::log_panics();
     let app = match App::new(&config, telemetry.metrics()) {
         Ok(app) => app.with_log_level(telemetry.log_level()),
         // Files that it names turned out to be unusable.

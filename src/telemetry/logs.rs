@@ -23,6 +23,9 @@ const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"]
 /// Lines about who was let in and who was not. They go their own way, as none may be dropped.
 const AUDIT: &str = "switchboard::audit";
 
+/// A panic may be the last word of the process, which has no time for a queue then.
+const PANICS: &str = "switchboard::telemetry::panics";
+
 /// Lines that wait for whoever reads stderr; some MiB. A reader that is slower loses lines, as
 /// calls must not wait for it.
 const WAITING_LINES: usize = 16_384;
@@ -180,17 +183,17 @@ impl<W: Write> Write for Together<W> {
 }
 
 impl<'a> MakeWriter<'a> for Output {
-    type Writer = EitherWriter<NonBlocking, Lines>;
+    type Writer = EitherWriter<NonBlocking, EitherWriter<Lines, io::Stderr>>;
 
     fn make_writer(&'a self) -> Self::Writer {
         EitherWriter::A(self.0.clone())
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        if metadata.target() == AUDIT {
-            EitherWriter::B(Lines)
-        } else {
-            self.make_writer()
+        match metadata.target() {
+            AUDIT => EitherWriter::B(EitherWriter::A(Lines)),
+            PANICS => EitherWriter::B(EitherWriter::B(io::stderr())),
+            _ => self.make_writer(),
         }
     }
 }

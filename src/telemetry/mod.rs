@@ -9,6 +9,7 @@ mod export;
 mod json;
 mod logs;
 mod metrics;
+mod panics;
 mod propagation;
 
 pub mod audit;
@@ -18,6 +19,7 @@ pub mod server;
 
 pub use logs::{Format, LogLevel, UnknownLevel};
 pub use metrics::{DURATION_BOUNDARIES, Metrics, Reading};
+pub use panics::log_panics;
 
 use std::io::{self, IsTerminal as _};
 
