@@ -27,6 +27,9 @@
 {{- if eq (int .Values.ports.grpc) (int .Values.ports.admin) -}}
 {{- fail "ports.admin: the same as ports.grpc" -}}
 {{- end -}}
+{{- if and (hasSuffix "DualStack" .Values.service.ipFamilyPolicy) (not (hasPrefix "[" .Values.listenHost)) -}}
+{{- fail (printf "listenHost: with service.ipFamilyPolicy %s the Services have IPv6 addresses, too, at which nobody listens on %s: \"[::]\" takes both" .Values.service.ipFamilyPolicy .Values.listenHost) -}}
+{{- end -}}
 {{- if and $server.tls (eq .Values.probes.type "grpc") -}}
 {{- fail "probes.type: kubelets cannot ask the health service over TLS: use http" -}}
 {{- end -}}
