@@ -235,6 +235,53 @@ mod tests {
         assert_eq!(outgoing.len(), 2);
     }
 
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// What goes on of a caller's headers.
+    fn passed_on(incoming: &[(&'static str, &str)]) -> Option<http::HeaderMap> {
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in incoming {
+            headers.append(*name, value.parse().unwrap());
+        }
+        let context = super::super::propagation::parent(&headers)?;
+        let mut outgoing = http::HeaderMap::new();
+        inject(&context, &mut outgoing);
+        Some(outgoing)
+    }
+
+    #[test]
+    fn a_tracestate_in_several_headers_is_one() {
+        let parts = [
+            ("traceparent", PARENT),
+            ("tracestate", "a=1,b=2"),
+            ("tracestate", "c=3"),
+        ];
+        assert_eq!(passed_on(&parts).unwrap()["tracestate"], "a=1,b=2,c=3");
+    }
+
+    #[test]
+    fn a_tracestate_of_more_members_than_it_may_have_is_left_out() {
+        let members = |count: usize| {
+            let members: Vec<_> = (0..count).map(|number| format!("k{number}=v")).collect();
+            members.join(",")
+        };
+        for (count, kept) in [(32, true), (33, false)] {
+            let state = members(count);
+            let sent = passed_on(&[("traceparent", PARENT), ("tracestate", &state)]).unwrap();
+            assert_eq!(sent.get("traceparent").unwrap(), PARENT);
+            assert_eq!(sent.contains_key("tracestate"), kept, "{count}");
+        }
+    }
+
+    #[test]
+    fn two_parents_are_none() {
+        let other = "00-11111111111111111111111111111111-b7ad6b7169203331-01";
+        assert_eq!(
+            passed_on(&[("traceparent", PARENT), ("traceparent", other)]),
+            None
+        );
+    }
+
     #[test]
     fn without_a_span_nothing_is_written() {
         let mut headers = http::HeaderMap::new();

@@ -7,24 +7,49 @@ use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 use opentelemetry::trace::TraceContextExt as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const PARENT: &str = "traceparent";
+const STATE: &str = "tracestate";
+
+const TRACEPARENT: HeaderName = HeaderName::from_static(PARENT);
+const TRACESTATE: HeaderName = HeaderName::from_static(STATE);
 
 /// `00-`, a trace id, a span id and flags, in hexadecimal digits with hyphens between them.
 const TRACEPARENT_LENGTH: usize = 55;
 
-struct Incoming<'a>(&'a HeaderMap);
+/// The specification's. One that says more is passed on by nobody.
+const MOST_STATES: usize = 32;
+
+/// What the headers say, for the library to read.
+struct Incoming<'a> {
+    parent: &'a str,
+    state: String,
+}
 
 /// The caller's span, if the headers name one.
 pub(super) fn parent(headers: &HeaderMap) -> Option<Context> {
-    if !headers.contains_key(TRACEPARENT) {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    // Two would contradict each other.
+    let (Some(parent), None) = (parents.next(), parents.next()) else {
         return None;
-    }
+    };
+    let incoming = Incoming {
+        parent: parent.to_str().ok()?,
+        state: state(headers).unwrap_or_default(),
+    };
     // From an empty context: what this thread happens to have open is no parent.
-    let context =
-        TraceContextPropagator::new().extract_with_context(&Context::new(), &Incoming(headers));
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &incoming);
     let known = context.span().span_context().is_valid();
     known.then_some(context)
+}
+
+/// All that the headers say of it: they may be several, and are one list all the same.
+fn state(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(TRACESTATE).iter();
+    let lines: Vec<_> = lines
+        .map(|line| line.to_str().ok())
+        .collect::<Option<_>>()?;
+    let state = lines.join(",");
+    (state.split(',').count() <= MOST_STATES).then_some(state)
 }
 
 /// Writes the span of a context as `traceparent` and `tracestate`; nothing where there is none.
@@ -65,10 +90,14 @@ pub(super) fn hex(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
 
 impl Extractor for Incoming<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        match key {
+            PARENT => Some(self.parent),
+            STATE => Some(&*self.state).filter(|state| !state.is_empty()),
+            _ => None,
+        }
     }
 
     fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
+        vec![PARENT, STATE]
     }
 }
