@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use self::plain::{one_line, plain};
+use self::plain::{MOST_WRAPPINGS, one_line, plain, unwrapped};
 use super::auth::Signed;
 use super::error::Answer;
 use super::operation::Call;
@@ -19,6 +19,9 @@ const MASK: &str = "***";
 
 /// How much of a vendor's text is passed on, in characters.
 const LONGEST: usize = 200;
+
+/// How much of it is looked at: a character may be wrapped into a dozen and more.
+const READ: usize = LONGEST * 16;
 
 /// Codes go into logs and metadata; no vendor's is anywhere near as long.
 const LONGEST_CODE: usize = 16;
@@ -73,8 +76,8 @@ impl Redactor {
         self.in_order()
     }
 
-    /// As they may be quoted, in lines or on one, escaped or not; and the longest first, so that
-    /// a value is not torn apart by a shorter one within it.
+    /// As they are and as they look when what seems wrapped in them is undone; and the longest first,
+    /// so that a value is not torn apart by a shorter one within it.
     fn in_order(mut self) -> Self {
         let forms = |value: &String| [one_line(value), plain(value)];
         self.known = self.known.iter().flat_map(forms).collect();
@@ -107,8 +110,17 @@ impl Redactor {
 
     /// The text without anything known or suspicious, on one line, cut.
     pub fn clean(&self, text: &str) -> String {
-        let beginning: String = text.chars().take(LONGEST * 8).collect();
-        let mut text = plain(&beginning);
+        let beginning: String = text.chars().take(READ).collect();
+        let mut text = one_line(&beginning);
+        for _ in 0..MOST_WRAPPINGS {
+            // One that looks wrapped itself may be gone with the next wrapping.
+            let wrapped =
+                |value: &&String| value.chars().count() >= SHORT && unwrapped(value) != **value;
+            for value in self.known.iter().filter(wrapped) {
+                text = text.replace(value, MASK);
+            }
+            text = unwrapped(&text);
+        }
         for value in &self.known {
             text = mask(&text, value);
         }
@@ -289,8 +301,37 @@ mod tests {
             ("at Elm Street fi…", "at ***…"),
             (r#"{"error":"say \"yes\""}"#, r#"{"error":"***"}"#),
             (r"J\u00fcrgen", "***"),
+            (
+                r#"{"fault":"{\"a\":\"J\\u00fcrgen\"}"}"#,
+                r#"{"fault":"{"a":"***"}"}"#,
+            ),
+            (
+                "for J&uuml;rgen at Elm&#32;Street&#10;five",
+                "for *** at ***",
+            ),
+            ("q=say%20%22yes%22%20J%C3%BCrgen", "q=*** ***"),
         ] {
             assert_eq!(redactor.clean(text), clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_wrapped_itself_is_known() {
+        let values = [
+            r"C:\temp",
+            r"a\b\",
+            "100%25 R&amp;D",
+            r"a\u0041b",
+            r#"at \"home\""#,
+        ];
+        for value in values {
+            let body = serde_json::json!({"a": value}).to_string();
+            let twice = serde_json::json!({"a": &body}).to_string();
+            for text in [value, &body, &twice] {
+                let clean = redactor(&body).clean(text);
+                let harmless = |c: char| r#"{"a":*\}"#.contains(c);
+                assert!(clean.chars().all(harmless), "{value} in {text}: {clean}");
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::Response;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost_types::Struct;
 use serde_json::json;
 use switchboard::pb::{
@@ -215,6 +216,19 @@ async fn what_is_asked_for_is_still_told() {
     }
 }
 
+/// As a careful server writes what goes into a page, by name and by number.
+fn for_a_page(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '&' => "&amp;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '@' => format!("&#x{:X};", u32::from(c)),
+        c if c.is_ascii_alphanumeric() || " ,.".contains(c) => c.to_string(),
+        c => format!("&#{};", u32::from(c)),
+    };
+    text.chars().map(escaped).collect()
+}
+
 /// The ways in which a vendor may say no and quote what it was sent.
 fn echoes() -> Vec<fn(&str) -> Response<Bytes>> {
     fn as_json(status: u16, body: &serde_json::Value) -> Response<Bytes> {
@@ -254,6 +268,17 @@ fn echoes() -> Vec<fn(&str) -> Response<Bytes>> {
                 "application/json",
                 format!("{{\"error\":\"{ascii}\"}}"),
             )
+        },
+        // Packed once more than it was, by whoever passes it on.
+        |told| as_json(400, &json!({"fault": envelope(told).to_string()})),
+        |told| {
+            let inner = json!({"fault": envelope(told).to_string()});
+            as_json(500, &json!({"detail": inner.to_string()}))
+        },
+        |told| as_json(400, &envelope(&for_a_page(told))),
+        |told| {
+            let told = utf8_percent_encode(told, NON_ALPHANUMERIC).to_string();
+            as_json(400, &envelope(&told))
         },
         |told| answer(400, "text/plain", format!("bad request: {told}")),
         |told| answer(404, "text/plain", told.to_owned()),
