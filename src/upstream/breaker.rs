@@ -65,8 +65,8 @@ struct Window {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
-    all: u32,
-    failed: u32,
+    all: u64,
+    failed: u64,
 }
 
 impl Window {
@@ -79,7 +79,8 @@ impl Window {
     }
 
     fn count(&mut self, failed: bool, now: Instant, length: Duration) -> Count {
-        let step = length / SLOTS as u32;
+        // Never nothing: the window would move by it for ever, and with the lock held.
+        let step = (length / SLOTS as u32).max(Duration::from_nanos(1));
         let mut late = now.saturating_duration_since(self.since);
         if late >= length {
             *self = Window::new(now);
@@ -93,7 +94,7 @@ impl Window {
         }
         let slot = &mut self.slots[self.newest];
         slot.all += 1;
-        slot.failed += u32::from(failed);
+        slot.failed += u64::from(failed);
         self.slots.iter().fold(Count::default(), |sum, slot| Count {
             all: sum.all + slot.all,
             failed: sum.failed + slot.failed,
@@ -208,8 +209,8 @@ impl Drop for Pass<'_> {
 }
 
 impl settings::Breaker {
-    fn is_too_much(&self, all: u32, failed: u32) -> bool {
-        all >= self.min_calls && failed * 100 >= all * self.failure_percent
+    fn is_too_much(&self, all: u64, failed: u64) -> bool {
+        all >= u64::from(self.min_calls) && failed * 100 >= all * u64::from(self.failure_percent)
     }
 }
 

@@ -77,6 +77,30 @@ async fn old_failures_are_forgotten() {
     assert_eq!(refused(&breaker), None);
 }
 
+/// However short it is configured: the lock is held while it moves.
+#[tokio::test(start_paused = true)]
+async fn a_window_shorter_than_its_slots_moves_all_the_same() {
+    let length = Duration::from_nanos(3);
+    let begun = Instant::now();
+    let mut window = Window::new(begun);
+    for (nanos, all) in [(0, 1), (1, 2), (2, 3), (6, 1), (7, 2)] {
+        let now = begun + Duration::from_nanos(nanos);
+        assert_eq!(window.count(true, now, length).all, all, "{nanos}");
+    }
+}
+
+/// A day of a busy gateway.
+#[test]
+fn a_long_window_counts_as_many_as_come() {
+    let settings = settings::Breaker {
+        failure_percent: 50,
+        ..settings::Breaker::default()
+    };
+    let most = 10_000_000_000;
+    assert!(!settings.is_too_much(most, most / 2 - 1));
+    assert!(settings.is_too_much(most, most / 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_probe_decides() {
     let breaker = opened().await;
@@ -213,7 +237,7 @@ proptest! {
             let count = window.count(failed, start + now, length);
             let within = |bound: Duration| {
                 let recent = told.iter().filter(move |(at, _)| *at + bound > now);
-                recent.count() as u32
+                recent.count() as u64
             };
             // Slots make the edge coarse by one step, never more.
             prop_assert!(count.all <= within(length));
