@@ -1,5 +1,6 @@
 //! `switchboard check`: is this configuration right, and do its logins work?
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,21 +25,30 @@ pub(super) fn run(path: &Path, online: bool) -> ExitCode {
         Ok(app) => app,
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
-    say(&config.to_yaml().trim_end());
-    say(&table(&config));
+    // As into a file on a full disk, which must not pass for the whole of it.
+    let unprinted = |error: io::Error| fail(1, &format!("the result cannot be printed: {error}"));
+    let printed = say(&config.to_yaml().trim_end()).and_then(|()| say(&table(&config)));
+    if let Err(error) = printed {
+        return unprinted(error);
+    }
     if !online {
         return ExitCode::SUCCESS;
     }
     match block_on(async { (app.try_jwks_url().await, app.log_in().await) }) {
-        Ok((keys, logins)) => report(keys, logins),
+        Ok((keys, logins)) => report(keys, logins).unwrap_or_else(unprinted),
         Err(error) => fail(1, &error),
     }
+}
+
+/// A line stays one, whatever an operator or a vendor has written.
+fn line(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// Who may call what, as YAML comments so that the output as a whole stays YAML.
 fn table(config: &Config) -> String {
     let all = |patterns: &[Pattern]| {
-        let texts: Vec<_> = patterns.iter().map(Pattern::as_str).collect();
+        let texts: Vec<_> = patterns.iter().map(|it| line(it.as_str())).collect();
         texts.join(", ")
     };
     let mut rows = vec![["callers", "methods", "accounts"].map(str::to_owned)];
@@ -73,25 +83,25 @@ fn table(config: &Config) -> String {
 
 /// One line for the keys of tokens and for each account, as YAML comments so that the output as a
 /// whole stays YAML.
-fn report(keys: Option<Result<(), TokensError>>, logins: Vec<Login>) -> ExitCode {
+fn report(keys: Option<Result<(), TokensError>>, logins: Vec<Login>) -> io::Result<ExitCode> {
     let mut failed = false;
-    let mut line = |what: &str, good: &str, error: Option<String>| {
+    let mut tell = |what: &str, good: &str, error: Option<String>| {
         failed |= error.is_some();
         let how = error.map_or_else(|| good.to_owned(), |error| format!("FAILED: {error}"));
-        say(&format!("# {what}: {how}"));
+        say(&format!("# {what}: {}", line(&how)))
     };
     if let Some(keys) = keys {
         let error = keys.err().map(|it| it.to_string());
-        line("server.jwt.jwks_url", "had", error);
+        tell("server.jwt.jwks_url", "had", error)?;
     }
     for login in logins {
         let account = format!("{} account {}", login.vendor, login.account);
         let error = login.result.err().map(|it| it.to_string());
-        line(&account, "logged in", error);
+        tell(&account, "logged in", error)?;
     }
-    if failed {
+    Ok(if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    }
+    })
 }

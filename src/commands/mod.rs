@@ -75,8 +75,11 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
 }
 
 /// Prints a line on stdout; a reader that has gone away is not an error.
-fn say(line: &dyn Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+fn say(line: &dyn Display) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
 }
 
 /// Runs a future on a runtime with a worker for each CPU that the process may use.

@@ -93,7 +93,7 @@ async fn play(arguments: &Arguments, telemetry: &Telemetry) -> Result<bool, Erro
         let _ = end.send(());
     } else {
         sandbox.journal().clear();
-        say(&directions(&sandbox, address, admin));
+        say(&directions(&sandbox, address, admin))?;
     }
     running.await?;
     sandbox.stop().await;

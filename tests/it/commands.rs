@@ -605,6 +605,35 @@ async fn check_prints_who_may_call_what() {
     );
 }
 
+/// What was redirected into a file must not pass for the whole of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn check_fails_where_its_output_has_no_room() {
+    let site = Site::new().await;
+    let mut command = switchboard(&["check", "--config", &site.config]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    command.stdout(Stdio::from(full)).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output());
+    let output = in_time("the command", output).await.unwrap().unwrap();
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(err(&output).contains("cannot be printed"), "{output:?}");
+}
+
+/// Whatever a pattern holds: the table is a comment below what can be loaded again.
+#[tokio::test]
+async fn what_check_prints_of_a_policy_loads_again() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    let policy =
+        r#"[{"callers": ["a\nlog: {level: debug}"], "methods": ["*"], "accounts": ["*"]}]"#;
+    let mut command = switchboard(&["check", "--config", &site.config]);
+    command.env("SWITCHBOARD__POLICY", policy);
+    let printed = out(&run(command).await);
+    let again = site.dir.write("again.yaml", &printed);
+    let output = run(switchboard(&["check", "--config", &again])).await;
+    assert_eq!((code(&output), out(&output)), (0, printed), "{output:?}");
+}
+
 #[tokio::test]
 async fn files_of_tls_that_cannot_be_used_are_a_wrong_configuration() {
     let (dir, ours) = (Dir::new(), Authority::new("ours"));
