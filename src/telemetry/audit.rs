@@ -7,6 +7,8 @@
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::logs;
+
 /// Those that were told and are not written yet: stderr is the process's own, and so is this.
 static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
@@ -38,7 +40,9 @@ impl Drop for Told {
         let mut lines = lines();
         if !lines.is_empty() {
             // Held meanwhile: who comes now finds its line written once it has the lock.
-            let _ = io::stderr().write_all(&lines);
+            if io::stderr().write_all(&lines).is_err() {
+                logs::refused(lines.iter().filter(|byte| **byte == b'\n').count());
+            }
             lines.clear();
         }
     }

@@ -4,6 +4,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
@@ -36,6 +37,9 @@ const WRITTEN_TOGETHER: usize = 64 * 1024;
 /// How long lines may wait for others to go out with: a thread that is woken for each line costs
 /// two system calls a line and more.
 const WAIT_FOR_OTHERS: Duration = Duration::from_millis(10);
+
+/// Lines that stderr did not take: it is the process's own, and so is this.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 /// What may be set at run time: no directives, as those name modules and may be arbitrarily long.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -165,13 +169,30 @@ impl Output {
     }
 }
 
+/// Stderr did not take so many lines: its reader is gone, or its disk is full.
+pub(super) fn refused(lines: usize) {
+    REFUSED.fetch_add(lines as u64, Ordering::Relaxed);
+}
+
+/// Lines that nobody will read: those that did not get into the queue, and those that stderr did not
+/// take.
+pub(super) fn lost(queue: &ErrorCounter) -> u64 {
+    queue.dropped_lines() as u64 + REFUSED.load(Ordering::Relaxed)
+}
+
 /// Lines that wait together go out together. The thread of the log flushes when none is left, and
 /// then lets some come: until it asks again nobody has to wake it.
 struct Together<W>(W);
 
 impl<W: Write> Write for Together<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        let written = self.0.write(bytes);
+        // One line at a time comes here. What was interrupted is tried again.
+        let interrupted = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+        if written.as_ref().is_err_and(|error| !interrupted(error)) {
+            refused(1);
+        }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {

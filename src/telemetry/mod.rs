@@ -117,8 +117,8 @@ fn count_dropped(metrics: &Metrics, dropped: ErrorCounter) {
     metrics
         .meter()
         .u64_observable_counter("switchboard_log_lines_dropped")
-        .with_description("Log lines that whoever reads stderr was too slow for.")
-        .with_callback(move |counter| counter.observe(dropped.dropped_lines() as u64, &[]))
+        .with_description("Log lines that stderr did not take, or not in time.")
+        .with_callback(move |counter| counter.observe(logs::lost(&dropped), &[]))
         .build();
 }
 

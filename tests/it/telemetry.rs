@@ -14,7 +14,7 @@ use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
-use crate::support::watch::{total, until};
+use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::Watcher;
 use crate::support::{Gateway, SESSION, data, impatient, reason};
 
@@ -417,5 +417,42 @@ async fn a_log_that_nobody_reads_holds_up_no_call() {
     for _ in 0..600 {
         sms.get_session(get.clone()).await.unwrap();
     }
+    assert!(process.end().await.success());
+}
+
+/// Nor does one whose reader is gone, and what is lost by it is counted.
+#[tokio::test]
+async fn a_log_whose_reader_is_gone_counts_what_is_lost() {
+    let mut process = Observed::start_unread().await;
+    process.hang_up_on_log();
+    let lost = async || {
+        let text = process.metrics().await;
+        let name = "switchboard_log_lines_dropped_total ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(lost().await, 0);
+    let attach = AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(data(&[("Colour", "green")])),
+        ..Default::default()
+    };
+    process.sms().attach_user_data(attach).await.unwrap();
+    assert_eq!(lost().await, 1, "the line of the audit log");
+    let get = switchboard::pb::GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    };
+    // More than is kept to be written together.
+    let mut sms = process.sms();
+    for _ in 0..600 {
+        sms.get_session(get.clone()).await.unwrap();
+    }
+    in_time("the loss to be counted", async {
+        while lost().await < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     assert!(process.end().await.success());
 }

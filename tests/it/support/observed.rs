@@ -37,6 +37,11 @@ impl Observed {
         Self::launch(&[], false).await
     }
 
+    /// Whoever was to read the log is gone.
+    pub fn hang_up_on_log(&mut self) {
+        drop(self.child.stderr.take());
+    }
+
     /// One that ends by itself at its start: how, and with which words.
     pub async fn refused(variables: &[(&str, &str)]) -> (ExitStatus, String) {
         let mut process = Self::spawn(variables, true).await;
