@@ -674,6 +674,15 @@ async fn a_channel_that_is_refused_is_the_operators_to_correct() {
         status.message().contains("genesys.notifications.channels"),
         "{status:?}"
     );
+    // Hardly ever is a session there to be counted while it begins; that it is ended is.
+    let failures = "switchboard_notification_failures_total";
+    let failed = |account| reading(&gateway.metrics, failures, &[("account", account)]);
+    assert_eq!(failed("default"), 1);
+    Watcher::open(&gateway, "", &[]).await.end().await;
+    assert_eq!(failed("default"), 2);
+    let text = gateway.metrics.text();
+    let before_the_first = format!("{failures}{{account=\"other\"}} 0");
+    assert!(text.lines().any(|line| line == before_the_first), "{text}");
 }
 
 #[tokio::test]

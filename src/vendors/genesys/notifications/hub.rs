@@ -63,6 +63,7 @@ impl Hub {
         lifecycle: Lifecycle,
         beginnings: Arc<Semaphore>,
     ) -> Self {
+        meters.account(&account);
         Hub {
             account,
             channels,
@@ -197,6 +198,7 @@ impl Hub {
 
     /// The session has failed, and all consumers with it. The next one starts another.
     pub(super) fn fail(&self, failure: &Failure) {
+        self.meters.failure(&self.account);
         let mut state = self.state();
         state.running = false;
         self.troubled();

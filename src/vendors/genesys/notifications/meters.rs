@@ -11,6 +11,7 @@ pub(in crate::vendors::genesys) struct Meters {
     streams: UpDownCounter<i64>,
     sessions: UpDownCounter<i64>,
     reconnects: Counter<u64>,
+    failures: Counter<u64>,
     gaps: Counter<u64>,
     slow: Counter<u64>,
     lag: Histogram<f64>,
@@ -43,6 +44,10 @@ impl Meters {
             reconnects: meter
                 .u64_counter("switchboard_notification_reconnects")
                 .with_description("Handshakes and connects that were made again, by why.")
+                .build(),
+            failures: meter
+                .u64_counter("switchboard_notification_failures")
+                .with_description("CometD sessions that were given up, by account.")
                 .build(),
             gaps: meter
                 .u64_counter("switchboard_notification_gaps")
@@ -92,6 +97,21 @@ impl Meters {
 
     pub(super) fn reconnect(&self, reason: &'static str) {
         self.reconnects.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// There is such an account.
+    pub(super) fn account(&self, account: &str) {
+        self.failed(account, 0);
+    }
+
+    /// The session of an account was given up.
+    pub(super) fn failure(&self, account: &str) {
+        self.failed(account, 1);
+    }
+
+    fn failed(&self, account: &str, more: u64) {
+        let account = KeyValue::new("account", account.to_owned());
+        self.failures.add(more, &[account]);
     }
 
     pub(super) fn gap(&self) {
