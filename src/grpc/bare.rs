@@ -87,9 +87,12 @@ fn complete(status: &Status, known: bool) -> Status {
         (Code::Cancelled | Code::Unknown, _) => (ErrorReason::GatewayFailed, status.message()),
         _ => (ErrorReason::InvalidMessage, status.message()),
     };
-    Rejection::new(status.code(), reason, message)
+    let mut complete = Rejection::new(status.code(), reason, message)
         .fact("attempts", &0)
-        .into_status()
+        .into_status();
+    // With a message packed in a way that is not known here comes word of which ways are.
+    complete.metadata_mut().clone_from(status.metadata());
+    complete
 }
 
 #[cfg(test)]
