@@ -252,10 +252,11 @@ impl Consumer {
     pub(in crate::vendors::genesys) async fn snapshot(
         &self,
         missed: Seq,
+        patience: Duration,
     ) -> Result<Arc<Snapshot>, Box<Failure>> {
         tokio::select! {
             biased;
-            read = self.hub.snapshot(missed) => {
+            read = self.hub.snapshot(missed, patience) => {
                 let snapshot = read?;
                 self.queue.catch_up(snapshot.begun);
                 Ok(snapshot)

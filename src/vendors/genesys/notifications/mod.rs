@@ -28,6 +28,7 @@ mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 #[cfg(any(test, fuzzing))]
@@ -65,6 +66,11 @@ pub(super) fn take_in(bytes: &[u8]) {
         }
     }
 }
+
+/// How long notifications, and the reads that belong to them, are tried to be had before a stream
+/// is told: one that waits for its first message, and one that has had it.
+pub(super) const PATIENCE_AT_FIRST: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// CometD sessions that log in, shake hands and subscribe at the same time.
 const BEGINNINGS: usize = 64;

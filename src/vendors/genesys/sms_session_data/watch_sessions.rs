@@ -15,7 +15,9 @@ use crate::grpc::{Hold, status};
 use crate::pb::sessions_snapshot::Reason;
 use crate::pb::watch_sessions_response::Event as Body;
 use crate::pb::{SessionsSnapshot, WatchSessionsResponse};
-use crate::vendors::genesys::notifications::{Consumer, Event, Filter, Item, OpenStream, Snapshot};
+use crate::vendors::genesys::notifications::{
+    Consumer, Event, Filter, Item, OpenStream, PATIENCE, PATIENCE_AT_FIRST, Snapshot,
+};
 
 /// More than any agent has at a time.
 const MOST_IDS: usize = 1024;
@@ -80,10 +82,16 @@ impl Watch {
         match self.consumer.next().await {
             Item::Event(event) => Ok(self.notification(&event)),
             Item::Ended(failure) => Err((*failure).into()),
-            Item::Missed(missed) => match self.consumer.snapshot(missed).await {
-                Ok(snapshot) => Ok(self.snapshot(&snapshot)),
-                Err(failure) => Err((*failure).into()),
-            },
+            Item::Missed(missed) => {
+                let patience = match self.started {
+                    false => PATIENCE_AT_FIRST,
+                    true => PATIENCE,
+                };
+                match self.consumer.snapshot(missed, patience).await {
+                    Ok(snapshot) => Ok(self.snapshot(&snapshot)),
+                    Err(failure) => Err((*failure).into()),
+                }
+            }
         }
     }
 

@@ -120,7 +120,7 @@ impl Session {
             idle: 0,
             abandoned: false,
             unheard: false,
-            trouble: Trouble::default(),
+            trouble: Trouble::at_first(),
             beginning: None,
         }
     }

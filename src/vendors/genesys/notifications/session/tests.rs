@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::advance;
 
-use super::trouble::{LONGEST_REST, MOST_REPLACED, PATIENCE, PATIENCE_AT_FIRST, SPREAD};
+use super::trouble::{LONGEST_REST, MOST_REPLACED, SPREAD};
 use super::*;
 use crate::lifecycle::Lifecycle;
 use crate::pb::SmsSession;
@@ -18,6 +18,7 @@ use crate::vendors::genesys::notifications::feed::{Filter, Item};
 use crate::vendors::genesys::notifications::hub::Consumer;
 use crate::vendors::genesys::notifications::link::Link;
 use crate::vendors::genesys::notifications::meters::Meters;
+use crate::vendors::genesys::notifications::{PATIENCE, PATIENCE_AT_FIRST};
 
 /// A request that waits for its answer.
 struct Asked {
@@ -65,6 +66,10 @@ fn lost() -> Error {
     Error::Lost {
         cause: "reset".to_owned(),
     }
+}
+
+fn timed_out() -> Error {
+    Error::TimedOut { after: ANSWER }
 }
 
 fn refused(status: u16) -> Error {
@@ -639,6 +644,27 @@ async fn a_retry_after_beyond_the_patience_is_told_at_once() {
         let (error, took) = borne(&mut server, &consumer, |asked| asked.fail(lost())).await;
         assert!(matches!(error, Error::Busy { .. }), "{error}");
         assert_eq!(took, Duration::ZERO);
+    }
+}
+
+/// Who has just opened a stream does not wait for as long again as one request may take.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_at_first_is_told_in_time() {
+    for silent in ["Handshake", "Subscribe"] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(Filter::All);
+        let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
+            "Handshake" if silent != "Handshake" => asked.say(&yes("/meta/handshake")),
+            _ => {
+                tokio::spawn(async move {
+                    sleep(asked.patience).await;
+                    asked.fail(timed_out());
+                });
+            }
+        })
+        .await;
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+        assert_eq!(took, PATIENCE_AT_FIRST, "{silent}");
     }
 }
 

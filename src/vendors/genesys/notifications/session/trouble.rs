@@ -5,12 +5,8 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
+use super::super::{PATIENCE, PATIENCE_AT_FIRST};
 use crate::upstream::error::{Error, Refusal};
-
-/// How long a session is tried to be begun, and how long to be had back, before its streams are
-/// told.
-pub(super) const PATIENCE_AT_FIRST: Duration = Duration::from_secs(10);
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Before a handshake that is made again, at the most and for the first time: when a node dies,
 /// all its agents come at once.
@@ -31,6 +27,8 @@ pub(super) const MOST_REPLACED: u32 = 3;
 /// What went wrong since all was well.
 #[derive(Default)]
 pub(super) struct Trouble {
+    /// From the very beginning at first, as the streams wait for their first message from then on;
+    /// later from a failure, as a connect is held for as long as all is well.
     since: Option<Instant>,
     times: u32,
     /// For how long the vendor asked to be left alone when it failed last.
@@ -42,6 +40,14 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
+    /// A session begins.
+    pub(super) fn at_first() -> Self {
+        Trouble {
+            since: Some(Instant::now()),
+            ..Trouble::default()
+        }
+    }
+
     pub(super) fn is_none(&self) -> bool {
         self.times == 0
     }
