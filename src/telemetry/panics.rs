@@ -1,5 +1,6 @@
 //! Panics as lines of the log: one each, with the trace of the call that it ended.
 
+use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
@@ -29,8 +30,16 @@ fn tell(panic: &PanicHookInfo<'_>) {
         at = panic.location().map(tracing::field::display),
         backtrace = captured.then(|| tracing::field::display(&backtrace)),
         "panicked: {}",
-        panic.payload_as_str().unwrap_or(NO_TEXT)
+        text(panic.payload())
     );
+}
+
+/// What `panic!` was given: a text as it stands, or one that was put together.
+fn text(payload: &(dyn Any + Send)) -> &str {
+    match payload.downcast_ref::<&str>() {
+        Some(text) => text,
+        None => payload.downcast_ref::<String>().map_or(NO_TEXT, |it| it),
+    }
 }
 
 #[cfg(test)]
