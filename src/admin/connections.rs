@@ -32,8 +32,12 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
             stream = accept(&listener) => stream,
         };
         open.retain(|it: &AbortOnDropHandle<()>| !it.is_finished());
-        if open.len() == MOST {
-            open.pop_front();
+        if open.len() == MOST
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+            // Gone when this returns: where many come at once, the loop would be ahead of its tasks.
+            let _ = oldest.await;
         }
         let serving = connection(stream, routes.clone(), stop.clone());
         open.push_back(AbortOnDropHandle::new(tokio::spawn(serving)));
