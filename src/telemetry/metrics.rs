@@ -2,7 +2,7 @@
 
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
@@ -12,6 +12,20 @@ use super::export::Pushed;
 pub const DURATION_BOUNDARIES: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
+
+/// What has a series for each account, of which an operator may have thousands. The library adds up
+/// the series of a metric beyond its own bound, which is for labels that anybody can make up, and
+/// then nobody can tell any more whose login fails.
+const BY_ACCOUNT: [&str; 4] = [
+    "switchboard_token_refreshes",
+    "switchboard_token_age",
+    "switchboard_token_expiry",
+    "switchboard_notification_failures",
+];
+
+/// Eight thousand accounts, with each result that a login may have. Bounded, as the library makes
+/// its table as large as that.
+const MOST_BY_ACCOUNT: usize = 64 * 1024;
 
 /// A meter provider with the registry that its measurements are read from.
 /// Cheap to clone; every clone is the same one.
@@ -47,6 +61,7 @@ impl Metrics {
             .build()?;
         let mut provider = SdkMeterProvider::builder()
             .with_resource(super::resource())
+            .with_view(by_account)
             .with_reader(exporter);
         if let Some(reader) = pushed {
             provider = provider.with_reader(reader);
@@ -84,6 +99,14 @@ impl Metrics {
     pub(super) fn shutdown(&self) -> OTelSdkResult {
         self.provider.shutdown()
     }
+}
+
+fn by_account(instrument: &Instrument) -> Option<Stream> {
+    if !BY_ACCOUNT.contains(&instrument.name()) {
+        return None;
+    }
+    let stream = Stream::builder().with_cardinality_limit(MOST_BY_ACCOUNT);
+    stream.build().ok()
 }
 
 /// Counters and gauges at one moment, by the names and labels of `/metrics`.
@@ -133,6 +156,20 @@ pub(super) fn duration(
 mod tests {
     use super::*;
     use opentelemetry::KeyValue;
+
+    #[test]
+    fn accounts_by_the_thousand_have_their_series() {
+        let metrics = Metrics::new().unwrap();
+        for name in BY_ACCOUNT {
+            let counter = metrics.meter().u64_counter(name).build();
+            for account in 0..2_500 {
+                counter.add(1, &[KeyValue::new("account", account)]);
+            }
+            let last = [("account", "2499")];
+            let read = metrics.read().value(&format!("{name}_total"), &last);
+            assert_eq!(read, Some(1.0), "{name}");
+        }
+    }
 
     #[test]
     fn a_reading_has_what_metrics_show() {

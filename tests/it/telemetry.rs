@@ -16,7 +16,7 @@ use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
 use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::Watcher;
-use crate::support::{Gateway, SESSION, data, impatient, reason};
+use crate::support::{Gateway, SESSION, data, genesys_config, impatient, reason};
 
 /// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
 const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
@@ -157,6 +157,25 @@ async fn what_is_alerted_on_is_there_before_its_first_event() {
     ] {
         zero(name);
     }
+}
+
+/// A library that meets very many series of one metric adds the rest up, without their labels.
+#[tokio::test]
+async fn hundreds_of_accounts_keep_their_names() {
+    let gateway = Gateway::start_with(|config| {
+        let accounts = &mut config.genesys.as_mut().unwrap().accounts;
+        for number in 0..300 {
+            let account = genesys_config("http://127.0.0.1:1")
+                .accounts
+                .remove("default");
+            accounts.insert(format!("agent-{number}"), account.unwrap());
+        }
+    })
+    .await;
+    let text = gateway.metrics.text();
+    assert!(!text.contains("overflow=\"true\""), "series were added up");
+    let refused = "switchboard_token_refreshes_total{account=\"agent-299\",result=\"refused\"";
+    assert!(text.contains(refused));
 }
 
 #[tokio::test]
