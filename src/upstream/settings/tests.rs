@@ -129,6 +129,15 @@ fn a_client_certificate_goes_with_its_key() {
         problems[0].starts_with("tls.ca_file: cannot read /no/such/file: "),
         "{problems:?}"
     );
+    // A folder, or a pipe, which would be waited for.
+    let folder = dir.path("");
+    let (_, problems) = read(
+        &format!("tls: {{ca_file: {}}}", folder.display()),
+        &[],
+        Settings::read,
+    );
+    let expected = format!("tls.ca_file: {} is not a regular file", folder.display());
+    assert_eq!(problems, [expected]);
 }
 
 #[test]
