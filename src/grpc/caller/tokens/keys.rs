@@ -132,7 +132,7 @@ impl Keys {
             .map_err(|error| Refusal::Because(words(&error)))?
             .claims;
         if !is_sound(&claims.sub) {
-            return Err(Refusal::Because("the token's subject is empty or too long"));
+            return Err(Refusal::Because(SUBJECT));
         }
         let bearer = Bearer {
             identity: format!("jwt:{}", claims.sub).into(),
@@ -194,6 +194,8 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
 const NO_KEYS: &str = "the keys of the token's issuer have not been had yet";
 
 const NOT_PUBLISHED: &str = "the token's key is none of those that its issuer publishes";
+
+const SUBJECT: &str = "the token's subject is empty, too long, or not of one line";
 
 /// No extension of RFC 7515 is known here, and the library passes over what demands one.
 const CRITICAL: &str = "the token demands an extension (crit) that is not known here";

@@ -69,17 +69,9 @@ fn what_a_token_says_of_itself_has_to_be_right() {
         ("sub", Value::Null, lacks),
         ("sub", json!(7), lacks),
         ("nbf", json!("tomorrow"), lacks),
-        ("sub", json!(""), "the token's subject is empty or too long"),
-        (
-            "sub",
-            json!("a\u{2028}b"),
-            "the token's subject is empty or too long",
-        ),
-        (
-            "sub",
-            json!("x".repeat(1025)),
-            "the token's subject is empty or too long",
-        ),
+        ("sub", json!(""), SUBJECT),
+        ("sub", json!("a\u{2028}b"), SUBJECT),
+        ("sub", json!("x".repeat(1025)), SUBJECT),
     ] {
         let token = signer.token("a", &but("s", name, value.clone()));
         assert_eq!(refused(&keys, &token), words, "{name} {value}");
