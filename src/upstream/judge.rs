@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
+use super::lenient::lenient;
 use super::operation::{Call, Meta, Reply, Vendor};
 use super::redact::Sent;
 
@@ -132,7 +133,7 @@ pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
 ///
 /// Serde alone would take an array for a struct, field by field, and `[0]` for a yes.
 pub fn object<T: DeserializeOwned>(reply: &Reply) -> Option<T> {
-    let text = String::from_utf8_lossy(&reply.body);
+    let text = lenient(&reply.body);
     let object = text.trim_start().starts_with('{');
     object.then(|| serde_json::from_str(&text).ok()).flatten()
 }

@@ -22,6 +22,7 @@ pub mod files;
 pub mod fuzzing;
 pub mod judge;
 mod lease;
+pub mod lenient;
 mod limit;
 mod login;
 pub mod observer;

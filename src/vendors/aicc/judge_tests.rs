@@ -66,6 +66,15 @@ fn only_a_return_code_of_zero_is_a_yes() {
     }
 }
 
+/// Words that were cut within a character do not hide the code beside them.
+#[test]
+fn half_a_character_hides_no_code() {
+    for (code, expected) in [("0", "yes"), ("1", "State")] {
+        let body = format!(r#"{{"returnCode":"{code}","returnDesc":"kim \ud83d"}}"#);
+        assert_eq!(judged(200, body), expected);
+    }
+}
+
 #[test]
 fn codes_and_words_are_kept() {
     let body = r#"{"returnDesc":"号码无效","returnCode":"0401000"}"#;

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::pb::{CallType, PersonalSettings};
 use crate::upstream::judge::object;
+use crate::upstream::lenient::lenient;
 use crate::upstream::operation::Reply;
 use crate::upstream::redact::Redactor;
 
@@ -179,7 +180,7 @@ impl Record {
 
 /// Reads an answer; the error says where it is wrong and quotes nothing of it.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(reply: &Reply) -> Result<T, String> {
-    let body = String::from_utf8_lossy(&reply.body);
+    let body = lenient(&reply.body);
     // Serde would take an array for a struct, field by field.
     if body.trim_start().starts_with('[') {
         return Err("an array in place of an object".to_owned());

@@ -162,6 +162,7 @@ fn odd_neighbours_do_not_hide_the_code() {
         br#"{"statusCode":3,"statusMessage":42}"#,
         br#"{"statusCode":3,"statusMessage":{"text":"no"}}"#,
         b"{\"statusCode\":3,\"statusMessage\":\"verweigert f\xfcr Sie\"}",
+        br#"{"statusCode":3,"statusMessage":"not \ud83d"}"#,
         b"\r\n {\"extra\":[{}], \"statusCode\" : 3 }\n",
     ] {
         let told = String::from_utf8_lossy(body).into_owned();

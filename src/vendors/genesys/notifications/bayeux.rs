@@ -108,8 +108,8 @@ pub(super) enum Ack {
 }
 
 /// A list of messages, or a single one, as servers answer with either.
-pub(super) fn read(body: &[u8]) -> Result<Answer<'_>, NoBayeux> {
-    let root: &RawValue = serde_json::from_slice(body).map_err(|_| NoBayeux)?;
+pub(super) fn read(json: &str) -> Result<Answer<'_>, NoBayeux> {
+    let root: &RawValue = serde_json::from_str(json).map_err(|_| NoBayeux)?;
     let elements: Vec<&RawValue> = match root.get().as_bytes().first() {
         Some(b'[') => serde_json::from_str(root.get()).map_err(|_| NoBayeux)?,
         Some(b'{') => vec![root],

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::user_data;
 use crate::pb::{Participant, SmsSession};
 use crate::upstream::error::Error;
+use crate::upstream::lenient::lenient;
 use crate::upstream::operation::Reply;
 use crate::vendors::genesys::inferred::WRAPPERS;
 
@@ -21,24 +22,23 @@ pub(super) fn read_all(reply: &Reply) -> Result<Vec<SmsSession>, Error> {
 }
 
 fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
-    let inner = match unwrapped(body) {
-        Some(inner) => Some(inner),
-        None => bare(body)?,
+    let json = lenient(body);
+    let (inner, otherwise) = match unwrapped(&json) {
+        Some(inner) => (Some(inner), "a session in it is of an unexpected shape"),
+        None => (bare(&json)?, "no session in it"),
     };
-    inner
-        .and_then(sessions)
-        .ok_or_else(|| "no session in it".to_owned())
+    inner.and_then(sessions).ok_or_else(|| otherwise.to_owned())
 }
 
 /// The value under one of the names for sessions, if the answer is wrapped.
-fn unwrapped(body: &[u8]) -> Option<&RawValue> {
-    let fields: HashMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+fn unwrapped(json: &str) -> Option<&RawValue> {
+    let fields: HashMap<String, &RawValue> = serde_json::from_str(json).ok()?;
     WRAPPERS.iter().find_map(|name| fields.get(*name).copied())
 }
 
 /// The whole answer. A null within the wrapping is no session; nothing but a null is no answer.
-fn bare(body: &[u8]) -> Result<Option<&RawValue>, String> {
-    let root: &RawValue = serde_json::from_slice(body).map_err(|error| {
+fn bare(json: &str) -> Result<Option<&RawValue>, String> {
+    let root: &RawValue = serde_json::from_str(json).map_err(|error| {
         // The position is of use; the text at it may be user data.
         format!(
             "not JSON, at line {} column {}",
@@ -130,6 +130,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use prost_types::value::Kind;
 
     const BARE: &str = r#"{"id":"0071023821aec011","state":"Chatting",
         "uri":"http://127.0.0.1:8090/api/v2/me/smssessions/0071023821aec011",
@@ -200,6 +201,41 @@ mod tests {
         ] {
             assert!(parse(nonsense.as_bytes()).is_err(), "{nonsense}");
         }
+    }
+
+    /// Who looks for the cause must not be told that there is none where there is one.
+    #[test]
+    fn a_session_that_cannot_be_read_is_not_called_missing() {
+        for (body, cause) in [
+            (r#"{"statusCode":0}"#, "no session in it"),
+            (
+                r#"{"statusCode":0,"smssessions":[{"id":"x"},{"state":"Chatting"}]}"#,
+                "a session in it is of an unexpected shape",
+            ),
+            (
+                r#"{"statusCode":0,"smssession":{"id":"x","userData":7}}"#,
+                "a session in it is of an unexpected shape",
+            ),
+        ] {
+            assert_eq!(parse(body.as_bytes()), Err(cause.to_owned()), "{body}");
+        }
+    }
+
+    /// As a text message has it that was cut within an emoji; nobody but its sender chose it.
+    #[test]
+    fn half_a_character_hides_no_session() {
+        let body = r#"{"smssessions":[{"id":"x","state":"\ud83d",
+            "participants":[{"nickname":"kim \ude00"}],
+            "userData":{"Text":"cut \ud83d","cut \ud83d":1,"list":["\ud83d"]}},
+            {"id":"y","state":"\ud83d\ude00"}]}"#;
+        let sessions = parse(body.as_bytes()).unwrap();
+        let cut = |text: &str| text.contains('\u{fffd}');
+        assert!(cut(&sessions[0].state) && cut(&sessions[0].participants[0].nickname));
+        let data = sessions[0].user_data.as_ref().unwrap();
+        assert!(matches!(&data.fields["Text"].kind,
+            Some(Kind::StringValue(text)) if text.starts_with("cut ") && cut(text)));
+        assert!(data.fields.keys().any(|key| key.starts_with("cut ")));
+        assert_eq!(sessions[1].state, "\u{1f600}");
     }
 
     proptest! {

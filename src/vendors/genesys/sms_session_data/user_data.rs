@@ -148,22 +148,25 @@ fn read_value(json: &RawValue, depth: usize) -> Result<Value, serde_json::Error>
                 values: values.collect::<Result<_, _>>()?,
             })
         }
-        _ => read_number(text)?,
+        _ => read_number(text),
     };
     Ok(Value { kind: Some(kind) })
 }
 
-/// An integer that a double cannot hold exactly is given as its decimal string.
-fn read_number(text: &str) -> Result<Kind, serde_json::Error> {
-    let number: f64 = serde_json::from_str(text)?;
+/// What a double cannot hold is given as it is written: an integer that it would change, and any
+/// number beyond its range.
+fn read_number(text: &str) -> Kind {
     let integer = text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let exact = |whole: i128| (number as i128) == whole && number.abs() < 1e38;
-    if integer && !text.parse().is_ok_and(exact) {
-        return Ok(Kind::StringValue(text.to_owned()));
+    let holds = |number: f64| {
+        let exact = |whole: i128| (number as i128) == whole && number.abs() < 1e38;
+        number.is_finite() && (!integer || text.parse().is_ok_and(exact))
+    };
+    match text.parse() {
+        Ok(number) if holds(number) => Kind::NumberValue(number),
+        _ => Kind::StringValue(text.to_owned()),
     }
-    Ok(Kind::NumberValue(number))
 }
 
 #[cfg(test)]
@@ -212,6 +215,16 @@ mod tests {
         assert_eq!(kind("e"), Some(Kind::NumberValue(1.5)));
         assert_eq!(kind("f"), Some(Kind::NumberValue(1000.0)));
         assert_eq!(kind("g"), Some(Kind::NumberValue(0.0)));
+    }
+
+    /// One such value must not make its session unreadable, and with it all of an agent's.
+    #[test]
+    fn numbers_beyond_every_double_become_strings_too() {
+        let digits = "7".repeat(400);
+        for number in [digits.as_str(), "1e400", "-1.5e999"] {
+            let data = of(&format!(r#"{{"a":{number}}}"#));
+            assert_eq!(data.fields["a"].kind, string(number));
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ use super::link;
 use super::meters::{AtStage, Stage};
 use super::snapshot::failure;
 use crate::upstream::error::{Error, Kind};
+use crate::upstream::lenient::lenient;
 
 /// How long an answer that is not held may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -220,7 +221,8 @@ impl Session {
             Ok(body) => body,
             Err(error) => return self.begin_again(error),
         };
-        let Ok(read) = bayeux::read(&body) else {
+        let json = lenient(&body);
+        let Ok(read) = bayeux::read(&json) else {
             return self.begin_again(unreadable());
         };
         self.publish(&read);
@@ -255,7 +257,8 @@ impl Session {
             Ok(body) => body,
             Err(error) => return self.stumble(error),
         };
-        let Ok(read) = bayeux::read(&body) else {
+        let json = lenient(&body);
+        let Ok(read) = bayeux::read(&json) else {
             return self.stumble(unreadable());
         };
         if std::mem::take(&mut self.abandoned) {
@@ -448,7 +451,8 @@ impl Session {
 }
 
 fn reply(body: &[u8], channel: &str) -> Option<Reply> {
-    let answer = bayeux::read(body).ok()?;
+    let json = lenient(body);
+    let answer = bayeux::read(&json).ok()?;
     answer.replies(channel).next()
 }
 

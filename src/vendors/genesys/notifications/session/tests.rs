@@ -236,6 +236,23 @@ async fn one_session_serves_all_and_one_connect_is_out() {
     drop(again);
 }
 
+/// What people wrote is passed on; a batch that could not be read would be repeated for ever.
+#[tokio::test(start_paused = true)]
+async fn half_a_character_costs_no_event() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    let connect = server.subscribed(true).await;
+    owed(&consumer).await;
+    let mut answer = yes("/meta/connect");
+    let mut event = told(83);
+    event["data"]["smssession"]["userData"] = json!({"Text": "HALF"});
+    answer.as_array_mut().unwrap().insert(0, event);
+    let body = answer.to_string().replace("HALF", "cut \\ud83d");
+    let _ = connect.answer.send(Ok(body.into()));
+    let _connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["83"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_interval_is_kept_and_the_timeout_is_waited_for() {
     let mut server = Server::new();
