@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::{methods, status};
-use crate::upstream::operation::Progress;
+use crate::upstream::progress::Progress;
 
 /// Ends every call below it, by an answer, as soon as the drain is cut.
 #[derive(Debug, Clone)]

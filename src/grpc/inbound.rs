@@ -16,7 +16,7 @@ use super::caller::Permit;
 use super::connections::{Hold, Leaving};
 use crate::telemetry::server::{Costs, Notes};
 use crate::upstream::client::Ticket;
-use crate::upstream::operation::Progress;
+use crate::upstream::progress::Progress;
 
 const REQUEST_ID: &str = "x-request-id";
 const ATTEMPTS: &str = "x-switchboard-attempts";

@@ -10,7 +10,8 @@ use super::details::{Pushback, Rejection, name};
 use crate::pb::ErrorReason as Reason;
 use crate::upstream::backoff::advised;
 use crate::upstream::error::{Error, Failure, LoginError, Refusal};
-use crate::upstream::operation::{Progress, Replay};
+use crate::upstream::operation::Replay;
+use crate::upstream::progress::Progress;
 
 /// In the metadata of an unknown outcome: by what it became unknown.
 const FAILURE: &str = "failure";

@@ -28,6 +28,7 @@ mod login;
 pub mod observer;
 pub mod operation;
 mod outlive;
+pub mod progress;
 pub mod redact;
 mod retry;
 pub mod secret;

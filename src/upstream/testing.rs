@@ -16,7 +16,8 @@ use super::auth::{Credentials, Grant, Token};
 use super::breaker::BreakerLayer;
 use super::error::{Answer, Error, Failure, Kind, LoginError, Refusal};
 use super::observer::Blind;
-use super::operation::{Call, Meta, Progress, Replay, Reply};
+use super::operation::{Call, Meta, Replay, Reply};
+use super::progress::Progress;
 use super::secret::Version;
 use super::token_cache::TokenCache;
 

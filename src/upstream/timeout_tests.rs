@@ -10,7 +10,8 @@ use tower::{ServiceBuilder, ServiceExt};
 use super::*;
 use crate::upstream::error::{Failure, Refusal};
 use crate::upstream::observer::Blind;
-use crate::upstream::operation::{Progress, Replay};
+use crate::upstream::operation::Replay;
+use crate::upstream::progress::Progress;
 use crate::upstream::retry::Policy;
 use crate::upstream::settings;
 use crate::upstream::testing::{

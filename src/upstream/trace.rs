@@ -13,7 +13,8 @@ use tower::{Layer, Service};
 
 use super::error::Error;
 use super::observer::{Attempt, Observer, Server};
-use super::operation::{Call, Meta, Progress, Reply};
+use super::operation::{Call, Meta, Reply};
+use super::progress::Progress;
 
 /// The outcome of an attempt that nobody waited for any longer.
 const CANCELLED: &str = "cancelled";

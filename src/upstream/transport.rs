@@ -19,7 +19,8 @@ use tower::Service;
 use super::error::Error;
 use super::files::FileError;
 use super::observer::Server;
-use super::operation::{Call, Leave, Progress, Reply};
+use super::operation::{Call, Reply};
+use super::progress::{Leave, Progress};
 use super::secret::SecretError;
 use super::settings::Settings;
 

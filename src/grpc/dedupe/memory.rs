@@ -16,7 +16,7 @@ use tonic::Status;
 use super::store::{Claim, Turn};
 use super::write::{Key, Outcome, SOON, Write, reused, unavailable};
 use crate::upstream::client::Ticket;
-use crate::upstream::operation::Progress;
+use crate::upstream::progress::Progress;
 
 pub(super) struct Memory {
     window: Duration,

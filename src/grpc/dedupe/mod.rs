@@ -28,7 +28,8 @@ use super::inbound::{Addressed, Opened, account_name};
 use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
-use crate::upstream::operation::{Operation, Progress};
+use crate::upstream::operation::Operation;
+use crate::upstream::progress::Progress;
 use crate::upstream::secret::Secret;
 
 const LONGEST_ID: usize = 64;

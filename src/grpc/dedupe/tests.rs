@@ -1,7 +1,8 @@
 use super::*;
 use crate::pb::{AttachUserDataRequest, AttachUserDataResponse};
 use crate::telemetry::testing::Spans;
-use crate::upstream::operation::{Meta, Progress, Replay};
+use crate::upstream::operation::{Meta, Replay};
+use crate::upstream::progress::Progress;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 use tonic::Code;

@@ -10,7 +10,8 @@ use crate::grpc::details::Rejection;
 use crate::pb::ErrorReason;
 use crate::upstream::client::Ticket;
 use crate::upstream::error::{Error, Failure};
-use crate::upstream::operation::{Meta, Operation, Progress, Replay, Vendor};
+use crate::upstream::operation::{Meta, Operation, Replay, Vendor};
+use crate::upstream::progress::Progress;
 
 /// The encoded response, or the error, as the first call got it.
 pub(super) type Outcome = Result<Bytes, Status>;

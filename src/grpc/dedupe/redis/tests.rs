@@ -3,7 +3,8 @@
 use super::super::write::Asked;
 use super::*;
 use crate::settings::testing::Dir;
-use crate::upstream::operation::{Meta, Progress, Replay};
+use crate::upstream::operation::{Meta, Replay};
+use crate::upstream::progress::Progress;
 use server::RedisServer;
 use tonic::Code;
 

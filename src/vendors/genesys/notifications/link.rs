@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::pb::SmsSession;
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Error, Failure};
-use crate::upstream::operation::{Meta, Progress, Replay, json_request};
+use crate::upstream::operation::{Meta, Replay, json_request};
+use crate::upstream::progress::Progress;
 use crate::vendors::genesys::Genesys;
 use crate::vendors::genesys::sms_session_data::list_sessions::ListSessions;
 

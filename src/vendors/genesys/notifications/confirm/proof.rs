@@ -13,7 +13,7 @@ use super::{Confirmation, Sent};
 use crate::pb::{GetSessionRequest, SmsSession};
 use crate::upstream::client::Ticket;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
-use crate::upstream::operation::Progress;
+use crate::upstream::progress::Progress;
 use crate::upstream::redact::Redactor;
 use crate::vendors::genesys::sms_session_data::get_session::GetSession;
 use crate::vendors::genesys::sms_session_data::write::Write;
