@@ -26,6 +26,9 @@ pub trait Credentials: Send + Sync + 'static {
 
     /// Changes when the secret behind the login does.
     fn version(&self) -> secret::Version;
+
+    /// The same, as of now: for logins, which are few.
+    fn look(&self) -> secret::Version;
 }
 
 /// What a login gave.

@@ -183,6 +183,10 @@ impl Credentials for Basic {
     fn version(&self) -> secret::Version {
         secret::Version::default()
     }
+
+    fn look(&self) -> secret::Version {
+        self.version()
+    }
 }
 
 impl Token for Basic {

@@ -85,8 +85,17 @@ impl Secret {
 
     /// Changes when the file does, within a second.
     pub fn version(&self) -> Version {
+        self.seen_within(LOOK_AGAIN)
+    }
+
+    /// The same, as of now.
+    pub fn look(&self) -> Version {
+        self.seen_within(Duration::ZERO)
+    }
+
+    fn seen_within(&self, age: Duration) -> Version {
         match &self.0 {
-            Source::File(watched) => watched.version(),
+            Source::File(watched) => watched.version(age),
             Source::Fixed(_) => Version::default(),
         }
     }
@@ -102,12 +111,12 @@ impl fmt::Debug for Secret {
 }
 
 impl Watched {
-    fn version(&self) -> Version {
+    fn version(&self, age: Duration) -> Version {
         // Whoever panicked here left a version that is at worst a little old.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let before = match *seen {
-            Some((at, version)) if now < at + LOOK_AGAIN => return version,
+            Some((at, version)) if now < at + age => return version,
             Some((_, version)) => version,
             None => Version::default(),
         };
@@ -265,6 +274,17 @@ mod tests {
         tokio::time::advance(LOOK_AGAIN).await;
         assert_ne!(secret.version(), first);
         assert_eq!(secret.read().unwrap().expose_secret(), "hunter22");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_now_sees_at_once_and_so_does_everybody_after() {
+        let dir = Dir::new();
+        let secret = Secret::file(dir.write("secret", "hunter2"));
+        let first = secret.version();
+        dir.write("secret", "hunter22");
+        let now = secret.look();
+        assert_ne!(now, first);
+        assert_eq!(secret.version(), now);
     }
 
     #[tokio::test(start_paused = true)]

@@ -331,6 +331,10 @@ impl Credentials for Logins {
     fn version(&self) -> Version {
         Version::numbered(self.0.version.load(Ordering::Relaxed))
     }
+
+    fn look(&self) -> Version {
+        self.version()
+    }
 }
 
 /// The token of the login of that number, counted from 1.

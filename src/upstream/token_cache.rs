@@ -240,16 +240,28 @@ impl<C: Credentials> TokenCache<C> {
         let login = async move {
             // Taken down on every way out, so that a panic cannot keep others waiting.
             let _ended = FlightEnded(&cache);
-            let from = Instant::now();
-            let version = cache.0.credentials.version();
-            let result = cache.0.credentials.fetch().await;
-            let landing = result
-                .and_then(|grant| in_time(Lease::new(grant.token, grant.life, from, version)));
+            let credentials = &cache.0.credentials;
+            let mut version = credentials.look();
+            let mut landing = cache.log_in(version).await;
+            // Whoever waits would be told that the credentials are wrong, and the right ones are there.
+            if let Err(LoginError::Refused(_) | LoginError::Secret { .. }) = &landing {
+                let read = std::mem::replace(&mut version, credentials.look());
+                if read != version {
+                    landing = cache.log_in(version).await;
+                }
+            }
             cache.settle(&landing, version);
             landed.send_replace(Some(landing));
         };
         tokio::spawn(span::within("login", attributes, login));
         flight
+    }
+
+    /// `version` is that of the secret, from before it is read.
+    async fn log_in(&self, version: secret::Version) -> Landing<C::Token> {
+        let from = Instant::now();
+        let grant = self.0.credentials.fetch().await?;
+        in_time(Lease::new(grant.token, grant.life, from, version))
     }
 
     fn settle(&self, landing: &Landing<C::Token>, version: secret::Version) {

@@ -253,17 +253,37 @@ async fn another_secret_makes_a_refusal_forgotten_at_once() {
     assert_eq!(number(&cache).await, 3);
 }
 
-/// A secret that changes while it is being refused: the refusal was the old one's.
+/// A secret that changes while it is being refused: the refusal was the old one's, and is no answer to
+/// anybody.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_belongs_to_the_secret_that_was_sent() {
+async fn a_secret_that_changed_meanwhile_is_tried_before_anybody_is_told() {
     let (logins, cache) = scripted([Login::refused().after(SECOND)]);
     let changed = async {
         sleep(SECOND / 2).await;
         logins.change_secret();
     };
-    let (refused, ()) = tokio::join!(label(&cache), changed);
-    assert_eq!(refused, "refused");
-    assert_eq!(number(&cache).await, 2);
+    let (number, ()) = tokio::join!(number(&cache), changed);
+    assert_eq!((number, logins.made()), (2, 2));
+    // It is the new one's token.
+    assert_eq!(cache.get().await.unwrap().token().0, 2);
+    assert_eq!(logins.made(), 2);
+}
+
+/// Once: a file that changes all the time would have the account locked.
+#[tokio::test(start_paused = true)]
+async fn the_second_refusal_stands() {
+    let (logins, cache) = scripted([
+        Login::refused().after(SECOND),
+        Login::refused().after(SECOND),
+    ]);
+    let changed = async {
+        for _ in 0..3 {
+            sleep(SECOND * 3 / 4).await;
+            logins.change_secret();
+        }
+    };
+    let (label, ()) = tokio::join!(label(&cache), changed);
+    assert_eq!((label, logins.made()), ("refused", 2));
 }
 
 #[tokio::test(start_paused = true)]

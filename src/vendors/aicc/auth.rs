@@ -80,6 +80,10 @@ impl Credentials for App {
     fn version(&self) -> secret::Version {
         self.account.secret.version()
     }
+
+    fn look(&self) -> secret::Version {
+        self.account.secret.look()
+    }
 }
 
 fn request(

@@ -71,6 +71,10 @@ impl Credentials for Agent {
     fn version(&self) -> secret::Version {
         self.account.password.version()
     }
+
+    fn look(&self) -> secret::Version {
+        self.account.password.look()
+    }
 }
 
 async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), LoginError> {
