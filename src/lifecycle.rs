@@ -5,6 +5,8 @@
 //! the server stops accepting and in-flight calls finish, then what is left is
 //! cut. A second signal forces the end.
 
+mod accept;
+
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -17,6 +19,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use self::accept::accept;
 
 /// What a cut leaves, for calls to be told of it.
 const LAST_WORDS: Duration = Duration::from_millis(250);

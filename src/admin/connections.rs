@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -16,11 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::lifecycle::accept;
+
 /// Far more than probes, scrapers and people need; each of these is answered at once.
 pub(super) const MOST: usize = 64;
-
-/// Trying again at once would only spin, as there is nothing to accept it with.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, and then until the answers under way have gone out.
 pub(super) async fn serve(listener: TcpListener, routes: Router, stop: CancellationToken) {
@@ -29,7 +27,7 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
         let stream = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            stream = accept(&listener) => stream,
+            stream = accept(&listener, "admin") => stream,
         };
         open.retain(|it: &AbortOnDropHandle<()>| !it.is_finished());
         if open.len() == MOST
@@ -47,18 +45,6 @@ pub(super) async fn serve(listener: TcpListener, routes: Router, stop: Cancellat
     for connection in open {
         // It has no end but its own; a panic in it concerns nobody else.
         let _ = connection.await;
-    }
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection to the admin port could not be accepted");
-                tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
-            }
-        }
     }
 }
 

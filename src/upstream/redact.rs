@@ -112,12 +112,13 @@ impl Redactor {
     pub fn clean(&self, text: &str) -> String {
         let beginning: String = text.chars().take(READ).collect();
         let mut text = one_line(&beginning);
+        // One that looks wrapped itself may be gone with the next wrapping.
+        let is_wrapped =
+            |value: &&String| value.chars().count() >= SHORT && unwrapped(value) != **value;
+        let wrapped: Vec<_> = self.known.iter().filter(is_wrapped).collect();
         for _ in 0..MOST_WRAPPINGS {
-            // One that looks wrapped itself may be gone with the next wrapping.
-            let wrapped =
-                |value: &&String| value.chars().count() >= SHORT && unwrapped(value) != **value;
-            for value in self.known.iter().filter(wrapped) {
-                text = text.replace(value, MASK);
+            for value in &wrapped {
+                text = text.replace(*value, MASK);
             }
             text = unwrapped(&text);
         }

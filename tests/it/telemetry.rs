@@ -424,18 +424,22 @@ async fn the_access_line_says_why_an_earlier_write_failed() {
     }
 }
 
-#[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_no_call() {
-    let mut process = Observed::start_unread().await;
+/// Some three times what a pipe holds, and more than is kept to be written together.
+async fn write_many_lines(process: &Observed) {
     let get = switchboard::pb::GetSessionRequest {
         session_id: SESSION.into(),
         ..Default::default()
     };
-    // Some three times what a pipe holds.
     let mut sms = process.sms();
     for _ in 0..600 {
         sms.get_session(get.clone()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_call() {
+    let mut process = Observed::start_unread().await;
+    write_many_lines(&process).await;
     assert!(process.end().await.success());
 }
 
@@ -458,15 +462,7 @@ async fn a_log_whose_reader_is_gone_counts_what_is_lost() {
     };
     process.sms().attach_user_data(attach).await.unwrap();
     assert_eq!(lost().await, 1, "the line of the audit log");
-    let get = switchboard::pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
-    // More than is kept to be written together.
-    let mut sms = process.sms();
-    for _ in 0..600 {
-        sms.get_session(get.clone()).await.unwrap();
-    }
+    write_many_lines(&process).await;
     in_time("the loss to be counted", async {
         while lost().await < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;

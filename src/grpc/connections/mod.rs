@@ -39,6 +39,7 @@ use self::door::Door;
 pub(super) use self::peer::{Certificate, Peer};
 pub use self::tls::{Tls, TlsError, TlsFiles};
 use self::wire::Wire;
+use crate::lifecycle::accept;
 
 /// How often an idle connection is asked whether somebody is still there, and how long the
 /// answer may take.
@@ -61,9 +62,6 @@ const RESETS_BY_US: usize = 1024;
 
 /// What waits, per stream, for a caller that reads slowly.
 const SEND_BUFFER: usize = 64 * 1024;
-
-/// Trying again at once would only spin, as there is nothing to accept it with.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 /// Beyond it a connection has no age worth counting; and sums with it never overflow.
 const EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -131,7 +129,7 @@ pub(super) async fn serve<S, B>(
         let stream = tokio::select! {
             biased;
             () = closing.cancelled() => break,
-            stream = accept(&listener) => stream,
+            stream = accept(&listener, "gRPC") => stream,
         };
         // Closing it at once sends its caller to another replica; left waiting in the queue of
         // the kernel it would look like a gateway that hangs.
@@ -150,18 +148,6 @@ pub(super) async fn serve<S, B>(
     drop(listener);
     connections.close();
     connections.wait().await;
-}
-
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
-            }
-        }
-    }
 }
 
 /// A connection in clear, from its first byte to its last.
