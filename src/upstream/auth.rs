@@ -63,30 +63,17 @@ impl Signed {
     }
 }
 
-pub(super) struct AuthLayer<C: Credentials>(TokenCache<C>);
+/// `T` is a [`TokenCache`].
+pub(super) struct AuthLayer<T>(pub(super) T);
 
-impl<C: Credentials> AuthLayer<C> {
-    pub(super) fn new(tokens: TokenCache<C>) -> Self {
-        AuthLayer(tokens)
-    }
-}
-
-pub(super) struct Auth<S, C: Credentials> {
+#[derive(Clone)]
+pub(super) struct Auth<S, T> {
     inner: S,
-    tokens: TokenCache<C>,
+    tokens: T,
 }
 
-impl<S: Clone, C: Credentials> Clone for Auth<S, C> {
-    fn clone(&self) -> Self {
-        Auth {
-            inner: self.inner.clone(),
-            tokens: self.tokens.clone(),
-        }
-    }
-}
-
-impl<S, C: Credentials> Layer<S> for AuthLayer<C> {
-    type Service = Auth<S, C>;
+impl<S, T: Clone> Layer<S> for AuthLayer<T> {
+    type Service = Auth<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Auth {
@@ -96,7 +83,7 @@ impl<S, C: Credentials> Layer<S> for AuthLayer<C> {
     }
 }
 
-impl<S, C> Service<Call> for Auth<S, C>
+impl<S, C> Service<Call> for Auth<S, TokenCache<C>>
 where
     C: Credentials,
     S: Service<Call, Response = Reply, Error = Error> + Clone + Send + 'static,

@@ -39,7 +39,7 @@ async fn seen(logins: &Logins, results: Vec<Result<Reply, Error>>) -> Vec<String
         noted.lock().unwrap().push(carried(&call));
         std::future::ready(results[number].clone())
     });
-    let service = AuthLayer::new(tokens(logins)).layer(vendor);
+    let service = AuthLayer(tokens(logins)).layer(vendor);
     for _ in 0..calls {
         let _ = service.clone().oneshot(call(Replay::Once, MINUTE)).await;
     }
@@ -98,8 +98,7 @@ async fn the_replay_carries_the_new_token() {
             noted.lock().unwrap().push(carried);
             std::future::ready(result)
         });
-        let service =
-            RetryLayer::new(policy()).layer(AuthLayer::new(tokens(&logins)).layer(vendor));
+        let service = RetryLayer::new(policy()).layer(AuthLayer(tokens(&logins)).layer(vendor));
         assert!(service.oneshot(call(replay, MINUTE)).await.is_ok());
         assert_eq!(*seen.lock().unwrap(), ["Token 1", "Token 2"]);
         assert_eq!(logins.made(), 2);
@@ -111,7 +110,7 @@ async fn the_replay_carries_the_new_token() {
 async fn a_vendor_that_refuses_all_it_grants_is_not_stormed() {
     let logins = Logins::new(MINUTE, []);
     let (vendor, attempts) = vendor(|_, _| std::future::ready(Err(credential_refused())));
-    let service = RetryLayer::new(policy()).layer(AuthLayer::new(tokens(&logins)).layer(vendor));
+    let service = RetryLayer::new(policy()).layer(AuthLayer(tokens(&logins)).layer(vendor));
     for _ in 0..100 {
         let result = service.clone().oneshot(call(Replay::Safe, MINUTE)).await;
         assert!(result.is_err());
@@ -144,8 +143,7 @@ async fn without_a_token_nothing_is_sent() {
     ] {
         let logins = Logins::new(MINUTE, [login]);
         let (vendor, attempts) = vendor(|_, _| std::future::ready(yes()));
-        let service =
-            RetryLayer::new(policy()).layer(AuthLayer::new(tokens(&logins)).layer(vendor));
+        let service = RetryLayer::new(policy()).layer(AuthLayer(tokens(&logins)).layer(vendor));
         let call = call(Replay::Once, MINUTE);
         let progress = call.progress.clone();
         let result = service.oneshot(call).await;
@@ -167,7 +165,7 @@ async fn layers_below_know_the_token_and_its_secrets() {
         assert_eq!(secrets[0].expose_secret(), "secret of token 1");
         std::future::ready(yes())
     });
-    let service = AuthLayer::new(tokens(&logins)).layer(vendor);
+    let service = AuthLayer(tokens(&logins)).layer(vendor);
     assert!(service.oneshot(call(Replay::Safe, MINUTE)).await.is_ok());
 }
 

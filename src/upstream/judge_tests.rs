@@ -35,10 +35,7 @@ async fn told(status: u16, body: &'static str, echo: &'static str) -> Error {
     let judged = JudgeLayer::<Parrot>::new().layer(vendor);
     let mut call = call(Replay::Once, MINUTE);
     *call.request.body_mut() = Bytes::from_static(body.as_bytes());
-    let result = AuthLayer::new(tokens(&logins))
-        .layer(judged)
-        .oneshot(call)
-        .await;
+    let result = AuthLayer(tokens(&logins)).layer(judged).oneshot(call).await;
     result.err().expect("a parrot never says yes")
 }
 

@@ -14,30 +14,17 @@ use super::error::Error;
 use super::operation::{Call, Reply};
 use super::token_cache::TokenCache;
 
-pub(super) struct LoginLayer<C: Credentials>(TokenCache<C>);
+/// `T` is a [`TokenCache`].
+pub(super) struct LoginLayer<T>(pub(super) T);
 
-impl<C: Credentials> LoginLayer<C> {
-    pub(super) fn new(tokens: TokenCache<C>) -> Self {
-        LoginLayer(tokens)
-    }
-}
-
-pub(super) struct Login<S, C: Credentials> {
+#[derive(Clone)]
+pub(super) struct Login<S, T> {
     inner: S,
-    tokens: TokenCache<C>,
+    tokens: T,
 }
 
-impl<S: Clone, C: Credentials> Clone for Login<S, C> {
-    fn clone(&self) -> Self {
-        Login {
-            inner: self.inner.clone(),
-            tokens: self.tokens.clone(),
-        }
-    }
-}
-
-impl<S, C: Credentials> Layer<S> for LoginLayer<C> {
-    type Service = Login<S, C>;
+impl<S, T: Clone> Layer<S> for LoginLayer<T> {
+    type Service = Login<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Login {
@@ -47,7 +34,7 @@ impl<S, C: Credentials> Layer<S> for LoginLayer<C> {
     }
 }
 
-impl<S, C> Service<Call> for Login<S, C>
+impl<S, C> Service<Call> for Login<S, TokenCache<C>>
 where
     C: Credentials,
     S: Service<Call, Response = Reply, Error = Error> + Clone + Send + 'static,

@@ -94,12 +94,12 @@ where
         // rest costs nobody a place in the queue.
         .layer(kit.breaker.clone())
         // Above the limit: a call that waits for a login holds no place.
-        .layer(LoginLayer::new(tokens.clone()))
+        .layer(LoginLayer(tokens.clone()))
         // Below the retries: a call that sleeps holds no place.
         .layer(kit.limit.clone())
         // Below the retries and the limit: every attempt takes the token that is current when
         // it goes out.
-        .layer(AuthLayer::new(tokens))
+        .layer(AuthLayer(tokens))
         // Around what goes over the wire, and nothing else.
         .layer(kit.attempt_span(transport::server(base)))
         // One slow answer must not take the time of the attempts after it.
@@ -137,7 +137,7 @@ pub(super) fn poll_stack<V: Vendor, C: Credentials>(
         // The only bound on time: how long the vendor may hold the request is its own to say.
         .layer(DeadlineLayer)
         // The account's cookies and token are the ones of its calls, so that both reach one node.
-        .layer(AuthLayer::new(tokens))
+        .layer(AuthLayer(tokens))
         .layer(kit.attempt_span(transport::server(base)))
         // Refused credentials are told apart, and vendors' words cleaned, as in any call.
         .layer(JudgeLayer::<V>::new())

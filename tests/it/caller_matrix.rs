@@ -136,10 +136,12 @@ impl Site {
                         .iter()
                         .for_each(|it| expect(it, caller, call, code, "write"));
                 } else {
-                    denied(&answer.expect_err(&context));
+                    let refusal = answer.expect_err(&context);
+                    denied(&refusal);
                     assert_eq!((sent, lines.len()), (0, 1), "{context}");
                     expect(&lines[0], caller, call, "PERMISSION_DENIED", "refused");
                     assert_eq!(lines[0]["reason"], "CALLER_DENIED");
+                    assert_eq!(lines[0]["why"], refusal.message());
                 }
                 for line in lines.iter().filter(|line| line.contains_key("account")) {
                     assert_eq!(line["account"], account);
@@ -166,11 +168,13 @@ impl Site {
         for call in ALL {
             self.audit.take();
             let answer = call.send_over(channel.clone(), "default", token).await;
-            unauthenticated(&answer.expect_err(name));
+            let refusal = answer.expect_err(name);
+            unauthenticated(&refusal);
             let lines = self.audit.take();
             assert_eq!(lines.len(), 1, "{name}: {lines:?}");
             expect(&lines[0], "anonymous", call, "UNAUTHENTICATED", "refused");
             assert_eq!(lines[0]["reason"], "CALLER_UNAUTHENTICATED");
+            assert_eq!(lines[0]["why"], refusal.message());
         }
         let seen = gateway.sandbox.journal().entries();
         assert!(seen.is_empty(), "{name}: {seen:?}");

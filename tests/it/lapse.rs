@@ -104,14 +104,18 @@ async fn with_its_token() {
     let told: Vec<_> = refusals
         .iter()
         .filter(|line| line["caller"] == "jwt:short")
-        .map(|line| (&*line["method"], &*line["code"], &*line["reason"]))
+        .map(|line| ["method", "code", "reason", "why"].map(|field| &*line[field]))
         .collect();
-    let unauthenticated = ("UNAUTHENTICATED", "CALLER_UNAUTHENTICATED");
     for method in [
         "contactcenter.v1.SmsSessionData/WatchSessions",
         "grpc.health.v1.Health/Watch",
     ] {
-        let line = (method, unauthenticated.0, unauthenticated.1);
+        let how = [
+            "UNAUTHENTICATED",
+            "CALLER_UNAUTHENTICATED",
+            "the token has expired",
+        ];
+        let line = [method, how[0], how[1], how[2]];
         assert!(told.contains(&line), "{told:?}");
     }
     goes_on(channel(), Some(&long), &mut staying).await;

@@ -53,22 +53,33 @@ impl Audited {
     pub(super) fn answered(&mut self, headers: &HeaderMap) -> Option<Told> {
         self.told = true;
         let code = Code::of(headers).map_or("OK", Code::name);
-        let reason = match code {
+        let status = match code {
             "OK" => None,
-            _ => reason(headers),
+            _ => Status::from_header_map(headers),
         };
-        let reason = reason.as_deref();
-        let refused = matches!(reason, Some("CALLER_UNAUTHENTICATED" | "CALLER_DENIED"));
-        let what = if refused { "refused" } else { "write" };
-        (self.writes || refused).then(|| self.line(code, reason, what))
+        let info = status.as_ref().and_then(Status::get_details_error_info);
+        let reason = info.as_ref().map(|info| &*info.reason);
+        if matches!(reason, Some("CALLER_UNAUTHENTICATED" | "CALLER_DENIED")) {
+            // In the gateway's own words.
+            let why = status.as_ref().map(Status::message);
+            return Some(self.line("refused", code, reason, why));
+        }
+        self.writes.then(|| self.line("write", code, reason, None))
     }
 
     /// A stream was ended for what its caller is no longer.
-    pub(super) fn lapsed(&self) {
-        drop(self.line("UNAUTHENTICATED", Some("CALLER_UNAUTHENTICATED"), "refused"));
+    pub(super) fn lapsed(&self, why: &str) {
+        let reason = Some("CALLER_UNAUTHENTICATED");
+        drop(self.line("refused", "UNAUTHENTICATED", reason, Some(why)));
     }
 
-    fn line(&self, code: &str, reason: Option<&str>, what: &'static str) -> Told {
+    fn line(
+        &self,
+        what: &'static str,
+        code: &str,
+        reason: Option<&str>,
+        why: Option<&str>,
+    ) -> Told {
         let about = self.record.0.get();
         tracing::info!(
             target: "switchboard::audit",
@@ -79,6 +90,7 @@ impl Audited {
             target_id = about.map(|it| &*it.target),
             code,
             reason,
+            why,
             "{what}"
         );
         Told::now()
@@ -96,7 +108,7 @@ impl Drop for Audited {
         } else {
             ("CANCELLED", "CALLER_LEFT")
         };
-        drop(self.line(code, Some(reason), "write"));
+        drop(self.line("write", code, Some(reason), None));
     }
 }
 
@@ -110,11 +122,6 @@ pub(in crate::grpc) fn handshake_refused(peer: Option<&str>, why: &str) {
         "handshake refused"
     );
     drop(Told::now());
-}
-
-fn reason(headers: &HeaderMap) -> Option<String> {
-    let info = Status::from_header_map(headers)?.get_details_error_info()?;
-    Some(info.reason)
 }
 
 /// One line of bounded length, whatever a caller wrote.

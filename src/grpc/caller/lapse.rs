@@ -48,7 +48,7 @@ impl Proof {
 pub(super) fn lapsing(body: Body, proof: Proof, audited: Audited) -> Body {
     Ending::at_once(body, async move {
         let why = proof.lapsed().await;
-        audited.lapsed();
+        audited.lapsed(why);
         status::unauthenticated(why)
     })
 }
