@@ -16,14 +16,14 @@ const CONNECTIONS: usize = 8;
 /// How much dearer than last time a call may get before somebody has to say why, in percent.
 const TOLERANCE: f64 = 5.0;
 
-/// Prints the three counts, and what a call costs that the gateway refuses. With `--guard FILE`
+/// Prints the counts of all, and what a call costs that the gateway refuses. With `--guard FILE`
 /// only the gateway's calls are counted, and compared with the count in the file; `--write` puts
 /// a new one there. `--profile FILE` leaves what `callgrind_annotate` reads.
 pub(crate) async fn report(arguments: &[String]) {
     let vendor = Vendor::start(Duration::ZERO).await;
     match arguments {
         [] => {
-            for kind in Kind::ALL {
+            for kind in Kind::all() {
                 println!(
                     "{:24}{:>10} instructions/call",
                     kind.name(),

@@ -1,15 +1,16 @@
 //! What a call costs, beside what it would cost with nothing between the libraries.
 //!
-//! Three servers answer the same call by the same request to the same vendor: the gateway as its
-//! users run it, and two floors, tonic over hyper and tonic over reqwest, that check nothing,
-//! measure nothing and bound nothing. Each runs in a process of its own on one core; the callers
+//! Servers answer the same call by the same request to the same vendor: the gateway as its users run
+//! it, and two floors, tonic over hyper and tonic over reqwest, that check nothing, measure nothing
+//! and bound nothing; and Envoy, where it is there. Each runs in a process of its own on one core; the callers
 //! and the vendor run here, on the other one. Commands, figures and how noisy they are:
 //! docs/PERFORMANCE.md.
 //!
 //! ```text
-//! main      what is measured, and the table         server    one of the three, as a process
+//! main      what is measured, and the table         server    one of them, as a process
 //! callers   calls in closed and in open loop        floors    the two floors
-//! vendor    answers at once, or after a while       count     instructions, by valgrind
+//! vendor    answers at once, or after a while       envoy     how Envoy does the floors' work
+//! count     instructions, by valgrind
 //! ```
 
 #![allow(
@@ -51,7 +52,12 @@ fn main() {
         Some("cpu") => {
             let in_flight = arguments.next().map_or(CLOSED, |it| it.parse().unwrap());
             here(async move {
-                costs(&Kind::ALL, &Vendor::start(Duration::ZERO).await, in_flight).await;
+                costs(
+                    &Kind::all(),
+                    &Vendor::start(Duration::ZERO).await,
+                    in_flight,
+                )
+                .await;
             });
         }
         Some("tls") => here(async {
@@ -92,7 +98,7 @@ fn here(work: impl Future<Output = ()>) {
 /// Cost per call at saturation, latency at a fixed rate and at 70 % of saturation.
 async fn report() {
     let vendor = Vendor::start(Duration::ZERO).await;
-    let mut all = warm(&Kind::ALL, &vendor).await;
+    let mut all = warm(&Kind::all(), &vendor).await;
     saturation(&mut all, CLOSED).await;
     latency(&all).await;
 }
@@ -166,15 +172,17 @@ async fn saturation(all: &mut [Measured], in_flight: usize) {
             median(&it.kernel)
         );
     }
-    let [floor, gateway] = [Kind::Reqwest, Kind::Gateway].map(|kind| {
-        let it = all.iter().find(|it| it.server.kind == kind);
-        it.expect("measured").cpu()
-    });
-    let ratios = gateway.iter().zip(&floor).map(|(ours, its)| ours / its);
-    println!(
-        "CPU, gateway to tonic + reqwest: {:.2}",
-        median(&ratios.collect::<Vec<_>>())
-    );
+    let of = |kind: Kind| all.iter().find(|it| it.server.kind == kind);
+    let gateway = of(Kind::Gateway).expect("measured").cpu();
+    for other in [Kind::Reqwest, Kind::Envoy].into_iter().filter_map(of) {
+        let theirs = other.cpu();
+        let ratios = gateway.iter().zip(&theirs).map(|(ours, its)| ours / its);
+        println!(
+            "CPU, gateway to {}: {:.2}",
+            other.server.kind.name(),
+            median(&ratios.collect::<Vec<_>>())
+        );
+    }
 }
 
 /// In good order, as one that is instrumented writes at its end what it has seen.
@@ -310,7 +318,7 @@ async fn cold() {
         "{:24}{:>10}{:>10}{:>10}{:>10}{:>14}",
         "from cold", "calls/s", "done/s", "failed", "p99 ms", "connections"
     );
-    for kind in Kind::ALL {
+    for kind in Kind::all() {
         let warm = {
             let vendor = Vendor::start(Duration::ZERO).await;
             let server = Server::start(kind, &vendor).await;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::binary::switchboard;
 use super::vendor::Vendor;
 
+#[path = "envoy.rs"]
+mod envoy;
+
 /// The core of the servers, and that of everything else.
 const THEIRS: &str = "0";
 const OURS: &str = "1";
@@ -23,11 +26,16 @@ pub(crate) enum Kind {
     Gateway,
     /// The gateway, and nothing measured or logged: this executable again.
     Muted,
+    Envoy,
 }
 
 impl Kind {
-    /// In the order of their values.
-    pub(crate) const ALL: [Kind; 3] = [Kind::Hyper, Kind::Reqwest, Kind::Gateway];
+    /// Those that are there, in the order of their values.
+    pub(crate) fn all() -> Vec<Kind> {
+        let envoy = envoy::binary().map(|_| Kind::Envoy);
+        let ours = [Kind::Hyper, Kind::Reqwest, Kind::Gateway];
+        ours.into_iter().chain(envoy).collect()
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,6 +43,7 @@ impl Kind {
             Kind::Reqwest => "tonic + reqwest",
             Kind::Gateway => "switchboard",
             Kind::Muted => "switchboard, muted",
+            Kind::Envoy => "Envoy",
         }
     }
 }
@@ -113,6 +122,10 @@ impl Server {
                 command.args(["floor", kind.name()]);
                 command.args([address.to_string(), vendor.url.clone()]);
                 command.args(&vendor.ca_file);
+            }
+            Kind::Envoy => {
+                command.arg(envoy::binary().expect("its path in ENVOY"));
+                command.args(envoy::set_up(&folder, address, &vendor.url));
             }
         }
         // The log goes into a pipe, as it does in production.
