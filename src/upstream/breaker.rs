@@ -147,14 +147,19 @@ impl Breaker {
         };
         *state = next;
         self.observer.breaker(self.vendor, told);
-        if told != BreakerState::HalfOpen {
-            tracing::warn!(vendor = self.vendor, state = ?told, "circuit breaker");
-        }
     }
 
-    fn open(&self, state: &mut State, rest: Duration) {
-        let until = Instant::now() + rest;
-        self.enter(state, State::Open { until });
+    /// The vendor showed whether it is well.
+    fn decide(&self, state: &mut State, failed: bool) {
+        let now = Instant::now();
+        let (next, word) = if failed {
+            let until = now + self.settings.open;
+            (State::Open { until }, BreakerState::Open)
+        } else {
+            (State::Closed(Window::new(now)), BreakerState::Closed)
+        };
+        self.enter(state, next);
+        tracing::warn!(vendor = self.vendor, state = ?word, "circuit breaker");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,18 +184,12 @@ impl Pass<'_> {
         self.told = true;
         let breaker = self.breaker;
         let mut state = breaker.state();
-        let now = Instant::now();
         match &mut *state {
-            State::Probing if self.probe && failed => {
-                breaker.open(&mut state, breaker.settings.open);
-            }
-            State::Probing if self.probe => {
-                breaker.enter(&mut state, State::Closed(Window::new(now)));
-            }
+            State::Probing if self.probe => breaker.decide(&mut state, failed),
             State::Closed(window) => {
-                let count = window.count(failed, now, breaker.settings.window);
+                let count = window.count(failed, Instant::now(), breaker.settings.window);
                 if breaker.settings.is_too_much(count.all, count.failed) {
-                    breaker.open(&mut state, breaker.settings.open);
+                    breaker.decide(&mut state, true);
                 }
             }
             // It began before the breaker opened: old news.
@@ -203,7 +202,10 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe && !self.told {
             let mut state = self.breaker.state();
-            self.breaker.open(&mut state, Duration::ZERO);
+            // Without a line in the log: each call may be such a probe, for as long as a login is
+            // refused.
+            let until = Instant::now();
+            self.breaker.enter(&mut state, State::Open { until });
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::testing::Spans;
 use crate::upstream::observer::Blind;
 use crate::upstream::testing::{bare, busy, login_busy, throttled, unavailable};
 use proptest::prelude::*;
@@ -127,6 +128,24 @@ async fn a_probe_that_says_nothing_makes_room_for_the_next() {
     breaker.admit().expect("another").tell(None);
     breaker.admit().expect("a third").tell(Some(false));
     assert_eq!(refused(&breaker), None);
+}
+
+/// One that finds the vendor's login refusing it ends at once, as does the next: a line for each
+/// call would be all that the log holds.
+#[tokio::test(start_paused = true)]
+async fn the_log_tells_what_was_found_out_and_no_probe_that_says_nothing() {
+    let log = Spans::capture_at("warn");
+    let breaker = opened().await;
+    tokio::time::advance(Duration::from_secs(10)).await;
+    for _ in 0..1000 {
+        drop(breaker.admit().expect("a probe"));
+    }
+    breaker.admit().expect("a probe").tell(Some(true));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    breaker.admit().expect("a probe").tell(Some(false));
+    let lines = log.lines();
+    let told: Vec<_> = lines.iter().map(|line| line["state"].as_str()).collect();
+    assert_eq!(told, [Some("Open"), Some("Open"), Some("Closed")]);
 }
 
 #[tokio::test(start_paused = true)]
