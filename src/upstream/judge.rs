@@ -82,6 +82,13 @@ where
 pub fn by_status(meta: &Meta, reply: &Reply, code: Option<String>, text: String) -> Option<Error> {
     let meaning = match reply.status {
         status if status.is_success() => return None,
+        // Those that come before an answer never get here: this one is all that was said.
+        status if status.is_informational() => {
+            return Some(Error::Unreadable {
+                status: Some(status),
+                cause: format!("HTTP {} is no answer", status.as_u16()),
+            });
+        }
         StatusCode::TOO_MANY_REQUESTS => {
             return Some(Error::Throttled {
                 retry_after: retry_after(&reply.headers),

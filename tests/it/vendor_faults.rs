@@ -185,6 +185,24 @@ async fn a_connection_that_ends_at_any_stage_of_the_answer() {
     }
 }
 
+/// Nobody asked for another protocol: what became of the request is not said.
+#[tokio::test]
+async fn an_answer_that_leaves_http_is_no_answer() {
+    let away = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: odd\r\n\r\n";
+    let wire = Wire::start(away, End::Close).await;
+    let gateway = in_front_of(&wire).await;
+    for (before, call) in ALL.into_iter().enumerate() {
+        let verdict = match call.once() {
+            true => Verdict::new(Code::Unknown, "OUTCOME_UNKNOWN"),
+            false => Verdict::new(Code::Internal, "VENDOR_PROTOCOL"),
+        };
+        verdict
+            .status("101")
+            .check(call, &fails(&gateway, call).await);
+        assert_eq!(wire.calls(), before + 1, "{call:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_trickles_is_not_waited_for() {
     for answer in [HALF_A_HEAD, HALF_A_BODY] {

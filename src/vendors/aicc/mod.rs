@@ -50,14 +50,7 @@ impl Vendor for Aicc {
             // Stated: a wrong path. An absent record is a returnCode.
             StatusCode::NOT_FOUND => Refusal::Misconfigured,
             status if status.is_success() => return Err(no_yes(&reply, code, text)),
-            _ => {
-                return Err(
-                    by_status(meta, &reply, code, text).unwrap_or(Error::Unreadable {
-                        status: Some(reply.status),
-                        cause: "an informational answer".to_owned(),
-                    }),
-                );
-            }
+            _ => return by_status(meta, &reply, code, text).map_or(Ok(reply), Err),
         };
         Err(Error::Refused {
             meaning,
