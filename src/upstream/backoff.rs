@@ -58,14 +58,18 @@ pub fn advised(throttled: bool) -> Duration {
 /// A Retry-After beyond this, be it of more digits than any number has, is not waited for either.
 const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// Retry-After in seconds or as an HTTP date; a date in the past means now.
+/// Retry-After in seconds or as an HTTP date; a date in the past means now. It is past or to come by
+/// the answer's own Date: the clock here may be minutes off.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let date = |text| httpdate::parse_http_date(text).ok();
+    let value = text(header::RETRY_AFTER)?;
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(value.parse().map_or(AGES, Duration::from_secs).min(AGES));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    let now = text(header::DATE).and_then(date);
+    let now = now.unwrap_or_else(SystemTime::now);
+    Some(date(value)?.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -97,6 +101,26 @@ mod tests {
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
         let wait = parsed(&date).unwrap();
         assert!(wait > Duration::from_secs(25) && wait <= Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_clock_that_it_was_made_by() {
+        let told = |at: &str, now: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_str(at).unwrap());
+            headers.insert(header::DATE, HeaderValue::from_str(now).unwrap());
+            retry_after(&headers)
+        };
+        let noon = "Sun, 06 Nov 1994 12:00:00 GMT";
+        for (at, seconds) in [
+            ("Sun, 06 Nov 1994 12:00:30 GMT", 30),
+            ("Sun, 06 Nov 1994 11:59:59 GMT", 0),
+            ("5", 5),
+        ] {
+            assert_eq!(told(at, noon), Some(Duration::from_secs(seconds)), "{at}");
+        }
+        let past = told(noon, "at noon");
+        assert_eq!(past, Some(Duration::ZERO), "ours, where there is no other");
     }
 
     proptest! {
