@@ -118,6 +118,11 @@ impl Progress {
         self.0.sending.fetch_or(cut, Ordering::Relaxed);
     }
 
+    /// Whether either of these came, so that its caller was told of it.
+    pub fn was_given_up(&self) -> bool {
+        self.sending() & GIVEN_UP != 0
+    }
+
     /// Whether it was cut before anything was sent: its caller makes it elsewhere.
     pub fn is_left_to_others(&self) -> bool {
         self.sending() & (CUT | SENT) == CUT

@@ -175,7 +175,7 @@ impl Dedupe {
             drop(joined);
             match claim {
                 Claim::First(turn) => {
-                    let told = self.0.begin(turn, work, ticket.progress.clone());
+                    let told = self.0.begin(asked, turn, work, ticket.progress.clone());
                     decode(outcome(told, asked, ticket).await?)
                 }
                 Claim::Again(kept) => {
@@ -199,6 +199,7 @@ impl Parts {
     /// cut before it was sent ends with its caller, who makes it again elsewhere.
     fn begin<T: Message>(
         &self,
+        asked: Asked,
         mut turn: Turn,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
         progress: Progress,
@@ -220,8 +221,13 @@ impl Parts {
                 return turn.give_back();
             }
             let outcome: Outcome = result.map(|response| response.encode_to_vec().into());
-            // Before it is kept: a store that fails or is slow takes nobody's answer away.
-            let _ = tell.send(outcome.clone());
+            // Before it is kept: a store that fails or is slow takes nobody's answer away. Who was told
+            // that the time is over has not left.
+            if let Err(unheard) = tell.send(outcome.clone())
+                && !progress.was_given_up()
+            {
+                log(asked.meta.name, &unheard);
+            }
             turn.keep(outcome).await;
         };
         self.tasks.spawn(task.with_current_context());
@@ -229,9 +235,23 @@ impl Parts {
     }
 }
 
+/// A repeat may never come: the log is the only place that is sure to have the outcome.
+fn log(operation: &'static str, unheard: &Outcome) {
+    match unheard {
+        Ok(_) => tracing::info!(operation, "done after its caller left"),
+        Err(status) => tracing::warn!(
+            operation,
+            error = status.message(),
+            outcome_unknown = status::unknown_outcome(status).is_some(),
+            "failed after its caller left"
+        ),
+    }
+}
+
 /// Waits for the outcome of the caller's own write, but not beyond its deadline.
-async fn outcome(told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket) -> Outcome {
-    match timeout_at(ticket.deadline, told).await {
+async fn outcome(mut told: oneshot::Receiver<Outcome>, asked: Asked, ticket: &Ticket) -> Outcome {
+    // Open until it is given up: who tells it is to know whether somebody left.
+    match timeout_at(ticket.deadline, &mut told).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(asked.abandoned_after(&ticket.progress)),
         Err(_) => {

@@ -3,6 +3,7 @@ use crate::pb::{AttachUserDataRequest, AttachUserDataResponse};
 use crate::telemetry::testing::Spans;
 use crate::upstream::operation::{Meta, Replay};
 use crate::upstream::progress::Progress;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 use tonic::Code;
@@ -147,6 +148,50 @@ async fn concurrent_repeats_share_one_run_and_none_may_cut_it() {
             .all(|answer| answer.as_ref().unwrap().reference_id == Some(1))
     );
     assert_eq!(work.done(), 1);
+}
+
+/// The log is the only place that has the outcome, should no repeat come.
+#[tokio::test(start_paused = true)]
+async fn what_became_of_a_write_whose_caller_left_is_logged() {
+    let log = Spans::capture();
+    let (dedupe, soon) = (dedupe(10), Duration::from_secs(5));
+    let failing = async move {
+        tokio::time::sleep(soon).await;
+        Err(Asked::abandoned(Asked {
+            vendor: "genesys",
+            meta: &META,
+        }))
+    };
+    let done = Box::pin(Work::default().answer(soon));
+    let works: [Pin<Box<dyn Future<Output = Answer> + Send>>; 2] = [done, Box::pin(failing)];
+    for (id, work) in ["done", "failed"].into_iter().zip(works) {
+        let mut call = Box::pin(run(&dedupe, ("default", id, "s"), work));
+        assert!(futures_util::poll!(&mut call).is_pending());
+        drop(call);
+        tokio::time::sleep(2 * soon).await;
+    }
+    // Who was told of the deadline has not left.
+    let never = Work::default().answer(3 * soon);
+    run(&dedupe, ("default", "late", "s"), never)
+        .await
+        .unwrap_err();
+    tokio::time::sleep(2 * soon).await;
+    let lines: Vec<_> = log
+        .lines()
+        .into_iter()
+        .map(|line| {
+            assert_eq!(line["operation"], "AttachUserData");
+            let message = line["message"].as_str().unwrap().to_owned();
+            (message, line["outcome_unknown"].as_bool())
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            ("done after its caller left".to_owned(), None),
+            ("failed after its caller left".to_owned(), Some(true)),
+        ]
+    );
 }
 
 #[tokio::test]
