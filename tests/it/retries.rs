@@ -17,7 +17,9 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use crate::support::calls;
 use crate::support::port::Port;
+use crate::support::verdict::Verdict;
 use crate::support::watch::{in_time, total, until};
 use crate::support::{self, Gateway, RECORD, SESSION, USER};
 
@@ -383,6 +385,30 @@ async fn a_delete_that_was_done_by_an_attempt_without_an_answer_is_a_success() {
         metadata.unwrap_or_else(|status| panic!("{fault:?}: {status:?}"));
         assert_eq!(gateway.sandbox.journal().count("aicc", "delete"), 2);
         assert!(gateway.sandbox.aicc().record(USER).is_none());
+    }
+}
+
+/// The vendor's no to a repeat may mean that the first attempt had done it. Only a look can tell, and
+/// where none can be had nobody is told that it was not done.
+#[tokio::test]
+async fn a_delete_in_doubt_that_cannot_be_looked_for_is_not_refused() {
+    let refused = Fault::VendorCode {
+        code: "-1".into(),
+        message: "no".to_owned(),
+    };
+    let there = Verdict::new(Code::FailedPrecondition, "VENDOR_REJECTED");
+    let there = there.status("200").vendor_code("-1").attempts(3);
+    let unseen = Verdict::new(Code::Unavailable, "VENDOR_UNAVAILABLE");
+    let unseen = unseen.status("502").attempts(5);
+    for (queries_fail, verdict) in [(false, there), (true, unseen)] {
+        let gateway = gateway().await;
+        plan(&gateway, &[Fault::status(504), refused.clone()]);
+        if queries_fail {
+            let rule = Rule::new(Fault::status(502)).operation("query");
+            gateway.sandbox.faults().push(rule).unwrap();
+        }
+        let status = delete(&gateway).await.unwrap_err();
+        verdict.check(calls::Call::DeleteSettings, &status);
     }
 }
 

@@ -66,7 +66,8 @@ impl Facade {
     }
 
     /// Deletes; a refusal after an attempt of unknown outcome may mean that the attempt had
-    /// done it, so then the record is looked for.
+    /// done it, so then the record is looked for. It stands where the vendor has the record, or
+    /// refuses that, too.
     async fn delete(&self, user_id: &str, ticket: Ticket) -> Result<String, Failure> {
         let delete = Delete {
             user_id: user_id.to_owned(),
@@ -82,9 +83,18 @@ impl Facade {
             user_id: user_id.to_owned(),
             ..Default::default()
         });
+        let progress = ticket.progress.clone();
         match self.client.call(query, ticket).await {
             Err(found) if found.error.is_not_found() => Ok(String::new()),
-            _ => Err(failure),
+            Err(found) if !matches!(found.error, Error::Refused { .. }) => Err(Failure {
+                operation: failure.operation,
+                replay: failure.replay,
+                ..found
+            }),
+            _ => Err(Failure {
+                sent: progress.sent(),
+                ..failure
+            }),
         }
     }
 }
