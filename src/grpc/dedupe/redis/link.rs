@@ -49,8 +49,17 @@ struct Live {
 #[derive(Debug, Clone)]
 pub(super) struct Failed {
     cause: String,
-    /// Redis may have done it nevertheless.
-    pub(super) perhaps_done: bool,
+    pub(super) came: Came,
+}
+
+/// How far a question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    Nowhere,
+    /// To a Redis that did not answer, and may have done it nevertheless or do it later.
+    Perhaps,
+    /// To a Redis that refused it.
+    Refused,
 }
 
 impl Link {
@@ -74,7 +83,7 @@ impl Link {
             Err((Some(error), _)) if error.is_io_error() && !error.is_timeout() => {
                 let again = self.ask_once(question).await;
                 again.map_err(|(_, failed)| Failed {
-                    perhaps_done: true,
+                    came: Came::Perhaps,
                     ..failed
                 })
             }
@@ -94,9 +103,13 @@ impl Link {
                 if is_about_the_connection(&error) {
                     self.forget(live.number).await;
                 }
+                let came = match error.is_io_error() {
+                    true => Came::Perhaps,
+                    false => Came::Refused,
+                };
                 let failed = Failed {
                     cause: cause(&error),
-                    perhaps_done: error.is_io_error(),
+                    came,
                 };
                 Err((Some(error), failed))
             }
@@ -140,7 +153,7 @@ impl Link {
     async fn connect(&self) -> Result<MultiplexedConnection, Failed> {
         let url = self.url.read().map_err(|error| Failed {
             cause: error.to_string(),
-            perhaps_done: false,
+            came: Came::Nowhere,
         })?;
         let timeouts = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
@@ -153,7 +166,7 @@ impl Link {
         };
         connecting.await.map_err(|error| Failed {
             cause: cause(&error),
-            perhaps_done: false,
+            came: Came::Nowhere,
         })
     }
 

@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
-use self::link::{Failed, Link};
+use self::link::{Came, Failed, Link};
 pub(super) use self::turn::Turn;
 use super::store::{self, Claim};
 use super::write::{Key, Outcome, SOON, Write, reused, unavailable};
@@ -43,7 +43,8 @@ const LEASE: Duration = Duration::from_secs(6);
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
-/// How long it is tried to tell Redis what became of a write.
+/// How long it is tried to tell Redis what became of a write, where it refuses to hear it or the gateway
+/// ends.
 const INSIST: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -133,16 +134,24 @@ impl Redis {
         });
     }
 
-    /// Tells Redis what became of a write, in spite of a restart or a short outage.
-    async fn insist(&self, question: &Cmd) -> Result<(), Failed> {
-        let end = Instant::now() + INSIST;
+    /// Tells Redis what became of a write, in spite of an outage. A Redis that is out of reach is waited
+    /// for until the write is forgotten: it may have hung, and take in then what it was asked before. They
+    /// are few that wait, as no write begins without it.
+    async fn insist(&self, question: &Cmd, until: Instant) -> Result<(), Failed> {
+        let least = Instant::now() + INSIST;
         let mut pause = FIRST_RETRY;
         loop {
-            match self.link.ask(question).await {
-                Ok(_) => return Ok(()),
-                Err(failed) if Instant::now() + pause >= end => return Err(failed),
-                Err(_) => sleep(pause).await,
+            let Err(failed) = self.link.ask(question).await else {
+                return Ok(());
+            };
+            let end = match failed.came {
+                Came::Nowhere | Came::Perhaps if !self.tasks.is_closed() => least.max(until),
+                _ => least,
+            };
+            if Instant::now() + pause >= end {
+                return Err(failed);
             }
+            sleep(pause).await;
             pause = LONGEST_RETRY.min(pause * 2);
         }
     }

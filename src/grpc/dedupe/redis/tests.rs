@@ -213,6 +213,50 @@ async fn a_claim_that_redis_answered_too_late_is_given_back() {
     turn.keep(response("done")).await;
 }
 
+/// What was told to a Redis that hangs it does once it goes on, however late.
+#[tokio::test]
+async fn a_redis_that_hangs_for_long_is_told_all_the_same() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let (begun, asked) = (write(&ONCE, "begun"), write(&ONCE, "asked"));
+    let mut turn = first(&redis, &begun).await;
+    turn.spend(std::future::ready(())).await;
+    server.freeze();
+    let keeping = turn.keep(response("done"));
+    let ticket = ticket(10);
+    let claiming = redis.claim(&asked, &ticket);
+    let hanging = async {
+        sleep(INSIST + Duration::from_secs(2)).await;
+        server.go_on();
+    };
+    let ((), claim, ()) = tokio::join!(keeping, claiming, hanging);
+    let Err(status) = claim else {
+        panic!("nobody answered");
+    };
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(again(&redis, &begun).await.unwrap(), "done");
+    first(&redis, &asked).await.keep(response("done")).await;
+}
+
+/// Who goes does not wait for a Redis that may never come back.
+#[tokio::test]
+async fn a_gateway_that_ends_does_not_insist_for_long() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let mut turn = first(&redis, &write(&ONCE, "id")).await;
+    turn.spend(std::future::ready(())).await;
+    server.stop();
+    redis
+        .tasks
+        .spawn(async move { turn.keep(response("done")).await });
+    redis.tasks.close();
+    redis.tasks.wait().await;
+}
+
 #[tokio::test]
 async fn who_waits_for_another_has_a_deadline() {
     let Some(server) = RedisServer::start().await else {
@@ -344,5 +388,5 @@ async fn the_url_is_shown_nowhere() {
     let redis = Redis::new(url, LEASE, TaskTracker::new(), &meter);
     let failed = redis.link.ask(&redis::cmd("PING")).await.unwrap_err();
     assert!(!format!("{failed:?}").contains("hunter2"), "{failed:?}");
-    assert!(!failed.perhaps_done, "nobody was there to do it");
+    assert_eq!(failed.came, Came::Nowhere);
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::super::write::{Outcome, Write};
-use super::link::Failed;
+use super::link::{Came, Failed};
 use super::{LEASE, Place, Redis, Standing, VERSION, kept, milliseconds, script};
 
 /// Often enough that a lease outlives two signs of life that got lost.
@@ -49,7 +49,7 @@ impl Turn {
         self.idle = match &standing {
             Ok(Standing::Mine) => true,
             Ok(_) => false,
-            Err(failed) => failed.perhaps_done,
+            Err(failed) => failed.came == Came::Perhaps,
         };
         standing
     }
@@ -80,7 +80,7 @@ impl Turn {
         let mut question = self.question(include_str!("finish.lua"));
         question.arg(VERSION).arg(&self.write.fingerprint);
         question.arg(&self.token).arg(self.left()).arg(result);
-        if self.redis.insist(&question).await.is_err() {
+        if self.redis.insist(&question, self.until).await.is_err() {
             tracing::warn!(operation, "a result could not be kept for repeats");
         }
     }
@@ -121,9 +121,9 @@ impl Drop for Turn {
         }
         let mut question = self.question(include_str!("release.lua"));
         question.arg(&self.token);
-        let redis = Arc::clone(&self.redis);
+        let (redis, until) = (Arc::clone(&self.redis), self.until);
         self.redis.tasks.spawn(async move {
-            let _ = redis.insist(&question).await;
+            let _ = redis.insist(&question, until).await;
         });
     }
 }
