@@ -24,6 +24,8 @@ struct Travelled {
     vendor_status: AtomicU16,
     vendor_nanos: AtomicU64,
     repeated_for: Mutex<Option<&'static str>>,
+    /// What this is a part of.
+    whole: Option<Progress>,
 }
 
 /// What was sent and what still may be are one word, so that sending and giving up exclude each
@@ -66,7 +68,15 @@ impl Leave {
             let stands = sending & GIVEN_UP == 0 && sending >> ATTEMPT == self.attempt;
             stands.then_some((sending + 1) | IN_DOUBT)
         };
-        self.progress.update(send).is_ok()
+        if self.progress.update(send).is_err() {
+            return false;
+        }
+        let whole = self.progress.0.whole.as_ref();
+        if whole.is_none_or(Progress::count_in) {
+            return true;
+        }
+        self.progress.unmark_sent();
+        false
     }
 }
 
@@ -164,11 +174,20 @@ impl Progress {
         Joined(self.clone())
     }
 
-    /// Counts the requests of another call in, which was made on behalf of this one.
-    pub fn absorb(&self, other: &Progress) {
-        let sent = u64::from(other.sent());
-        self.0.sending.fetch_add(sent, Ordering::Relaxed);
-        self.attempted(other.vendor_status(), other.vendor_time());
+    /// Of another call that is made on behalf of this one. Its requests count here, too, and it sends
+    /// none once this one is given up; whether they are in doubt is its own matter.
+    #[must_use]
+    pub fn part(&self) -> Progress {
+        Progress(Arc::new(Travelled {
+            whole: Some(self.clone()),
+            ..Travelled::default()
+        }))
+    }
+
+    /// A part sends a request, unless this was given up before.
+    fn count_in(&self) -> bool {
+        let count = |sending: u64| (sending & GIVEN_UP == 0).then_some(sending + 1);
+        self.update(count).is_ok()
     }
 
     /// The vendor's account, once it is known to be one of the configuration's.
@@ -194,10 +213,13 @@ impl Progress {
 
     /// An attempt ended, with this answer if any.
     pub(super) fn attempted(&self, status: Option<u16>, took: Duration) {
-        let status = status.unwrap_or_default();
-        self.0.vendor_status.store(status, Ordering::Relaxed);
+        let code = status.unwrap_or_default();
+        self.0.vendor_status.store(code, Ordering::Relaxed);
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.0.vendor_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if let Some(whole) = &self.0.whole {
+            whole.attempted(status, took);
+        }
     }
 
     /// Why the attempt that comes next is made, if it is a repeat.
@@ -244,7 +266,14 @@ impl Progress {
     }
 
     /// What was marked as sent turned out not to have been.
-    pub(super) fn unmark_sent(&self) {
+    pub(super) fn take_back(&self) {
+        self.unmark_sent();
+        if let Some(whole) = &self.0.whole {
+            let _ = whole.update(|sending| Some(sending - 1));
+        }
+    }
+
+    fn unmark_sent(&self) {
         let _ = self.update(|sending| Some((sending - 1) & !IN_DOUBT));
     }
 
@@ -297,7 +326,7 @@ mod tests {
         assert!(!late.take(), "a new attempt gives the old one nothing back");
         let own = progress.leave().unwrap();
         assert!(own.take());
-        progress.unmark_sent();
+        progress.take_back();
         drop(second);
         assert_eq!((progress.sent(), progress.in_doubt()), (1, false));
     }
@@ -333,6 +362,28 @@ mod tests {
         assert!(!told(true, Progress::cut));
         assert!(!told(false, Progress::give_up));
         assert!(!told(false, |_| {}));
+    }
+
+    #[test]
+    fn what_a_part_sends_counts_at_once_and_its_doubt_is_its_own() {
+        let whole = Progress::default();
+        whole.mark_sent();
+        whole.settle();
+        let part = whole.part();
+        part.mark_sent();
+        assert_eq!((part.sent(), whole.sent()), (1, 2));
+        assert!(part.in_doubt() && !whole.in_doubt());
+        part.take_back();
+        assert_eq!((part.sent(), whole.sent()), (0, 1));
+        part.attempted(Some(503), Duration::from_millis(7));
+        assert_eq!(whole.vendor_status(), Some(503));
+        assert_eq!(whole.vendor_time(), Duration::from_millis(7));
+
+        let late = part.leave().unwrap();
+        whole.give_up();
+        assert!(!late.take(), "what was told of the whole stays true");
+        assert_eq!((part.sent(), whole.sent()), (0, 1));
+        assert!(!part.in_doubt());
     }
 
     /// Whoever gives an attempt up knows whether it was sent, and is not proved wrong later.

@@ -320,7 +320,7 @@ fn failed(error: reqwest::Error, progress: &Progress) -> Error {
     let marked = progress.in_doubt();
     if error.is_connect() || disowned(&error) || is_unwelcome(&error) || !marked {
         if marked {
-            progress.unmark_sent();
+            progress.take_back();
         }
         return Error::NeverSent { cause };
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::Method;
 use prost_types::Struct;
 use serde_json::{Map, json};
 use switchboard::pb::{
@@ -21,7 +22,7 @@ use crate::support::vendor::{self, Seen, Vendor};
 use crate::support::verdict::{all_words, pushback};
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::{Watcher, next_notification, reading, value};
-use crate::support::{self, Gateway, SESSION, attempts, data, fact, impatient, reason};
+use crate::support::{self, Gateway, SESSION, attempts, data, fact, impatient, reason, relocate};
 
 /// Of the same agent.
 const SECOND: &str = "0071023821aec012";
@@ -312,7 +313,7 @@ async fn nameless(session: &'static str) -> Vendor {
 async fn an_error_of_its_own_number_is_the_answer_whatever_session_it_names() {
     for session in ["", r#","smssession":null"#, r#","smssession":{}"#] {
         let vendor = nameless(session).await;
-        let gateway = Gateway::start_with(|config| support::relocate(config, &vendor.url)).await;
+        let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
         let wait = Duration::from_secs(5);
         let status = attach_within(&gateway, wait, attach("Topic", "one")).await;
         let status = status.unwrap_err();
@@ -1044,4 +1045,36 @@ async fn what_is_empty_of_it_all_is_no_confirmation() {
     let seen = answer.session.unwrap().user_data.unwrap();
     assert_eq!(seen.fields["Number"], support::number(42.0));
     assert_eq!(seen.fields["FirstName"], support::text("Ann"));
+}
+
+/// Also one that is still under way when the time is over.
+#[tokio::test]
+async fn every_read_counts_among_the_requests_of_its_call() {
+    let vendor = Vendor::start(|seen| async move {
+        let writes = seen.method == Method::POST && seen.target.contains("smssessions");
+        if !writes {
+            std::future::pending::<()>().await;
+        }
+        vendor::json(r#"{"statusCode":0}"#)
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    let calls = (0..16).map(async |number| {
+        let session_id = format!("session-{number}");
+        let request = AttachUserDataRequest {
+            session_id: session_id.clone(),
+            request_id: session_id.clone(),
+            ..attach("Topic", "billing")
+        };
+        let answer = attach_within(&gateway, Duration::from_secs(2), request).await;
+        (session_id, answer.unwrap_err())
+    });
+    for (session_id, status) in join_all(calls).await {
+        assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
+        let calls = vendor.calls().into_iter();
+        let seen = calls.filter(|seen| seen.target.ends_with(&session_id));
+        let told = attempts(status.metadata());
+        assert_eq!(told as usize, seen.count(), "{session_id}");
+        assert_eq!(fact(&status, "attempts"), told.to_string());
+    }
 }

@@ -13,7 +13,6 @@ use super::{Confirmation, Sent};
 use crate::pb::{GetSessionRequest, SmsSession};
 use crate::upstream::client::Ticket;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
-use crate::upstream::progress::Progress;
 use crate::upstream::redact::Redactor;
 use crate::vendors::genesys::sms_session_data::get_session::GetSession;
 use crate::vendors::genesys::sms_session_data::write::Write;
@@ -78,12 +77,8 @@ impl<O: Write> Confirmation<O> {
     async fn look(&self) -> (Seen, Instant) {
         let begun = Instant::now();
         let ticket = Ticket {
-            progress: Progress::default(),
+            progress: self.ticket.progress.part(),
             ..self.ticket.clone()
-        };
-        let _counted = Counted {
-            all: &self.ticket.progress,
-            own: ticket.progress.clone(),
         };
         let operation = GetSession(GetSessionRequest {
             session_id: self.operation.session_id().to_owned(),
@@ -156,17 +151,5 @@ impl<O: Write> Confirmation<O> {
                 text: redactor.unwrap_or_default().clean(text),
             },
         }))
-    }
-}
-
-/// The requests of a read, counted among those of the whole also when it is not waited for.
-struct Counted<'a> {
-    all: &'a Progress,
-    own: Progress,
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.all.absorb(&self.own);
     }
 }
