@@ -86,6 +86,7 @@ pub struct Call {
     pub meta: &'static Meta,
     /// Boxed: a call moves through a future of each layer.
     pub request: Box<Request<Bytes>>,
+    /// Of the call; within an attempt, the attempt's.
     pub deadline: Instant,
     /// The caller is itself repeating, so this is not the place to multiply it.
     pub caller_repeats: bool,

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, O
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::error::Error;
+use super::timeout::SHORTEST_ATTEMPT;
 
 /// What has been sent so far for a call; shared by everybody who has to tell the caller.
 #[derive(Debug, Clone, Default)]
@@ -58,12 +61,18 @@ impl Drop for Attempt {
 pub(crate) struct Leave {
     progress: Progress,
     attempt: u64,
+    /// Of the attempt.
+    end: Instant,
 }
 
 impl Leave {
-    /// The first byte of the request goes out, unless it was given up before.
+    /// The first byte of the request goes out, unless it was given up before, or has no time left to be
+    /// answered in.
     #[must_use]
     pub(crate) fn take(&self) -> bool {
+        if Instant::now() + SHORTEST_ATTEMPT > self.end {
+            return false;
+        }
         let send = |sending: u64| {
             let stands = sending & GIVEN_UP == 0 && sending >> ATTEMPT == self.attempt;
             stands.then_some((sending + 1) | IN_DOUBT)
@@ -246,8 +255,8 @@ impl Progress {
         self.0.attempts.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The present attempt's leave to send, unless the call was given up.
-    pub(crate) fn leave(&self) -> Result<Leave, Error> {
+    /// The leave to send of the present attempt, which has time until then, unless the call was given up.
+    pub(crate) fn leave(&self, end: Instant) -> Result<Leave, Error> {
         let sending = self.sending();
         if sending & GIVEN_UP != 0 {
             return Err(Error::GivenUp);
@@ -255,13 +264,15 @@ impl Progress {
         Ok(Leave {
             progress: self.clone(),
             attempt: sending >> ATTEMPT,
+            end,
         })
     }
 
     /// A request is sent as the transport sends them.
     #[cfg(any(test, feature = "benchmarks"))]
     pub(crate) fn mark_sent(&self) {
-        let leave = self.leave().expect("a call that was not given up");
+        let later = Instant::now() + Duration::from_secs(60);
+        let leave = self.leave(later).expect("a call that was not given up");
         assert!(leave.take(), "nobody else ends the attempt");
     }
 
@@ -311,11 +322,18 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     #[test]
     fn leave_is_the_attempts_own_and_ends_with_it_or_with_the_call() {
         let progress = Progress::default();
         let first = progress.next_attempt();
-        let (used, late) = (progress.leave().unwrap(), progress.leave().unwrap());
+        let (used, late) = (
+            progress.leave(later()).unwrap(),
+            progress.leave(later()).unwrap(),
+        );
         assert!(used.take());
         drop(first);
         assert!(!late.take());
@@ -324,7 +342,7 @@ mod tests {
         let second = progress.next_attempt();
         assert!(progress.was_in_doubt() && !progress.in_doubt());
         assert!(!late.take(), "a new attempt gives the old one nothing back");
-        let own = progress.leave().unwrap();
+        let own = progress.leave(later()).unwrap();
         assert!(own.take());
         progress.take_back();
         drop(second);
@@ -338,11 +356,11 @@ mod tests {
             for sent in [0, 1] {
                 let progress = Progress::default();
                 (0..sent).for_each(|_| progress.mark_sent());
-                let before = progress.leave().unwrap();
+                let before = progress.leave(later()).unwrap();
                 end(&progress);
                 assert!(!before.take());
                 let _next = progress.next_attempt();
-                assert!(matches!(progress.leave(), Err(Error::GivenUp)));
+                assert!(matches!(progress.leave(later()), Err(Error::GivenUp)));
                 assert_eq!(progress.sent(), sent);
             }
         }
@@ -379,7 +397,7 @@ mod tests {
         assert_eq!(whole.vendor_status(), Some(503));
         assert_eq!(whole.vendor_time(), Duration::from_millis(7));
 
-        let late = part.leave().unwrap();
+        let late = part.leave(later()).unwrap();
         whole.give_up();
         assert!(!late.take(), "what was told of the whole stays true");
         assert_eq!((part.sent(), whole.sent()), (0, 1));
@@ -392,7 +410,7 @@ mod tests {
         for _ in 0..2_000 {
             let progress = Progress::default();
             let own = progress.next_attempt();
-            let leave = progress.leave().unwrap();
+            let leave = progress.leave(later()).unwrap();
             let sender = std::thread::spawn(move || leave.take());
             drop(own);
             let told = progress.in_doubt();

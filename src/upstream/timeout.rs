@@ -11,7 +11,8 @@ use tower::{Layer, Service};
 use super::error::{Error, Kind};
 use super::operation::{Call, Reply};
 
-/// An attempt that would have less time than this is not begun: it could only end in doubt.
+/// An attempt that would have less time than this is not begun, nor its request sent where it had to wait
+/// until then: it could only end in doubt.
 pub(super) const SHORTEST_ATTEMPT: Duration = Duration::from_millis(5);
 
 /// Ends a call at its deadline, whatever it is doing: waiting for a token, sleeping, sending.
@@ -104,13 +105,17 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
-        let remaining = call.remaining();
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        let now = Instant::now();
+        let deadline = call.deadline;
+        let remaining = deadline.saturating_duration_since(now);
         if remaining < SHORTEST_ATTEMPT {
             // Waiting took it all. A write sent now would be cut at once, and be in doubt.
             return Box::pin(ready(Err(Error::Deadline)));
         }
         let limit = self.attempt.min(remaining);
+        // All that those below have.
+        call.deadline = now + limit;
         let progress = call.progress.clone();
         let own = progress.next_attempt();
         let attempt = self.inner.call(call);
@@ -119,6 +124,12 @@ where
             // From here on it is not sent any more, so that what is said of it stays true.
             drop(own);
             let result = match result {
+                // There is no time left for it to be sent.
+                Ok(Err(Error::NeverSent { .. }))
+                    if Instant::now() + SHORTEST_ATTEMPT > deadline =>
+                {
+                    Err(Error::Deadline)
+                }
                 Ok(result) => result,
                 // The deadline is what ended it: one more attempt could not do better.
                 Err(_) if limit == remaining => Err(Error::Deadline),

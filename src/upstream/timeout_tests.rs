@@ -68,7 +68,7 @@ async fn an_attempt_that_has_ended_is_not_sent_any_more() {
     for (within, patience) in ends {
         let (kept, mut waiting) = tokio::sync::mpsc::unbounded_channel();
         let (vendor, _) = vendor(move |_, call: Call| {
-            let _ = kept.send(call.progress.leave().unwrap());
+            let _ = kept.send(call.progress.leave(call.deadline).unwrap());
             async {
                 sleep(FOREVER).await;
                 yes()
@@ -79,11 +79,42 @@ async fn an_attempt_that_has_ended_is_not_sent_any_more() {
         let progress = call.progress.clone();
         let _ = tokio::time::timeout(patience, service.oneshot(call)).await;
         let late = waiting.recv().await.unwrap();
-        let next = progress.leave().unwrap();
+        let next = progress.leave(Instant::now() + SECOND).unwrap();
         assert!(!late.take());
         assert_eq!((progress.sent(), progress.in_doubt()), (0, false));
         assert!(next.take(), "another attempt is another one");
         assert_eq!((progress.sent(), progress.in_doubt()), (1, true));
+    }
+}
+
+/// Over HTTP/2 it may wait for a stream, and get that of one whose time is over in the same moment.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_sent_when_its_attempt_is_as_good_as_over() {
+    let moment = Duration::from_millis(1);
+    for (within, limit) in [(ATTEMPT * 2, ATTEMPT), (SECOND, SECOND)] {
+        for (left, sent) in [(SHORTEST_ATTEMPT, true), (SHORTEST_ATTEMPT - moment, false)] {
+            let (vendor, _) = vendor(move |_, call: Call| async move {
+                let leave = call.progress.leave(call.deadline).unwrap();
+                sleep(limit - left).await;
+                match leave.take() {
+                    true => yes(),
+                    false => Err(never_sent()),
+                }
+            });
+            let service = AttemptTimeoutLayer::new(ATTEMPT).layer(vendor);
+            let call = call(Replay::Once, within);
+            let progress = call.progress.clone();
+            let result = service.oneshot(call).await;
+            assert_eq!((result.is_ok(), progress.sent()), (sent, u32::from(sent)));
+            let told = result.err().map(|error| error.label());
+            // Repeated where there is time for that.
+            let by = if within > ATTEMPT {
+                "never_sent"
+            } else {
+                "deadline"
+            };
+            assert_eq!(told, (!sent).then_some(by));
+        }
     }
 }
 

@@ -189,11 +189,13 @@ impl Target {
     async fn send(&self, call: Call) -> Result<Reply, Error> {
         let Call {
             request,
+            deadline,
             progress,
             signed,
             ..
         } = call;
-        let request = self.outgoing(*request, &progress)?;
+        let leave = progress.leave(deadline)?;
+        let request = self.outgoing(*request, leave)?;
         let answer = self.connections.client.load().execute(request);
         let mut response = answer.await.map_err(|error| failed(error, &progress))?;
         if let Some(signed) = signed {
@@ -212,12 +214,11 @@ impl Target {
     fn outgoing(
         &self,
         request: http::Request<Bytes>,
-        progress: &Progress,
+        leave: Leave,
     ) -> Result<reqwest::Request, Error> {
         let (parts, body) = request.into_parts();
         let mut outgoing = reqwest::Request::new(parts.method, self.below_base(&parts.uri));
         *outgoing.headers_mut() = parts.headers;
-        let leave = progress.leave()?;
         // Without a body there is nothing to watch go out: it counts as sent, until it turns out
         // that the connection was never made.
         if !body.is_empty() {

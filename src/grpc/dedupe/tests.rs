@@ -359,7 +359,7 @@ async fn what_is_told_at_the_deadline_stays_true() {
         vendor: "genesys",
         meta: &META,
     };
-    let leave = ticket.progress.leave().unwrap();
+    let leave = ticket.progress.leave(ticket.deadline).unwrap();
     let identity = Identity::of_caller("", "id", &message("s"));
     let late = std::future::pending::<Answer>();
     let told = dedupe.run(asked, identity, &ticket, late, std::future::ready);
