@@ -23,10 +23,11 @@ pub(super) struct Schedule {
 
 impl Schedule {
     pub(super) fn new(deadline: Instant, next: Instant) -> Self {
+        let last = deadline - LAST_READ;
         Schedule {
-            next,
+            next: next.min(last),
             pause: FIRST_PAUSE,
-            last: deadline - LAST_READ,
+            last,
         }
     }
 
@@ -43,5 +44,27 @@ impl Schedule {
             false => next,
         };
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However short the time, a notification that does not come leaves some of it for a read.
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_read_before_the_deadline() {
+        let start = Instant::now();
+        for (left, expected) in [
+            (Duration::from_secs(5), BEFORE_READING),
+            (Duration::from_secs(1), Duration::from_secs(1) - LAST_READ),
+            (LAST_READ, Duration::ZERO),
+        ] {
+            let schedule = Schedule::new(start + left, start + BEFORE_READING);
+            assert_eq!(schedule.next - start, expected, "{left:?}");
+        }
+        // Too late for all that: at once.
+        let schedule = Schedule::new(start + LAST_READ / 2, start + BEFORE_READING);
+        assert!(schedule.next <= start);
     }
 }
