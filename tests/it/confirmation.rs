@@ -381,6 +381,25 @@ async fn a_lost_attach_that_was_not_done_is_sent_once_more() {
     }
 }
 
+/// The old value, or one that somebody put over the attached one: a read cannot tell.
+#[tokio::test]
+async fn a_lost_attach_is_not_sent_again_where_its_key_is_there_with_another_value() {
+    let gateway = Gateway::start().await;
+    let before = attach("Topic", "before");
+    gateway.sms().attach_user_data(before).await.unwrap();
+    push(
+        &gateway,
+        Rule::new(Fault::Reset).operation("AttachUserData"),
+    );
+    let wait = Duration::from_millis(2_500);
+    let answer = attach_within(&gateway, wait, attach("Topic", "one")).await;
+    unknown(&answer.unwrap_err());
+    assert_eq!(
+        (sent(&gateway, "AttachUserData"), written(&gateway)),
+        (2, 1)
+    );
+}
+
 #[tokio::test]
 async fn a_lost_attach_is_not_sent_a_third_time() {
     let gateway = Gateway::start().await;

@@ -41,4 +41,12 @@ impl Write for AttachUserData {
     fn is_in_place(&self, session: &SmsSession) -> bool {
         write::holds(session, self.0.user_data.as_ref())
     }
+
+    /// A key that is there with another value proves nothing: somebody may have put that over the
+    /// attached one, and what an attach makes of a key that exists is not known.
+    fn is_absent(&self, session: &SmsSession) -> bool {
+        let (held, own) = (session.user_data.as_ref(), self.0.user_data.as_ref());
+        let mut own = own.into_iter().flat_map(|own| own.fields.keys());
+        held.is_none_or(|held| own.all(|key| !held.fields.contains_key(key)))
+    }
 }

@@ -85,6 +85,11 @@ pub(in crate::vendors::genesys) trait Write:
 
     /// Whether the session is as this write leaves it.
     fn is_in_place(&self, session: &SmsSession) -> bool;
+
+    /// Whether the session shows that it was not done.
+    fn is_absent(&self, session: &SmsSession) -> bool {
+        !self.is_in_place(session)
+    }
 }
 
 /// Whether a session holds all these pairs.

@@ -32,6 +32,8 @@ impl Proof {
 pub(super) enum Seen {
     InPlace(SmsSession),
     Absent,
+    /// It is not in place, though it may have been.
+    Changed,
     /// A node that knows nothing of the session yet says this, too.
     Gone(Box<Failure>),
     Nothing,
@@ -80,7 +82,7 @@ impl Findings {
 
     /// What a read that was begun then has shown; the proof, when it is one.
     pub(super) fn take_in(&mut self, seen: Seen, begun: Instant) -> Option<Proof> {
-        if matches!(seen, Seen::Absent | Seen::Gone(_)) {
+        if matches!(seen, Seen::Absent | Seen::Changed | Seen::Gone(_)) {
             self.in_place = None;
         }
         match (seen, &mut self.rejection) {
@@ -91,7 +93,7 @@ impl Findings {
                 let proven = stays(&mut self.in_place, begun) || self.seen_once;
                 proven.then_some(Proof::InPlace(session, "read"))
             }
-            (Seen::Absent | Seen::Gone(_), Some(rejection)) => {
+            (Seen::Absent | Seen::Changed | Seen::Gone(_), Some(rejection)) => {
                 let proven = begun >= rejection.told && stays(&mut rejection.not_done, begun);
                 proven.then(|| Proof::Rejected(rejection.failure.clone()))
             }
@@ -103,7 +105,7 @@ impl Findings {
                 let proven = stays(&mut self.gone, begun) && self.over;
                 proven.then_some(Proof::Gone(failure))
             }
-            (Seen::Nothing, _) => None,
+            (Seen::Changed, None) | (Seen::Nothing, _) => None,
         }
     }
 
@@ -181,8 +183,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_may_have_been_done_and_changed_is_never_called_absent() {
+        let mut findings = Findings::new(TWICE, OVER);
+        assert_eq!(read(&mut findings, in_place()).await, "open");
+        for _ in 0..4 {
+            assert_eq!(read(&mut findings, Seen::Changed).await, "open");
+        }
+        assert_eq!(read(&mut findings, in_place()).await, "open", "anew");
+        assert_eq!(findings.at_the_deadline().how(), "unknown");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_error_that_may_be_anothers_counts_when_the_write_is_not_done_from_then_on() {
-        for seen in [|| Seen::Absent, gone] {
+        for seen in [|| Seen::Absent, || Seen::Changed, gone] {
             for over in [OVER, UNDER_WAY] {
                 let mut findings = Findings::new(ONCE, over);
                 // Of before the error: they say nothing about it.

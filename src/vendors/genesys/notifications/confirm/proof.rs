@@ -87,7 +87,8 @@ impl<O: Write> Confirmation<O> {
         let read = self.client.call(operation, ticket).await;
         let seen = match read {
             Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session),
-            Ok(_) => Seen::Absent,
+            Ok(session) if self.operation.is_absent(&session) => Seen::Absent,
+            Ok(_) => Seen::Changed,
             Err(failure) if failure.error.is_not_found() => Seen::Gone(Box::new(failure)),
             Err(_) => Seen::Nothing,
         };
