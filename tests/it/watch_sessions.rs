@@ -644,6 +644,9 @@ async fn an_update_that_tells_no_user_data_is_followed_by_a_read() {
     assert_eq!(told.reference_id, Some(15));
     assert_eq!(told.session.unwrap().user_data, None);
     assert!(watcher.gap().await.sessions.is_empty());
+    // Nothing was lost, whatever an operator is told of by this.
+    let gaps = "switchboard_notification_gaps_total";
+    assert_eq!(reading(&gateway.metrics, gaps, &[]), 0);
 }
 
 #[tokio::test]

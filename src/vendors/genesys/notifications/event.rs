@@ -49,7 +49,8 @@ pub(super) fn read(channel: &str, data: &RawValue) -> Result<Option<Event>, Unre
     let session = named.and_then(|json| session::session(json));
     let event = Event::new(&fields, session, data);
     // An error tells no state that could be lost, and by its number whom it is about.
-    if named.is_some() && event.session().is_none() && !event.is_error() {
+    let tells_state = event.is_update() || named.is_some() && !event.is_error();
+    if tells_state && event.session().is_none() {
         return Err(Unreadable);
     }
     Ok(Some(event))

@@ -97,6 +97,8 @@ fn what_cannot_be_read_is_a_loss_and_no_silence() {
     assert!(read_at(CHANNEL, "[1]").is_err());
     assert!(read_at(CHANNEL, r#"{"smssession":{"state":"Chatting"}}"#).is_err());
     assert!(read_at(CHANNEL, r#"{"smssession":null}"#).is_err());
+    // Of which session it tells the data is not known.
+    assert!(read_at(CHANNEL, r#"{"notificationType":"PropertiesUpdated"}"#).is_err());
     assert!(read_at(CHANNEL, r#"{"smssession":{"id":"a","userData":[1]}}"#).is_err());
 }
 

@@ -100,6 +100,8 @@ impl Queue {
         } else {
             pending.bytes += event.size;
             pending.events.push_back((seq, Arc::clone(event)));
+            // It is told, and what it leaves open is read.
+            pending.missed = event.needs_a_read().then_some(seq);
         }
         drop(pending);
         self.ready.notify_one();

@@ -206,3 +206,18 @@ proptest! {
         prop_assert!(known == seq || seq == 0, "known {known} of {seq}");
     }
 }
+
+#[test]
+fn an_update_without_user_data_has_a_read_follow_for_who_is_told_of_it() {
+    let json =
+        r#"{"notificationType":"PropertiesUpdated","referenceId":1,"smssession":{"id":"a"}}"#;
+    let event = event::read("/x", serde_json::from_str(json).unwrap());
+    let event = Arc::new(event.unwrap().unwrap());
+    let (watching, other) = (queue(&["a"]), queue(&["b"]));
+    for queue in [&watching, &other] {
+        assert!(!queue.offer(1, &event));
+    }
+    assert_eq!(reference(next(&watching)), 1);
+    assert!(matches!(next(&watching), Some(Item::Missed(1))));
+    assert!(next(&other).is_none());
+}

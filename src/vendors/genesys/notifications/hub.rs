@@ -111,16 +111,11 @@ impl Hub {
     pub(super) fn publish(&self, event: Event) {
         let mut state = self.state();
         state.seq += 1;
-        let needs_a_read = event.needs_a_read();
         let event = Arc::new(event);
         for queue in state.queues.values() {
             if queue.offer(state.seq, &event) {
                 self.meters.overflow();
             }
-        }
-        drop(state);
-        if needs_a_read {
-            self.gap();
         }
     }
 
