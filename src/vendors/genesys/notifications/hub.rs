@@ -14,7 +14,7 @@ use super::session::Session;
 use super::snapshot::{Flight, Snapshot};
 use super::turns::Turns;
 use crate::lifecycle::Lifecycle;
-use crate::upstream::error::Failure;
+use crate::upstream::error::{Error, Failure};
 
 /// How long the CometD session outlives its last consumer: writes that want confirmation come in
 /// rows, and watchers come back.
@@ -51,6 +51,8 @@ struct State {
     queues: BTreeMap<u64, Arc<Queue>>,
     last_queue: u64,
     running: bool,
+    /// What this session's last try to be subscribed failed by.
+    trouble: Option<Error>,
     flight: Option<Flight>,
 }
 
@@ -92,6 +94,7 @@ impl Hub {
         state.queues.insert(id, Arc::clone(&queue));
         self.consumers.send_replace(state.queues.len());
         if !std::mem::replace(&mut state.running, true) {
+            state.trouble = None;
             self.lifecycle.tasks.spawn(Session::run(Arc::clone(self)));
         }
         Consumer {
@@ -128,6 +131,7 @@ impl Hub {
     /// From here on nothing is missed unnoticed.
     pub(super) fn subscribed(&self) {
         self.miss();
+        self.state().trouble = None;
         self.standing.send_replace(Standing::Subscribed);
     }
 
@@ -141,8 +145,14 @@ impl Hub {
         });
     }
 
-    pub(super) fn troubled(&self) {
+    pub(super) fn troubled(&self, error: Error) {
+        self.state().trouble = Some(error);
         self.standing.send_replace(Standing::Troubled);
+    }
+
+    /// What it fails by to be subscribed, if it does.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        self.state().trouble.clone()
     }
 
     pub(super) async fn until_subscribed(&self) {
@@ -196,7 +206,7 @@ impl Hub {
         self.meters.failure(&self.account);
         let mut state = self.state();
         state.running = false;
-        self.troubled();
+        self.standing.send_replace(Standing::Troubled);
         for queue in state.queues.values() {
             queue.end(failure.clone());
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::pb::SmsSession;
 use crate::upstream::client::{Client, Ticket};
-use crate::upstream::error::{Error, Failure};
+use crate::upstream::error::{Error, Failure, Refusal};
 use crate::upstream::operation::{Meta, Replay, json_request};
 use crate::upstream::progress::Progress;
 use crate::vendors::genesys::Genesys;
@@ -70,7 +70,7 @@ impl Link for Wire {
         Box::pin(async move {
             let deadline = Instant::now() + patience;
             let reply = client.poll(&account, meta, request?, deadline).await;
-            let reply = reply.map_err(|error| unanswered(error, patience))?;
+            let reply = reply.map_err(|error| misplaced(unanswered(error, patience)))?;
             Ok(reply.body)
         })
     }
@@ -99,6 +99,20 @@ impl Link for Wire {
 fn unanswered(error: Error, after: Duration) -> Error {
     match error {
         Error::Deadline => Error::TimedOut { after },
+        error => error,
+    }
+}
+
+/// Where notifications are served is configured: a 404 is about that, and not about a record.
+fn misplaced(error: Error) -> Error {
+    match error {
+        Error::Refused {
+            meaning: Refusal::NotFound,
+            answer,
+        } => Error::Refused {
+            meaning: Refusal::Misconfigured,
+            answer,
+        },
         error => error,
     }
 }

@@ -46,11 +46,15 @@ type Landing = Result<Arc<Snapshot>, Box<Failure>>;
 
 impl Hub {
     /// A read that was begun when the event of this number had arrived, and while the vendor
-    /// would have told of anything later. The read goes on for others when patience has an end.
+    /// would have told of anything later. Both go on for others when patience has an end.
     pub(super) async fn snapshot(&self, at_least: Seq, patience: Duration) -> Landing {
         let until = Instant::now() + patience;
         loop {
-            self.until_subscribed().await;
+            if timeout_at(until, self.until_subscribed()).await.is_err() {
+                let unanswered = Error::TimedOut { after: patience };
+                let error = self.trouble().unwrap_or(unanswered);
+                return Err(Box::new(failure(error)));
+            }
             let flight = self.flight();
             let landing = flight.landing(until).await;
             if flight.begun >= at_least || !flight.has_landed() {

@@ -19,7 +19,7 @@ pub(super) fn stopped() -> Error {
 
 pub(super) fn forgotten() -> Error {
     Error::Lost {
-        cause: "the vendor gave up a CometD session before it was subscribed".to_owned(),
+        cause: "the vendor gave up a CometD session before it came to anything".to_owned(),
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) struct Session {
     idle: u32,
     /// A connect was given up on which the server may still hold, and answer into the void.
     abandoned: bool,
-    /// A client was given up for its connects: what comes after it has to be heard to be well.
+    /// A client was given up: what comes after it has to be heard to be well.
     unheard: bool,
     trouble: Trouble,
     /// Held from the handshake to the subscription.
@@ -191,8 +191,7 @@ impl Session {
                     Step::Connect(after) => connect = self.connect(after, false),
                     Step::Retry(after) => connect = self.connect(after, true),
                     Step::Renew(reason) => {
-                        self.hub.troubled();
-                        self.patience(forgotten())?;
+                        self.hub.troubled(forgotten());
                         return Ok(self.renew(reason));
                     }
                 },
@@ -272,7 +271,7 @@ impl Session {
         self.advice.follow(reply.advice);
         match (reply.successful, self.advice.reconnect) {
             (_, Reconnect::Stop) => Err(stopped()),
-            (_, Reconnect::Handshake) => Ok(Step::Renew("advice")),
+            (_, Reconnect::Handshake) => self.forgotten(),
             (true, Reconnect::Retry) => {
                 if let Some(client) = &mut self.client {
                     client.read_up_to(reply.ack);
@@ -281,6 +280,15 @@ impl Session {
             }
             (false, Reconnect::Retry) => self.refused(&reply),
         }
+    }
+
+    /// The server knows its client no more: no trouble when that one has served, but when it goes
+    /// so with one after the other before they do.
+    fn forgotten(&mut self) -> Result<Step, Error> {
+        if self.unheard || !self.hub.is_subscribed() {
+            self.patience(forgotten())?;
+        }
+        Ok(Step::Renew("advice"))
     }
 
     /// A connect that the server refused without saying what to do but to try again.
@@ -313,7 +321,6 @@ impl Session {
         let reason = error.label();
         self.patience(error)?;
         if enough {
-            self.unheard = true;
             return Ok(Step::Renew(reason));
         }
         self.hub.meters.reconnect(reason);
@@ -334,6 +341,7 @@ impl Session {
     }
 
     fn renew(&mut self, reason: &'static str) -> State {
+        self.unheard = true;
         self.hub.meters.reconnect(reason);
         // Before the new client's first events, which must not be told as if nothing lay between;
         // and no read is begun before it listens.
@@ -344,7 +352,7 @@ impl Session {
 
     /// A handshake or a subscription that did not come about.
     fn begin_again(&mut self, error: Error) -> Next {
-        self.hub.troubled();
+        self.hub.troubled(error.clone());
         self.hub.meters.reconnect(error.label());
         if matches!(error, Error::CredentialRefused(_)) {
             self.trouble.cure(error)?;

@@ -72,6 +72,13 @@ fn timed_out() -> Error {
     Error::TimedOut { after: ANSWER }
 }
 
+fn unknown_path() -> Error {
+    Error::Refused {
+        meaning: Refusal::Misconfigured,
+        answer: answer(404),
+    }
+}
+
 fn refused(status: u16) -> Error {
     Error::CredentialRefused(Answer {
         status: StatusCode::from_u16(status).unwrap(),
@@ -609,6 +616,55 @@ async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
     }
 }
 
+/// As where the subscription is known to one node, and the connects go to another.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_lost_with_its_first_connect_again_and_again_is_told() {
+    let forgotten = json!([{"channel": "/meta/connect", "successful": false,
+        "error": "402::Unknown client", "advice": {"reconnect": "handshake"}}]);
+    let mut server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    server.subscribed(false).await.say(&yes("/meta/connect"));
+    server.expect("Connect").await.say(&forgotten);
+    let held = std::cell::RefCell::new(None);
+    let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
+        "Handshake" => asked.say(&yes("/meta/handshake")),
+        "Subscribe" => {
+            asked.say(&yes("/meta/subscribe"));
+            let connect: Option<Asked> = held.take();
+            tokio::spawn({
+                let forgotten = forgotten.clone();
+                async move {
+                    // Once the subscription is there.
+                    sleep(Duration::from_millis(1)).await;
+                    connect.unwrap().say(&forgotten);
+                }
+            });
+        }
+        _ => drop(held.replace(Some(asked))),
+    })
+    .await;
+    assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+    assert!(
+        took >= PATIENCE && took < PATIENCE + LONGEST_REST,
+        "{took:?}"
+    );
+}
+
+/// Logins that the vendor grants, and whose connects it then refuses, are no cure.
+#[tokio::test(start_paused = true)]
+async fn credentials_that_serve_for_all_but_connects_are_refused_for_good() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    server.subscribed(false).await.say(&yes("/meta/connect"));
+    server.expect("Connect").await.fail(refused(401));
+    for _ in 0..MOST_REPLACED {
+        server.subscribed(false).await.fail(refused(401));
+    }
+    let told = tokio::time::timeout(PATIENCE, end(&consumer)).await;
+    assert!(matches!(told, Ok(Error::CredentialRefused(_))), "{told:?}");
+    server.quiet().await;
+}
+
 /// Who asks to be left alone for a while is, whatever was asked of it.
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_kept_where_the_streams_have_the_patience() {
@@ -709,6 +765,48 @@ async fn a_client_that_is_forgotten_before_it_is_subscribed_again_and_again_is_t
         );
         assert!(!server.hub.is_subscribed());
     }
+}
+
+/// Whoever comes while a session that had worked is in trouble waits no longer than who comes at its
+/// beginning.
+#[tokio::test(start_paused = true)]
+async fn who_comes_in_the_midst_of_trouble_is_told_as_soon_as_at_the_beginning() {
+    let mut server = Server::new();
+    let _older = server.hub.consume(Filter::All);
+    server.subscribed(false).await.say(&yes("/meta/connect"));
+    server.expect("Connect").await.fail(refused(403));
+    server.expect("Handshake").await.fail(lost());
+    let newer = server.hub.consume(Filter::All);
+    let start = Instant::now();
+    let failing = async {
+        loop {
+            server.next().await.fail(lost());
+        }
+    };
+    let told = tokio::select! {
+        told = newer.snapshot(0, PATIENCE_AT_FIRST) => told,
+        () = failing => unreachable!(),
+    };
+    assert_eq!(told.unwrap_err().error.label(), "lost");
+    assert_eq!(start.elapsed(), PATIENCE_AT_FIRST);
+}
+
+/// Nor does one whose session has to wait until others have begun.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_too_many_sessions_begin_is_told_in_time() {
+    let mut server = Server::new();
+    let earlier = server.hub.consume(Filter::All);
+    server.expect("Handshake").await.fail(unknown_path());
+    assert_eq!(end(&earlier).await.label(), "refused");
+    let _first = server.hub.may_begin().await;
+    let consumer = server.hub.consume(Filter::All);
+    let start = Instant::now();
+    let told = consumer.snapshot(0, PATIENCE_AT_FIRST);
+    let told = tokio::time::timeout(PATIENCE, told).await;
+    let error = told.expect("not told").unwrap_err().error;
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+    assert_eq!(start.elapsed(), PATIENCE_AT_FIRST);
+    assert!(server.requests.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]

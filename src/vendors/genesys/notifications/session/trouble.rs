@@ -6,7 +6,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::super::{PATIENCE, PATIENCE_AT_FIRST};
-use crate::upstream::error::{Error, Refusal};
+use crate::upstream::error::Error;
 
 /// Before a handshake that is made again, at the most and for the first time: when a node dies,
 /// all its agents come at once.
@@ -75,7 +75,7 @@ impl Trouble {
         let may_pass = error.may_pass() || self.begun && matches!(error, Error::Refused { .. });
         match may_pass && now - since + self.told_to_wait < patience {
             true => Ok(()),
-            false => Err(misplaced(error)),
+            false => Err(error),
         }
     }
 
@@ -113,19 +113,5 @@ impl Trouble {
             false => SPREAD,
         };
         self.told() + rand::rng().random_range(Duration::ZERO..=longest.min(LONGEST_REST))
-    }
-}
-
-/// Where notifications are served is configured: a 404 is about that, and not about a record.
-fn misplaced(error: Error) -> Error {
-    match error {
-        Error::Refused {
-            meaning: Refusal::NotFound,
-            answer,
-        } => Error::Refused {
-            meaning: Refusal::Misconfigured,
-            answer,
-        },
-        error => error,
     }
 }
