@@ -57,6 +57,10 @@ impl Callers {
 
     /// So many calls in flight at any time, for so long.
     pub(crate) async fn closed(&self, in_flight: usize, time: Duration) -> Run {
+        // A server may have ended connections meanwhile.
+        for number in 0..self.connections.len() {
+            self.reopen(number).await;
+        }
         let begun = Instant::now();
         let caller = |number: usize| {
             let mut calls = self.connection(number);
