@@ -13,6 +13,8 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use serde_json::{Value, json};
 
+use super::super::vendor::AUTHORIZATION;
+
 const SERVICE: &str = "SmsSessionData";
 
 /// The vendor's answer, in the place of the gateway's own.
@@ -85,7 +87,7 @@ fn configuration(listen: SocketAddr, descriptors: &Path, vendor: SocketAddr) -> 
                             },
                         }}],
                         "request_headers_to_add": [{"header": {
-                            "key": "authorization", "value": "Basic YWdlbnQxOnNlY3JldA=="
+                            "key": "authorization", "value": AUTHORIZATION
                         }}],
                     }]},
                     "http_filters": [{

@@ -21,6 +21,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::server::Kind;
+use super::vendor::AUTHORIZATION;
 
 #[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Http {
@@ -80,7 +81,7 @@ impl Floor {
             Http::Hyper(client) => {
                 let request = http::Request::post(url)
                     .header("content-type", "application/json")
-                    .header("authorization", "Basic YWdlbnQxOnNlY3JldA==");
+                    .header("authorization", AUTHORIZATION);
                 let request = request.body(Full::new(body.into())).unwrap();
                 let answer = client.request(request).await.map_err(|it| failed(&it))?;
                 let body = answer.into_body().collect().await;
@@ -90,7 +91,7 @@ impl Floor {
                 let request = client
                     .post(url)
                     .header("content-type", "application/json")
-                    .header("authorization", "Basic YWdlbnQxOnNlY3JldA==");
+                    .header("authorization", AUTHORIZATION);
                 let answer = request.body(body).send().await.map_err(|it| failed(&it))?;
                 answer.bytes().await.map_err(|it| failed(&it))?
             }

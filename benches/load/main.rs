@@ -2,8 +2,8 @@
 //!
 //! Servers answer the same call by the same request to the same vendor: the gateway as its users run
 //! it, and two floors, tonic over hyper and tonic over reqwest, that check nothing, measure nothing
-//! and bound nothing; and Envoy, where it is there. Each runs in a process of its own on one core; the callers
-//! and the vendor run here, on the other one. Commands, figures and how noisy they are:
+//! and bound nothing; and Envoy, where it is there. Each runs in a process of its own on one core;
+//! the callers and the vendor run here, on the other one. Commands, figures and how noisy they are:
 //! docs/PERFORMANCE.md.
 //!
 //! ```text

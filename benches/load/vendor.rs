@@ -21,6 +21,9 @@ const LOGIN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
     content-length: 16\r\n\r\n{\"statusCode\":0}";
 
+/// Who asks, where nobody logs in.
+pub(crate) const AUTHORIZATION: &str = "Basic YWdlbnQxOnNlY3JldA==";
+
 pub(crate) struct Vendor {
     pub(crate) url: String,
     /// Whom to trust, where it speaks TLS; gone with it.

@@ -27,7 +27,7 @@ mod limit;
 mod login;
 pub mod observer;
 pub mod operation;
-mod outlive;
+pub mod outlive;
 pub mod progress;
 pub mod redact;
 mod retry;

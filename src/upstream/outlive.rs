@@ -62,16 +62,25 @@ impl<T: Send + 'static> Drop for Outlive<T> {
     }
 }
 
-/// Nobody listens any more: the log is the only place left for the outcome.
 async fn unheard<T>(operation: &'static str, write: BoxFuture<'static, Result<T, Failure>>) {
-    match write.await {
-        Ok(_) => tracing::info!(operation, "done after its caller left"),
-        Err(failure) => tracing::warn!(
-            operation,
-            error = %failure.error,
-            outcome_unknown = failure.outcome_unknown(),
-            "failed after its caller left"
-        ),
+    let outcome = write.await;
+    let failed = |failure: &Failure| (failure.error.to_string(), failure.outcome_unknown());
+    log_unheard(operation, outcome.as_ref().err().map(failed));
+}
+
+/// Nobody listens any more: the log is the only place that is sure to have the outcome. Of a write that
+/// failed, by what, and whether it may have been done.
+pub fn log_unheard(operation: &'static str, failed: Option<(String, bool)>) {
+    match failed {
+        None => tracing::info!(operation, "done after its caller left"),
+        Some((error, outcome_unknown)) => {
+            tracing::warn!(
+                operation,
+                error,
+                outcome_unknown,
+                "failed after its caller left"
+            );
+        }
     }
 }
 

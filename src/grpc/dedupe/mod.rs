@@ -29,6 +29,7 @@ use super::status;
 use super::validate::Violations;
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::operation::Operation;
+use crate::upstream::outlive::log_unheard;
 use crate::upstream::progress::Progress;
 use crate::upstream::secret::Secret;
 
@@ -222,29 +223,20 @@ impl Parts {
             }
             let outcome: Outcome = result.map(|response| response.encode_to_vec().into());
             // Before it is kept: a store that fails or is slow takes nobody's answer away. Who was told
-            // that the time is over has not left.
+            // that the time is over has not left; and a repeat, who would be told, may never come.
             if let Err(unheard) = tell.send(outcome.clone())
                 && !progress.was_given_up()
             {
-                log(asked.meta.name, &unheard);
+                let failed = |status: &Status| {
+                    let unknown = status::unknown_outcome(status).is_some();
+                    (status.message().to_owned(), unknown)
+                };
+                log_unheard(asked.meta.name, unheard.as_ref().err().map(failed));
             }
             turn.keep(outcome).await;
         };
         self.tasks.spawn(task.with_current_context());
         told
-    }
-}
-
-/// A repeat may never come: the log is the only place that is sure to have the outcome.
-fn log(operation: &'static str, unheard: &Outcome) {
-    match unheard {
-        Ok(_) => tracing::info!(operation, "done after its caller left"),
-        Err(status) => tracing::warn!(
-            operation,
-            error = status.message(),
-            outcome_unknown = status::unknown_outcome(status).is_some(),
-            "failed after its caller left"
-        ),
     }
 }
 
