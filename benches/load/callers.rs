@@ -255,20 +255,21 @@ fn is_ok(headers: &HeaderMap) -> Option<bool> {
     headers.get("grpc-status").map(|status| status == "0")
 }
 
-/// The vendor's documented sample of an update, as gRPC frames it.
+/// The vendor's documented sample of an update, as gRPC frames it; with as many fields of user data as
+/// `FIELDS` says, in place of its two.
 fn message() -> Bytes {
-    let value = |kind| Value { kind: Some(kind) };
-    let fields = [
-        ("UserData1", value(Kind::NumberValue(987_654_321.0))),
-        (
-            "UserData2",
-            value(Kind::StringValue("DATAUPDATE-@123".into())),
-        ),
-    ];
+    let fields = std::env::var("FIELDS").map_or(2, |fields| fields.parse().unwrap());
+    let field = |number: usize| {
+        let kind = match number % 2 {
+            1 => Kind::NumberValue(987_654_321.0),
+            _ => Kind::StringValue("DATAUPDATE-@123".into()),
+        };
+        (format!("UserData{number}"), Value { kind: Some(kind) })
+    };
     let request = UpdateUserDataRequest {
         session_id: "0071023821aec011".into(),
         user_data: Some(Struct {
-            fields: fields.map(|(key, value)| (key.to_owned(), value)).into(),
+            fields: (1..=fields).map(field).collect(),
         }),
         ..Default::default()
     };

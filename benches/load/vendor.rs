@@ -110,6 +110,9 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, delay: Duration)
     let mut buffer = vec![0; 8192];
     let mut held = 0;
     loop {
+        if held == buffer.len() {
+            buffer.resize(2 * held, 0);
+        }
         let read = stream.read(&mut buffer[held..]).await?;
         if read == 0 {
             return Ok(());

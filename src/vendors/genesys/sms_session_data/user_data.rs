@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
@@ -16,6 +17,9 @@ const LARGEST_WHOLE: f64 = 9_007_199_254_740_991.0;
 /// The user data as JSON.
 const LARGEST: usize = 64 * 1024;
 
+/// What a byte of Protobuf takes as JSON at most: a control character, as `\u0007`.
+const MOST_PER_BYTE: usize = 6;
+
 /// Deeper values of the vendor are given as their JSON text: Protobuf readers stop at a
 /// nesting of about a hundred messages, and each level here takes three.
 const DEEPEST: usize = 16;
@@ -28,18 +32,23 @@ pub(super) fn check(data: Option<&Struct>, undocumented: bool, violations: &mut 
         return;
     };
     for (key, value) in &data.fields {
-        let path = format!("user_data.{key}");
+        let path = || format!("user_data.{key}");
         if key.is_empty() {
-            violations.add(path.as_str(), "a key must not be empty");
+            violations.add(path(), "a key must not be empty");
         }
         if let Err(rule) = allowed(value, undocumented) {
-            violations.add(path, rule);
+            violations.add(path(), rule);
         }
     }
-    let size = serde_json::to_vec(&Json(data)).map(|json| json.len());
-    if size.is_ok_and(|size| size > LARGEST) {
+    if is_too_large(data) {
         violations.add("user_data", "must be at most 64 KiB as JSON");
     }
+}
+
+/// Nearly all data is known to be small enough without being written for it.
+fn is_too_large(data: &Struct) -> bool {
+    data.encoded_len() > LARGEST / MOST_PER_BYTE
+        && serde_json::to_vec(&Json(data)).is_ok_and(|json| json.len() > LARGEST)
 }
 
 fn allowed(value: &Value, undocumented: bool) -> Result<(), &'static str> {
@@ -276,7 +285,58 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_largest_is_counted_as_json_has_it() {
+        // (character, as many of them fit beside `{"k":""}`)
+        for (character, most) in [
+            ("a", 65_528),
+            ("\u{7}", 10_921),
+            ("\"", 32_764),
+            ("ß", 32_764),
+        ] {
+            let data = |number| Struct {
+                fields: [(
+                    "k".to_owned(),
+                    Value {
+                        kind: string(&character.repeat(number)),
+                    },
+                )]
+                .into(),
+            };
+            assert!(!is_too_large(&data(most)), "{character:?}");
+            assert!(is_too_large(&data(most + 1)), "{character:?}");
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Kind::NullValue(0)),
+            any::<bool>().prop_map(Kind::BoolValue),
+            any::<f64>().prop_map(Kind::NumberValue),
+            any::<String>().prop_map(Kind::StringValue),
+        ];
+        let value = |kind| Value { kind: Some(kind) };
+        leaf.prop_map(value).prop_recursive(4, 30, 4, move |inner| {
+            let values = prop::collection::vec(inner.clone(), 0..4);
+            let fields = prop::collection::btree_map(any::<String>(), inner, 0..4);
+            prop_oneof![
+                values.prop_map(move |values| value(Kind::ListValue(ListValue { values }))),
+                fields.prop_map(move |fields| value(Kind::StructValue(Struct { fields }))),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn no_json_takes_more_than_told(
+            fields in prop::collection::btree_map(any::<String>(), any_value(), 0..5)
+        ) {
+            let data = Struct { fields };
+            // The braces around all stand in no field.
+            let most = data.encoded_len() * MOST_PER_BYTE + 2;
+            prop_assert!(json(&data).len() <= most, "{data:?}");
+        }
+
         #[test]
         fn whole_numbers_and_strings_survive(
             fields in prop::collection::btree_map(".{0,20}", prop_oneof![
