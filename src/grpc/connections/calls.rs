@@ -55,6 +55,10 @@ impl Calls {
         answer
     }
 
+    pub(super) fn any_unanswered(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Counts streams for as long as they are open, which is longer than until they are answered.
     pub(super) fn streams(&self) -> TaskTracker {
         self.streams.clone()

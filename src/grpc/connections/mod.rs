@@ -191,14 +191,14 @@ async fn connection<T, S, B>(
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let calls = Calls::default();
     let greeted = tokio::select! {
         () = leaving.cancelled() => return,
-        greeted = Wire::greeted(stream) => greeted,
+        greeted = Wire::greeted(stream, calls.clone()) => greeted,
     };
     let Ok(wire) = greeted.inspect_err(|error| tracing::debug!(%error, "no greeting")) else {
         return;
     };
-    let calls = Calls::default();
     let arrivals = Arrivals {
         stack: service,
         peer,
