@@ -367,10 +367,17 @@ async fn a_spent_budget_ends_repeats_and_tells_callers_so() {
 }
 
 async fn delete(gateway: &Gateway) -> Result<MetadataMap, Status> {
-    let request = DeleteAgentSettingsRequest {
+    delete_after(gateway, 0).await
+}
+
+/// By a caller that has made the call so many times before.
+async fn delete_after(gateway: &Gateway, times: u32) -> Result<MetadataMap, Status> {
+    let mut request = Request::new(DeleteAgentSettingsRequest {
         user_id: USER.to_owned(),
         ..Default::default()
-    };
+    });
+    let metadata = request.metadata_mut();
+    metadata.insert("grpc-previous-rpc-attempts", times.into());
     let answer = gateway.settings().delete_agent_settings(request).await;
     answer.map(|answer| answer.metadata().clone())
 }
@@ -410,6 +417,26 @@ async fn a_delete_in_doubt_that_cannot_be_looked_for_is_not_refused() {
         let status = delete(&gateway).await.unwrap_err();
         verdict.check(calls::Call::DeleteSettings, &status);
     }
+}
+
+/// What the caller's library repeats on its own was done by a call whose answer did not arrive.
+#[tokio::test]
+async fn a_delete_that_was_done_by_the_callers_call_before_is_a_success() {
+    let gateway = gateway().await;
+    delete(&gateway).await.unwrap();
+    let metadata = delete_after(&gateway, 1).await.unwrap();
+    assert_eq!(support::attempts(&metadata), 2, "and the look");
+    // The record stands, so it is the vendor's no that counts.
+    let gateway = self::gateway().await;
+    let refused = Fault::VendorCode {
+        code: "-1".into(),
+        message: "no".to_owned(),
+    };
+    plan(&gateway, &[refused]);
+    let status = delete_after(&gateway, 1).await.unwrap_err();
+    let there = Verdict::new(Code::FailedPrecondition, "VENDOR_REJECTED");
+    let there = there.status("200").vendor_code("-1").attempts(2);
+    there.check(calls::Call::DeleteSettings, &status);
 }
 
 #[tokio::test]

@@ -66,8 +66,8 @@ impl Facade {
     }
 
     /// Deletes; a refusal after an attempt of unknown outcome may mean that the attempt had
-    /// done it, so then the record is looked for. It stands where the vendor has the record, or
-    /// refuses that, too.
+    /// done it, and so may one of a call that its caller makes again. So then the record is looked
+    /// for. The refusal stands where the vendor has the record, or refuses that, too.
     async fn delete(&self, user_id: &str, ticket: Ticket) -> Result<String, Failure> {
         let delete = Delete {
             user_id: user_id.to_owned(),
@@ -76,7 +76,8 @@ impl Facade {
             Ok(written) => return Ok(written.description),
             Err(failure) => failure,
         };
-        if !(failure.was_in_doubt && matches!(failure.error, Error::Refused { .. })) {
+        let perhaps_done = failure.was_in_doubt || ticket.caller_repeats;
+        if !(perhaps_done && matches!(failure.error, Error::Refused { .. })) {
             return Err(failure);
         }
         let query = Get(GetAgentSettingsRequest {
