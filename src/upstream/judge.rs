@@ -10,7 +10,7 @@ use tower::{Layer, Service};
 
 use super::backoff::retry_after;
 use super::error::{Answer, Error, Refusal};
-use super::lenient::lenient;
+use super::lenient::{lenient, unmarked};
 use super::operation::{Call, Meta, Reply, Vendor};
 use super::redact::Sent;
 
@@ -152,7 +152,7 @@ pub fn is_html(reply: &Reply) -> bool {
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
-    declared || reply.body.trim_ascii_start().starts_with(b"<")
+    declared || unmarked(&reply.body).trim_ascii_start().starts_with(b"<")
 }
 
 /// The first line of an answer that is not JSON, for the error; pages are only named.
@@ -160,7 +160,7 @@ pub fn plain_text(reply: &Reply) -> String {
     if is_html(reply) {
         return "an HTML page".to_owned();
     }
-    let text = String::from_utf8_lossy(&reply.body);
+    let text = String::from_utf8_lossy(unmarked(&reply.body));
     text.trim().lines().next().unwrap_or_default().to_owned()
 }
 

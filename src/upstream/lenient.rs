@@ -2,11 +2,19 @@
 
 use std::borrow::Cow;
 
+/// Some servers begin a text with a byte order mark, which is no part of it, and no JSON.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What the text of an answer is made of.
+pub(super) fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(MARK).unwrap_or(body)
+}
+
 /// JSON in which nothing stands that is no character: bytes that are not UTF-8, and escapes of half
 /// a surrogate pair, become U+FFFD. Vendors pass on what people wrote, such as a message that was
 /// cut within an emoji, and one of those must not make all that an answer says unreadable.
 pub fn lenient(body: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(unmarked(body));
     match mended(&text) {
         Some(mended) => Cow::Owned(mended),
         None => text,
@@ -71,6 +79,12 @@ mod tests {
             assert_eq!(lenient(json.as_bytes()), read, "{json}");
         }
         assert_eq!(lenient(b"\"\xff\\ud83d\""), "\"\u{fffd}\u{fffd}\"");
+    }
+
+    #[test]
+    fn a_mark_at_the_beginning_is_no_part_of_the_text() {
+        assert_eq!(lenient("\u{feff}{}".as_bytes()), "{}");
+        assert_eq!(lenient("{\"\u{feff}\":1}".as_bytes()), "{\"\u{feff}\":1}");
     }
 
     proptest! {

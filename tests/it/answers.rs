@@ -280,7 +280,18 @@ async fn a_refusal_with_odd_words_is_still_that_refusal() {
 async fn a_yes_with_odd_words_is_still_a_yes() {
     let body = b"{\"statusCode\":0,\"statusMessage\":\"\xff\",\"referenceId\":\"x\",\
         \"returnCode\":\"0\",\"returnDesc\":\"\xe9\",\"id\":1307145259662215169,\"more\":[{}]}";
-    let (_vendor, gateway) = answering(&json(&body[..])).await;
+    is_a_yes(json(&body[..])).await;
+}
+
+/// As servers put one before a text of theirs.
+#[tokio::test]
+async fn a_yes_after_a_byte_order_mark_is_still_a_yes() {
+    let body = "\u{feff}{\"statusCode\":0,\"returnCode\":\"0\",\"id\":\"1\"}";
+    is_a_yes(json(body)).await;
+}
+
+async fn is_a_yes(yes: Response<Bytes>) {
+    let (_vendor, gateway) = answering(&yes).await;
     for call in [
         Call::Attach,
         Call::Update,

@@ -119,9 +119,17 @@ async fn a_page_that_forbids_comes_from_something_in_front() {
         retry_after: None,
         location: None,
     };
+    let marked = Fault::Status {
+        status: 403,
+        body: Some("\u{feff}<html>...".into()),
+        content_type: None,
+        retry_after: None,
+        location: None,
+    };
     for call in ALL {
         definite(&gateway, call, &Fault::Html { status: 403 }, blocked).await;
         definite(&gateway, call, &undeclared, blocked).await;
+        definite(&gateway, call, &marked, blocked).await;
     }
 }
 
