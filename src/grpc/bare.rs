@@ -1,11 +1,13 @@
-//! Errors that the gRPC library answers on its own carry no details; they get theirs here.
+//! What the gRPC library leaves undone: errors that it answers on its own carry no details, and it takes
+//! requests for calls that are none.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -14,7 +16,7 @@ use super::details::Rejection;
 use super::methods;
 use crate::pb::ErrorReason;
 
-/// Gives an `ErrorInfo` to what comes back without one.
+/// Gives an `ErrorInfo` to what comes back without one, and refuses what is no call of gRPC.
 #[derive(Debug, Clone)]
 pub(super) struct BareErrorLayer {
     methods: Arc<HashSet<String>>,
@@ -58,6 +60,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Some(refused) = no_call(request.method(), request.headers()) {
+            return Box::pin(async { Ok(refused) });
+        }
         let known = self.methods.contains(request.uri().path());
         // The standard services' errors are those of their own specifications.
         let standard = methods::is_standard(request.uri().path());
@@ -70,6 +75,42 @@ where
             }
         })
     }
+}
+
+/// The answer to a request that is not made as gRPC makes calls. Pages can have a browser make others, with
+/// its reader's certificate, and who sees a GET fail may repeat it. The HTTP status is for clients that do
+/// not know gRPC, to which its own errors look like a success.
+fn no_call(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+    let (http, what) = match (method == Method::POST, is_grpc(headers)) {
+        (true, true) => return None,
+        (true, false) => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the request is not of the type application/grpc",
+        ),
+        (false, _) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the request's method is not POST",
+        ),
+    };
+    let refused = Rejection::new(Code::Internal, ErrorReason::InvalidMessage, what);
+    let mut answer = refused.fact("attempts", &0).into_status().into_http();
+    *answer.status_mut() = http;
+    if http == StatusCode::METHOD_NOT_ALLOWED {
+        let post = HeaderValue::from_static("POST");
+        answer.headers_mut().insert(ALLOW, post);
+    }
+    Some(answer)
+}
+
+/// `application/grpc`, which may be followed by the message's format or by parameters.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &str = "application/grpc";
+    let named = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let parts = named.and_then(|named| named.split_at_checked(GRPC.len()));
+    parts.is_some_and(|(name, rest)| {
+        let ends = matches!(rest.first(), None | Some(b'+' | b';' | b' '));
+        ends && name.eq_ignore_ascii_case(GRPC.as_bytes())
+    })
 }
 
 /// The status of a response that is an error and says nothing more.

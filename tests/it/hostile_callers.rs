@@ -210,6 +210,58 @@ async fn a_packed_message_is_refused_unread() {
     assert!(gateway.sandbox.journal().entries().is_empty());
 }
 
+/// A page in a browser can have it send such a request, with the certificate of whoever reads the page;
+/// and who repeats what fails may repeat a GET.
+#[tokio::test]
+async fn what_is_no_call_of_grpc_is_not_made_as_one() {
+    let gateway = Gateway::start().await;
+    let connection = untimed::connect(gateway.address).await.unwrap();
+    let send = async |method: Method, path: &str, content_type: Option<&str>| {
+        let body = Body::new(Full::new(Bytes::from(message(&get()))));
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = format!("http://{}{path}", gateway.address).parse().unwrap();
+        if let Some(content_type) = content_type {
+            let content_type = content_type.parse().unwrap();
+            request.headers_mut().insert("content-type", content_type);
+        }
+        connection.clone().oneshot(request).await.unwrap()
+    };
+    let odd = [
+        (Method::POST, None, 415),
+        (Method::POST, Some(""), 415),
+        (Method::POST, Some("text/plain"), 415),
+        (Method::POST, Some("application/json"), 415),
+        (Method::POST, Some("application/grpc-web"), 415),
+        (Method::POST, Some("application/grpcx"), 415),
+        (Method::GET, Some("application/grpc"), 405),
+        (Method::PUT, Some("application/grpc"), 405),
+    ];
+    for (method, content_type, http) in odd {
+        for path in [GET, CHECK, "/", "/index.html"] {
+            let told = format!("{method} {path} of {content_type:?}");
+            let answer = send(method.clone(), path, content_type).await;
+            assert_eq!(answer.status().as_u16(), http, "{told}");
+            assert!(answer.headers().contains_key("x-request-id"), "{told}");
+            let status = tonic::Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.code(), Code::Internal, "{told}");
+            assert_eq!(support::reason(&status), "INVALID_MESSAGE", "{told}");
+        }
+    }
+    assert!(gateway.sandbox.journal().entries().is_empty());
+    for fine in [
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc;charset=utf-8",
+        "Application/GRPC",
+    ] {
+        let answer = send(Method::POST, GET, Some(fine)).await;
+        assert_eq!(answer.status(), 200, "{fine}");
+        let failed = tonic::Status::from_header_map(answer.headers());
+        assert!(failed.is_none(), "{fine}: {failed:?}");
+    }
+}
+
 #[tokio::test]
 async fn calls_begun_and_reset_by_the_thousand_end_the_connection() {
     let gateway = Gateway::start().await;
