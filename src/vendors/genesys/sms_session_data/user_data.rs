@@ -21,7 +21,8 @@ const LARGEST: usize = 64 * 1024;
 const MOST_PER_BYTE: usize = 6;
 
 /// Deeper values of the vendor are given as their JSON text: Protobuf readers stop at a
-/// nesting of about a hundred messages, and each level here takes three.
+/// nesting of about a hundred messages, and each level here takes three. Callers send none that are,
+/// as a write that is not read as it was sent would never be confirmed.
 const DEEPEST: usize = 16;
 
 /// Names everything that may not be sent. `undocumented` allows the values that the vendor's
@@ -36,7 +37,7 @@ pub(super) fn check(data: Option<&Struct>, undocumented: bool, violations: &mut 
         if key.is_empty() {
             violations.add(path(), "a key must not be empty");
         }
-        if let Err(rule) = allowed(value, undocumented) {
+        if let Err(rule) = allowed(value, undocumented, 0) {
             violations.add(path(), rule);
         }
     }
@@ -51,15 +52,20 @@ fn is_too_large(data: &Struct) -> bool {
         && serde_json::to_vec(&Json(data)).is_ok_and(|json| json.len() > LARGEST)
 }
 
-fn allowed(value: &Value, undocumented: bool) -> Result<(), &'static str> {
+fn allowed(value: &Value, undocumented: bool, depth: usize) -> Result<(), &'static str> {
+    let within = |inner: &Value| allowed(inner, true, depth + 1);
     match &value.kind {
         None => Err("has no value at all"),
         Some(Kind::StringValue(_)) => Ok(()),
         Some(Kind::NumberValue(number)) => allowed_number(*number, undocumented),
         Some(_) if !undocumented => Err("must be a string or a whole number"),
-        Some(Kind::NullValue(_) | Kind::BoolValue(_)) => Ok(()),
-        Some(Kind::ListValue(list)) => list.values.iter().try_for_each(|v| allowed(v, true)),
-        Some(Kind::StructValue(data)) => data.fields.values().try_for_each(|v| allowed(v, true)),
+        Some(Kind::NullValue(0) | Kind::BoolValue(_)) => Ok(()),
+        Some(Kind::NullValue(_)) => Err("is no value of NullValue"),
+        Some(Kind::ListValue(_) | Kind::StructValue(_)) if depth >= DEEPEST => {
+            Err("must not be nested more than 16 levels deep")
+        }
+        Some(Kind::ListValue(list)) => list.values.iter().try_for_each(within),
+        Some(Kind::StructValue(data)) => data.fields.values().try_for_each(within),
     }
 }
 
@@ -280,8 +286,8 @@ mod tests {
         ];
         for (kind, documented, undocumented) in table {
             let value = value(kind);
-            assert_eq!(allowed(&value, false).is_ok(), documented, "{value:?}");
-            assert_eq!(allowed(&value, true).is_ok(), undocumented, "{value:?}");
+            assert_eq!(allowed(&value, false, 0).is_ok(), documented, "{value:?}");
+            assert_eq!(allowed(&value, true, 0).is_ok(), undocumented, "{value:?}");
         }
     }
 
@@ -324,6 +330,34 @@ mod tests {
                 fields.prop_map(move |fields| value(Kind::StructValue(Struct { fields }))),
             ]
         })
+    }
+
+    /// A confirmed write is known by what is read of it.
+    #[test]
+    fn what_may_be_sent_is_read_as_it_was() {
+        let mut value = Value {
+            kind: Some(Kind::NullValue(0)),
+        };
+        let mut levels = 0;
+        while allowed(&value, true, 0).is_ok() {
+            let data = Struct {
+                fields: [("a".to_owned(), value.clone())].into(),
+            };
+            assert_eq!(of(&json(&data)), data, "{levels} levels");
+            let kind = match levels % 2 {
+                0 => Kind::StructValue(data),
+                _ => Kind::ListValue(ListValue {
+                    values: vec![value],
+                }),
+            };
+            value = Value { kind: Some(kind) };
+            levels += 1;
+        }
+        assert_eq!(levels, DEEPEST + 1, "the first that may not");
+        let unknown = Value {
+            kind: Some(Kind::NullValue(1)),
+        };
+        assert!(allowed(&unknown, true, 0).is_err());
     }
 
     proptest! {
