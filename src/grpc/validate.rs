@@ -1,6 +1,8 @@
 //! Collects everything that is wrong with a request, so that the caller learns it at once.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Display;
 
 use tonic::{Code, Status};
 use tonic_types::FieldViolation;
@@ -16,63 +18,60 @@ const MOST_KEPT: usize = 256;
 #[derive(Debug, Default)]
 pub struct Violations {
     fields: Vec<FieldViolation>,
-    /// Where in `fields` a path stands.
-    places: HashMap<String, usize>,
-    /// How many wrong fields are not kept, and the last of them.
+    /// How many wrong fields are not kept.
     further: usize,
-    last: String,
     unknown_account: bool,
 }
 
+/// What a field breaks, in words.
+pub type Rule<'a> = Cow<'a, str>;
+
+/// The rule, where it does not hold.
+pub fn unless(holds: bool, rule: &'static str) -> Option<Rule<'static>> {
+    (!holds).then_some(Cow::Borrowed(rule))
+}
+
+/// 1 to `longest` characters without control characters.
+pub fn text(value: &str, longest: usize) -> impl Iterator<Item = Rule<'static>> {
+    let empty = unless(!value.is_empty(), "must not be empty");
+    empty.into_iter().chain(at_most(value, longest))
+}
+
+/// At most `longest` characters without control characters.
+pub fn at_most(value: &str, longest: usize) -> impl Iterator<Item = Rule<'static>> {
+    let long = value.chars().count() > longest;
+    let long = long.then(|| format!("must have at most {longest} characters").into());
+    // Unicode's control characters are C0, DEL and C1.
+    let plain = !value.chars().any(char::is_control);
+    let odd = unless(plain, "must not contain control characters");
+    long.into_iter().chain(odd)
+}
+
 impl Violations {
-    /// The field at `path` breaks a rule. A field that breaks several is named once, so that the
-    /// count of wrong fields is one: all rules for a field are checked before those for the next.
-    pub fn add(&mut self, path: impl Into<String>, rule: impl AsRef<str>) {
-        let path = path.into();
-        if let Some(place) = self.places.get(&path) {
-            let description = &mut self.fields[*place].description;
-            description.push_str("; ");
-            description.push_str(rule.as_ref());
-        } else if self.fields.len() < MOST_KEPT {
-            self.places.insert(path.clone(), self.fields.len());
-            self.fields.push(FieldViolation::new(path, rule.as_ref()));
-        } else if self.further == 0 || self.last != path {
+    /// The field at `path` breaks these rules, if any. They are told together, so that it is named once.
+    pub fn field<'a>(&mut self, path: impl Display, broken: impl IntoIterator<Item = Rule<'a>>) {
+        let mut broken = broken.into_iter();
+        let Some(first) = broken.next() else { return };
+        if self.fields.len() == MOST_KEPT {
+            // Not even spelled: for millions that would take seconds.
             self.further += 1;
-            self.last = path;
+            return;
         }
+        let rules = broken.fold(first.into_owned(), |rules, rule| rules + "; " + &rule);
+        let violation = FieldViolation::new(path.to_string(), rules);
+        self.fields.push(violation);
     }
 
-    pub fn check(&mut self, holds: bool, path: &str, rule: &str) {
-        if !holds {
-            self.add(path, rule);
-        }
+    /// The same for a field with one rule.
+    pub fn check(&mut self, holds: bool, path: &str, rule: &'static str) {
+        self.field(path, unless(holds, rule));
     }
 
     /// `account` has to name a configured one.
     pub fn account(&mut self, known: bool) {
-        if !known {
-            self.unknown_account = true;
-            self.add("account", "names no account of the gateway's configuration");
-        }
-    }
-
-    /// 1 to `longest` characters without control characters.
-    pub fn text(&mut self, path: &str, value: &str, longest: usize) {
-        if value.is_empty() {
-            self.add(path, "must not be empty");
-        }
-        self.at_most(path, value, longest);
-    }
-
-    /// At most `longest` characters without control characters.
-    pub fn at_most(&mut self, path: &str, value: &str, longest: usize) {
-        if value.chars().count() > longest {
-            self.add(path, format!("must have at most {longest} characters"));
-        }
-        // Unicode's control characters are C0, DEL and C1.
-        if value.chars().any(char::is_control) {
-            self.add(path, "must not contain control characters");
-        }
+        self.unknown_account |= !known;
+        let rule = "names no account of the gateway's configuration";
+        self.check(known, "account", rule);
     }
 
     /// Every element at most once, and none of which `wrong` knows a rule that it breaks.
@@ -82,12 +81,12 @@ impl Violations {
         values: &[String],
         wrong: impl Fn(&str) -> Option<&'a str>,
     ) {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
-            let twice = (!seen.insert(value)).then_some("stands there twice");
-            for rule in wrong(value).into_iter().chain(twice) {
-                self.add(format!("{path}[{index}]"), rule);
-            }
+            let twice = unless(seen.insert(value), "stands there twice");
+            let wrong = wrong(value).map(Cow::Borrowed);
+            let broken = wrong.into_iter().chain(twice);
+            self.field(format_args!("{path}[{index}]"), broken);
         }
     }
 

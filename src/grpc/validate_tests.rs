@@ -1,5 +1,7 @@
 //! The rules that several fields share, and how what breaks them is told.
 
+use std::cell::Cell;
+
 use tonic_types::StatusExt;
 
 use super::*;
@@ -16,8 +18,8 @@ fn nothing_wrong_is_fine() {
     let mut violations = Violations::default();
     violations.account(true);
     violations.check(true, "a", "b");
-    violations.text("session_id", "0071023821aec011", 128);
-    violations.at_most("default", "", 15);
+    violations.field("session_id", text("0071023821aec011", 128));
+    violations.field("default", at_most("", 15));
     let keys = ["a", "b", "A"].map(str::to_owned);
     violations.distinct("keys", &keys, |_| None);
     assert!(violations.finish().is_ok());
@@ -25,7 +27,7 @@ fn nothing_wrong_is_fine() {
 
 #[test]
 fn texts_have_one_to_so_many_characters() {
-    let broken = |value: &str| wrong(|it| it.text("id", value, 3)).len();
+    let broken = |value: &str| wrong(|it| it.field("id", text(value, 3))).len();
     for fine in ["a", "abc", "äöü", "号码无", "a b", "\u{a0}", "\u{200b}"] {
         assert_eq!(broken(fine), 0, "{fine:?}");
     }
@@ -33,8 +35,8 @@ fn texts_have_one_to_so_many_characters() {
         assert_eq!(broken(refused), 1, "{refused:?}");
     }
     // Optional ones may be empty, and nothing else.
-    assert!(wrong(|it| it.at_most("id", "", 3)).is_empty());
-    assert_eq!(wrong(|it| it.at_most("id", "abcd", 3)).len(), 1);
+    assert!(wrong(|it| it.field("id", at_most("", 3))).is_empty());
+    assert_eq!(wrong(|it| it.field("id", at_most("abcd", 3))).len(), 1);
 }
 
 /// C0, DEL and C1, and not a character more.
@@ -43,7 +45,7 @@ fn control_characters_are_refused() {
     for code in 0..=0x17fu32 {
         let c = char::from_u32(code).unwrap();
         let control = matches!(code, 0..=0x1f | 0x7f..=0x9f);
-        let broken = wrong(|it| it.text("id", &format!("a{c}b"), 64));
+        let broken = wrong(|it| it.field("id", text(&format!("a{c}b"), 64)));
         assert_eq!(!broken.is_empty(), control, "{code:#x}");
         if let [(path, rule)] = broken.as_slice() {
             assert_eq!(path, "id");
@@ -54,7 +56,7 @@ fn control_characters_are_refused() {
 
 #[test]
 fn every_broken_rule_of_a_field_is_named() {
-    let broken = wrong(|it| it.text("id", "abc\n", 3));
+    let broken = wrong(|it| it.field("id", text("abc\n", 3)));
     let both = "must have at most 3 characters; must not contain control characters";
     assert_eq!(broken, [("id".to_owned(), both.to_owned())]);
 }
@@ -72,8 +74,9 @@ fn what_stands_there_twice_is_named_by_its_place() {
 #[test]
 fn the_error_names_every_wrong_field() {
     let mut violations = Violations::default();
-    violations.text("session_id", "", 128);
-    violations.add(
+    violations.field("session_id", text("", 128));
+    violations.check(
+        false,
         "user_data.a key with \"odd\" characters\n",
         "must not be null",
     );
@@ -123,7 +126,7 @@ fn the_message_names_the_first_and_counts_the_rest() {
     let message = |count: usize| {
         let mut violations = Violations::default();
         for index in 0..count {
-            violations.add(format!("keys[{index}]"), "must not be empty");
+            violations.check(false, &format!("keys[{index}]"), "must not be empty");
         }
         violations.finish().unwrap_err().message().to_owned()
     };
@@ -159,15 +162,33 @@ fn a_million_wrong_fields_are_counted_and_not_kept() {
     assert_eq!(status.message(), message);
 }
 
+/// To spell millions that nobody reads would take seconds, in which nobody else is served.
+#[test]
+fn what_is_only_counted_is_not_spelled() {
+    struct Path<'a>(&'a Cell<usize>);
+    impl Display for Path<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.set(self.0.get() + 1);
+            f.write_str("keys[0]")
+        }
+    }
+    let spelled = Cell::new(0);
+    let mut violations = Violations::default();
+    violations.field(Path(&spelled), text("fine", 4));
+    assert_eq!(spelled.get(), 0);
+    for _ in 0..MOST_KEPT + 1000 {
+        violations.field(Path(&spelled), text("", 4));
+    }
+    assert_eq!((spelled.get(), violations.further), (MOST_KEPT, 1000));
+}
+
 /// A key of the caller's can be as long as its data.
 #[test]
 fn a_giant_path_does_not_become_a_giant_message() {
     let mut violations = Violations::default();
-    violations.add(
-        "user_data.".to_owned() + &"ä".repeat(60_000),
-        "must not be null",
-    );
-    violations.add("session_id", "must not be empty");
+    let path = "user_data.".to_owned() + &"ä".repeat(60_000);
+    violations.check(false, &path, "must not be null");
+    violations.check(false, "session_id", "must not be empty");
     let status = violations.finish().unwrap_err();
     assert!(status.message().len() <= 1024);
     let details = status.get_error_details();

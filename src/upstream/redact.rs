@@ -123,7 +123,10 @@ impl Redactor {
             text = unwrapped(&text);
         }
         for value in &self.known {
-            text = mask(&text, value);
+            // Most are not in it, and half a million may be known.
+            if text.contains(head(value)) {
+                text = mask(&text, value);
+            }
         }
         let text = mask_runs(&text);
         cut(text.trim(), LONGEST)
@@ -174,10 +177,7 @@ fn collect(value: &Value, known: &mut Vec<String>) {
 /// Replaces `value`; one of a few characters only where it stands alone, else texts dissolve.
 fn mask(text: &str, value: &str) -> String {
     let alone = value.chars().count() < SHORT;
-    let head = value
-        .char_indices()
-        .nth(HEAD)
-        .map_or(value, |(at, _)| &value[..at]);
+    let head = head(value);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(head) {
@@ -196,6 +196,12 @@ fn mask(text: &str, value: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// By what a value is known.
+fn head(value: &str) -> &str {
+    let end = value.char_indices().nth(HEAD);
+    end.map_or(value, |(at, _)| &value[..at])
 }
 
 /// How many bytes both begin with, in whole characters.

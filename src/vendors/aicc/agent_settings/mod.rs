@@ -18,7 +18,7 @@ use super::Aicc;
 use super::wire::Written;
 use crate::grpc::dedupe::{self, Dedupe, Identity};
 use crate::grpc::inbound::{account_name, addressed, open};
-use crate::grpc::validate::Violations;
+use crate::grpc::validate::{Violations, at_most, text, unless};
 use crate::pb::agent_settings_server::AgentSettings;
 use crate::pb::{
     CallType, CreateAgentSettingsRequest, CreateAgentSettingsResponse, DeleteAgentSettingsRequest,
@@ -61,7 +61,7 @@ impl Facade {
     fn violations(&self, account: &str, user_id: &str) -> Violations {
         let mut violations = Violations::default();
         violations.account(self.client.knows(account_name(account)));
-        violations.text("user_id", user_id, LONGEST_ID);
+        violations.field("user_id", text(user_id, LONGEST_ID));
         violations
     }
 
@@ -121,19 +121,20 @@ fn check_settings(settings: Option<&PersonalSettings>, violations: &mut Violatio
         ),
     ];
     for (path, number) in defaults {
-        violations.at_most(path, number, LONGEST_NUMBER);
+        violations.field(path, at_most(number, LONGEST_NUMBER));
     }
 }
 
 /// Too many numbers are named from the first that is too much.
 fn check_numbers(path: &str, numbers: &[String], violations: &mut Violations) {
     for (index, number) in numbers.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        if index >= MOST_NUMBERS {
-            violations.add(path.as_str(), "is beyond the 5 that the vendor takes");
-        }
-        violations.text(&path, number, LONGEST_NUMBER);
-        violations.check(!number.contains(','), &path, "must not contain a comma");
+        let beyond = unless(
+            index < MOST_NUMBERS,
+            "is beyond the 5 that the vendor takes",
+        );
+        let comma = unless(!number.contains(','), "must not contain a comma");
+        let broken = beyond.into_iter().chain(text(number, LONGEST_NUMBER));
+        violations.field(format_args!("{path}[{index}]"), broken.chain(comma));
     }
 }
 
@@ -176,7 +177,7 @@ impl AgentSettings for Facade {
         let identity = Identity::of(&opened, &request.request_id, &request);
         let ticket = opened.ticket(&request.account);
         let mut violations = self.violations(&request.account, &request.user_id);
-        violations.text("id", &request.id, LONGEST_ID);
+        violations.field("id", text(&request.id, LONGEST_ID));
         check_settings(request.settings.as_ref(), &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
         let operation = Update(request);

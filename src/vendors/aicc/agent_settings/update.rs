@@ -42,12 +42,12 @@ impl Update {
         let settings = self.0.settings.as_ref();
         let call_type = settings.map_or(CallType::Unspecified, PersonalSettings::call_type);
         let known = settings.is_none_or(|s| CallType::try_from(s.call_type).is_ok());
-        if known && call_type == CallType::Unspecified && paths.iter().any(|p| p == "call_type") {
-            violations.add(
-                "settings.call_type",
-                "is named by update_mask and must be set",
-            );
-        }
+        let unset = known && call_type == CallType::Unspecified;
+        violations.check(
+            !(unset && paths.iter().any(|path| path == "call_type")),
+            "settings.call_type",
+            "is named by update_mask and must be set",
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::grpc::validate::Violations;
+use crate::grpc::validate::{Rule, Violations, unless};
 
 /// The largest whole number that every JSON reader keeps exactly: 2^53 - 1.
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_991.0;
@@ -29,21 +29,17 @@ const DEEPEST: usize = 16;
 /// documents do not mention.
 pub(super) fn check(data: Option<&Struct>, undocumented: bool, violations: &mut Violations) {
     let Some(data) = data.filter(|data| !data.fields.is_empty()) else {
-        violations.add("user_data", "must not be empty");
+        violations.check(false, "user_data", "must not be empty");
         return;
     };
     for (key, value) in &data.fields {
-        let path = || format!("user_data.{key}");
-        if key.is_empty() {
-            violations.add(path(), "a key must not be empty");
-        }
-        if let Err(rule) = allowed(value, undocumented, 0) {
-            violations.add(path(), rule);
-        }
+        let key_rule = unless(!key.is_empty(), "a key must not be empty");
+        let value_rule = allowed(value, undocumented, 0).err().map(Rule::from);
+        let broken = key_rule.into_iter().chain(value_rule);
+        violations.field(format_args!("user_data.{key}"), broken);
     }
-    if is_too_large(data) {
-        violations.add("user_data", "must be at most 64 KiB as JSON");
-    }
+    let rule = "must be at most 64 KiB as JSON";
+    violations.check(!is_too_large(data), "user_data", rule);
 }
 
 /// Nearly all data is known to be small enough without being written for it.

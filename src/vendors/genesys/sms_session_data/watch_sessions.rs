@@ -24,11 +24,11 @@ const MOST_IDS: usize = 1024;
 
 pub(super) fn check(session_ids: &[String], violations: &mut Violations) {
     if session_ids.len() > MOST_IDS {
-        violations.add("session_ids", "must be at most 1024");
+        violations.check(false, "session_ids", "must be at most 1024");
         return;
     }
     for (index, id) in session_ids.iter().enumerate() {
-        write::check_id(&format!("session_ids[{index}]"), id, violations);
+        write::check_id(format_args!("session_ids[{index}]"), id, violations);
     }
 }
 

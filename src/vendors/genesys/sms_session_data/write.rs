@@ -1,5 +1,7 @@
 //! What the three writes share: their address, and how an accepted one is answered.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::Request;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,7 +9,7 @@ use prost_types::Struct;
 use serde::{Deserialize, Serialize};
 
 use super::user_data::Json;
-use crate::grpc::validate::Violations;
+use crate::grpc::validate::{Violations, text, unless};
 use crate::pb::SmsSession;
 use crate::upstream::error::Error;
 use crate::upstream::judge;
@@ -35,13 +37,10 @@ pub(super) fn path(session_id: &str) -> String {
 }
 
 /// `.` and `..` would be resolved away by any HTTP client or proxy: they name other resources.
-pub(super) fn check_id(path: &str, session_id: &str, violations: &mut Violations) {
-    violations.text(path, session_id, LONGEST_ID);
-    violations.check(
-        !matches!(session_id, "." | ".."),
-        path,
-        "must be neither `.` nor `..`",
-    );
+pub(super) fn check_id(path: impl Display, session_id: &str, violations: &mut Violations) {
+    let named = !matches!(session_id, "." | "..");
+    let dots = unless(named, "must be neither `.` nor `..`");
+    violations.field(path, text(session_id, LONGEST_ID).chain(dots));
 }
 
 /// What the vendor's `operationName` stands beside.
