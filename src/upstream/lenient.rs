@@ -14,7 +14,9 @@ pub(super) fn unmarked(body: &[u8]) -> &[u8] {
 /// a surrogate pair, become U+FFFD. Vendors pass on what people wrote, such as a message that was
 /// cut within an emoji, and one of those must not make all that an answer says unreadable.
 pub fn lenient(body: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(unmarked(body));
+    let body = unmarked(body);
+    // Most are UTF-8, and this finds it out at a fraction of the cost.
+    let text = str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     match mended(&text) {
         Some(mended) => Cow::Owned(mended),
         None => text,

@@ -1,12 +1,13 @@
 //! Reads sessions: wrapped or bare, one or many, as the vendor's pages and samples differ.
 
-use std::collections::HashMap;
+use std::fmt::{self, Formatter};
 
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::user_data;
+use super::user_data::UserData;
 use crate::pb::{Participant, SmsSession};
 use crate::upstream::error::Error;
 use crate::upstream::lenient::lenient;
@@ -23,54 +24,133 @@ pub(super) fn read_all(reply: &Reply) -> Result<Vec<SmsSession>, Error> {
 
 fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
     let json = lenient(body);
-    let (inner, otherwise) = match unwrapped(&json) {
-        Some(inner) => (Some(inner), "a session in it is of an unexpected shape"),
-        None => (bare(&json)?, "no session in it"),
-    };
-    inner.and_then(sessions).ok_or_else(|| otherwise.to_owned())
-}
-
-/// The value under one of the names for sessions, if the answer is wrapped.
-fn unwrapped(json: &str) -> Option<&RawValue> {
-    let fields: HashMap<String, &RawValue> = serde_json::from_str(json).ok()?;
-    WRAPPERS.iter().find_map(|name| fields.get(*name).copied())
+    let wrapped: Result<Wrapped, _> = serde_json::from_str(&json);
+    match wrapped {
+        Ok(Wrapped(Some(sessions))) => Ok(sessions),
+        Err(error) if error.is_data() && json.trim_start().starts_with('{') => {
+            Err("a session in it is of an unexpected shape".to_owned())
+        }
+        Ok(Wrapped(None)) | Err(_) => bare(&json),
+    }
 }
 
 /// The whole answer. A null within the wrapping is no session; nothing but a null is no answer.
-fn bare(json: &str) -> Result<Option<&RawValue>, String> {
-    let root: &RawValue = serde_json::from_str(json).map_err(|error| {
+fn bare(json: &str) -> Result<Vec<SmsSession>, String> {
+    let none = || "no session in it".to_owned();
+    match serde_json::from_str(json) {
+        Ok(Some(Sessions(sessions))) => Ok(sessions),
+        Ok(None) => Err(none()),
+        Err(error) if error.is_data() => Err(none()),
         // The position is of use; the text at it may be user data.
-        format!(
+        Err(error) => Err(format!(
             "not JSON, at line {} column {}",
             error.line(),
             error.column()
-        )
-    })?;
-    Ok(Some(root).filter(|root| root.get() != "null"))
+        )),
+    }
+}
+
+/// One session that is not a part of an answer.
+pub(in crate::vendors::genesys) fn session(json: &RawValue) -> Option<SmsSession> {
+    let session: Option<Session> = serde_json::from_str(json.get()).ok();
+    session.map(|session| session.0)
+}
+
+/// What an answer holds under the names for sessions, if under any.
+struct Wrapped(Option<Vec<SmsSession>>);
+
+impl<'de> Deserialize<'de> for Wrapped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Answer;
+        impl<'de> Visitor<'de> for Answer {
+            type Value = Wrapped;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("an answer")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Wrapped, A::Error> {
+                let mut found: Option<Vec<SmsSession>> = None;
+                while let Some(name) = fields.next_key::<String>()? {
+                    if WRAPPERS.contains(&name.as_str()) {
+                        let Sessions(sessions) = fields.next_value()?;
+                        found.get_or_insert_default().extend(sessions);
+                    } else {
+                        fields.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Wrapped(found))
+            }
+        }
+        deserializer.deserialize_map(Answer)
+    }
 }
 
 /// One session, a list of them, or null for none.
-fn sessions(json: &RawValue) -> Option<Vec<SmsSession>> {
-    match json.get().as_bytes().first()? {
-        b'n' => Some(Vec::new()),
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(json.get()).ok()?;
-            items.into_iter().map(session).collect()
+struct Sessions(Vec<SmsSession>);
+
+impl<'de> Deserialize<'de> for Sessions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Sessions;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("sessions")
+            }
+
+            fn visit_unit<E>(self) -> Result<Sessions, E> {
+                Ok(Sessions(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Sessions, A::Error> {
+                let mut sessions = Vec::new();
+                while let Some(Session(session)) = items.next_element()? {
+                    sessions.push(session);
+                }
+                Ok(Sessions(sessions))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Sessions, A::Error> {
+                let session = read(fields)?;
+                Ok(Sessions(vec![session]))
+            }
         }
-        _ => session(json).map(|session| vec![session]),
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// A session, which is an object: serde would take an array for one, field by field.
+struct Session(SmsSession);
+
+impl<'de> Deserialize<'de> for Session {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Session;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("a session")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Session, A::Error> {
+                read(fields).map(Session)
+            }
+        }
+        deserializer.deserialize_map(Object)
     }
 }
 
 /// A session is an object with an id; everything else may be missing.
-pub(in crate::vendors::genesys) fn session(json: &RawValue) -> Option<SmsSession> {
-    // Serde would take an array for one, field by field.
-    let object = Some(json.get()).filter(|json| json.starts_with('{'))?;
-    let wire: Wire<'_> = serde_json::from_str(object).ok()?;
-    let user_data = wire.user_data.map(user_data::read).transpose().ok()?;
-    Some(SmsSession {
-        id: Some(wire.id).filter(|id| !id.is_empty())?,
+fn read<'de, A: MapAccess<'de>>(fields: A) -> Result<SmsSession, A::Error> {
+    let wire = Wire::deserialize(MapAccessDeserializer::new(fields))?;
+    if wire.id.is_empty() {
+        return Err(A::Error::custom("a session without an id"));
+    }
+    Ok(SmsSession {
+        id: wire.id,
         state: wire.state,
-        user_data,
+        user_data: wire.user_data.map(|user_data| user_data.0),
         capabilities: wire.capabilities.unwrap_or_default(),
         participants: participants(wire.participants.unwrap_or_default()),
         uri: wire.uri,
@@ -89,7 +169,7 @@ fn participants(wire: Vec<WireParticipant>) -> Vec<Participant> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct Wire {
     #[serde(deserialize_with = "text")]
     id: String,
     #[serde(default, deserialize_with = "text")]
@@ -100,8 +180,8 @@ struct Wire<'a> {
     capabilities: Option<Vec<String>>,
     #[serde(default)]
     participants: Option<Vec<WireParticipant>>,
-    #[serde(default, borrow)]
-    user_data: Option<&'a RawValue>,
+    #[serde(default)]
+    user_data: Option<UserData>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +229,7 @@ mod tests {
             format!(r#"{{"statusCode":0,"smssession":{BARE}}}"#),
             format!(r#"{{"statusCode":0,"smsession":{BARE}}}"#),
             format!(r#"{{"statusCode":0,"smssessions":{BARE}}}"#),
+            format!(r#"{{"statusCode":0,"smssessions":null,"smssession":{BARE}}}"#),
             format!("[{BARE}]"),
         ] {
             assert_eq!(parse(wrapped.as_bytes()).unwrap(), expected, "{wrapped}");

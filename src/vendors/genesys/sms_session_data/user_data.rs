@@ -1,12 +1,14 @@
 //! User data between Protobuf's Struct and the vendor's JSON, without a tree in between.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Formatter};
 
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
+use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::grpc::validate::{Rule, Violations, unless};
@@ -126,21 +128,43 @@ fn number<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
     }
 }
 
-/// Reads the vendor's object; `null` counts as empty.
-pub(super) fn read(json: &RawValue) -> Result<Struct, serde_json::Error> {
-    let fields: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(json.get())?;
-    read_fields(fields.unwrap_or_default(), 0)
+/// The vendor's object.
+pub(super) struct UserData(pub(super) Struct);
+
+impl<'de> Deserialize<'de> for UserData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Fields { depth: 0 }.deserialize(deserializer).map(UserData)
+    }
 }
 
-fn read_fields(
-    fields: BTreeMap<String, &RawValue>,
+/// An object that is nested so deep.
+struct Fields {
     depth: usize,
-) -> Result<Struct, serde_json::Error> {
-    let read = |(key, value)| Ok((key, read_value(value, depth)?));
-    let fields = fields.into_iter().map(read);
-    Ok(Struct {
-        fields: fields.collect::<Result<_, serde_json::Error>>()?,
-    })
+}
+
+impl<'de> DeserializeSeed<'de> for Fields {
+    type Value = Struct;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Struct, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Struct;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Struct, A::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some((key, value)) = pairs.next_entry()? {
+            let value = read_value(value, self.depth).map_err(de::Error::custom)?;
+            fields.insert(key, value);
+        }
+        Ok(Struct { fields })
+    }
 }
 
 fn read_value(json: &RawValue, depth: usize) -> Result<Value, serde_json::Error> {
@@ -151,7 +175,10 @@ fn read_value(json: &RawValue, depth: usize) -> Result<Value, serde_json::Error>
         Some(b'f') => Kind::BoolValue(false),
         Some(b'"') => Kind::StringValue(serde_json::from_str(text)?),
         Some(b'{' | b'[') if depth >= DEEPEST => Kind::StringValue(text.to_owned()),
-        Some(b'{') => Kind::StructValue(read_fields(serde_json::from_str(text)?, depth + 1)?),
+        Some(b'{') => {
+            let fields = Fields { depth: depth + 1 };
+            Kind::StructValue(fields.deserialize(&mut serde_json::Deserializer::from_str(text))?)
+        }
         Some(b'[') => {
             let values: Vec<&RawValue> = serde_json::from_str(text)?;
             let values = values.into_iter().map(|value| read_value(value, depth + 1));
@@ -186,8 +213,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(json: &str) -> Struct {
-        let raw: Box<RawValue> = serde_json::from_str(json).unwrap();
-        read(&raw).unwrap()
+        serde_json::from_str::<UserData>(json).unwrap().0
     }
 
     fn json(data: &Struct) -> String {
@@ -382,9 +408,7 @@ mod tests {
 
         #[test]
         fn strangers_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(&bytes) {
-                let _ = read(&raw);
-            }
+            let _ = serde_json::from_slice::<UserData>(&bytes);
         }
     }
 }
