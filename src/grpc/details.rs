@@ -37,6 +37,8 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 pub(super) struct Rejection {
     code: Code,
     message: String,
+    /// Follows the message, however long that is; plain ASCII.
+    advice: &'static str,
     reason: ErrorReason,
     facts: HashMap<String, String>,
     retry_after: Option<Duration>,
@@ -64,6 +66,7 @@ impl Rejection {
         Rejection {
             code,
             message: message.into(),
+            advice: "",
             reason,
             facts: HashMap::new(),
             retry_after: None,
@@ -72,6 +75,11 @@ impl Rejection {
             violations: Vec::new(),
             further: 0,
         }
+    }
+
+    pub(super) fn advice(mut self, advice: &'static str) -> Self {
+        self.advice = advice;
+        self
     }
 
     pub(super) fn fact(mut self, name: &str, value: &dyn std::fmt::Display) -> Self {
@@ -118,7 +126,8 @@ impl Rejection {
         if let Some(subject) = self.quota {
             details.add_quota_failure_violation(subject, "the vendor limits the rate");
         }
-        let mut message = cut_encoded(&self.message, LONGEST_MESSAGE - 32);
+        let longest = LONGEST_MESSAGE - 32 - self.advice.len();
+        let mut message = cut_encoded(&self.message, longest) + self.advice;
         if !self.violations.is_empty() {
             let (fitting, left) = fit(self.violations, room(&message, facts));
             let left = left + self.further;

@@ -29,7 +29,9 @@ impl From<Failure> for Status {
         } = &failure;
         let wait = wait(error);
         let throttled = reason == Reason::VendorThrottled;
-        let mut rejection = Rejection::new(code, reason, message(&failure, reason))
+        let message = format!("{vendor} {operation}: {error}");
+        let mut rejection = Rejection::new(code, reason, message)
+            .advice(advice(&failure, reason))
             .fact("vendor", vendor)
             .fact("attempts", sent)
             .retry_after(wait.filter(|_| reason != Reason::OutcomeUnknown))
@@ -109,21 +111,19 @@ fn login_row(login: &LoginError) -> (Code, Reason) {
     }
 }
 
-fn message(failure: &Failure, reason: Reason) -> String {
-    let Failure {
-        vendor,
-        operation,
-        error,
-        replay,
-        ..
-    } = failure;
-    let advice = match (reason, replay) {
+/// What people who read the message alone have to know.
+fn advice(failure: &Failure, reason: Reason) -> &'static str {
+    let refused = matches!(failure.error, Error::Refused { .. });
+    match (reason, failure.replay) {
         (Reason::OutcomeUnknown, _) => "; it may or may not have been done: read before repeating",
         (Reason::VendorCredentialRejected, _) => "; the gateway's operator has to act",
         (Reason::VendorUnavailable, Replay::Once) => "; nothing was done",
+        // The no is to a repeat, and the words of the one before it were lost.
+        (_, Replay::Idempotent) if refused && failure.was_in_doubt => {
+            "; an earlier attempt, whose answer was lost, may have done it"
+        }
         _ => "",
-    };
-    format!("{vendor} {operation}: {error}{advice}")
+    }
 }
 
 /// When to come again, for the failures that time may cure.

@@ -353,6 +353,22 @@ fn the_message_says_what_people_need() {
 }
 
 /// Where nothing is to be had from the vendor, callers still learn when to come again.
+/// A vendor's words take up to nine bytes for each character as they travel.
+#[test]
+fn long_words_of_a_vendor_cost_no_advice() {
+    let answer = Answer {
+        text: "号".repeat(200),
+        ..answer(504)
+    };
+    let status = Status::from(failure(Replay::Once, Error::Bare(answer)));
+    assert!(status.message().contains("号"));
+    assert!(
+        status.message().ends_with("read before repeating"),
+        "{}",
+        status.message()
+    );
+}
+
 #[test]
 fn the_gateways_own_errors() {
     for full in [overloaded(), behind()] {

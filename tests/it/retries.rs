@@ -366,6 +366,27 @@ async fn a_spent_budget_ends_repeats_and_tells_callers_so() {
     assert_eq!(sent(&gateway, Call::GetSession), 2);
 }
 
+/// The vendor says no more than that it did not do the repeat.
+#[tokio::test]
+async fn a_repeat_that_is_refused_does_not_hide_the_attempt_before_it() {
+    let gateway = gateway().await;
+    let refused = Fault::VendorCode {
+        code: 2.into(),
+        message: "no".to_owned(),
+    };
+    for call in [Call::UpdateUserData, Call::Update] {
+        for doubt in [true, false] {
+            let lost = doubt.then(|| Fault::status(504));
+            let faults: Vec<_> = lost.into_iter().chain([refused.clone()]).collect();
+            plan(&gateway, &faults);
+            let status = call.make(&gateway).await.unwrap_err();
+            assert_eq!(support::reason(&status), "VENDOR_REJECTED");
+            let told = status.message().ends_with("may have done it");
+            assert_eq!(told, doubt, "{call:?}: {status:?}");
+        }
+    }
+}
+
 async fn delete(gateway: &Gateway) -> Result<MetadataMap, Status> {
     delete_after(gateway, 0).await
 }
@@ -416,6 +437,9 @@ async fn a_delete_in_doubt_that_cannot_be_looked_for_is_not_refused() {
         }
         let status = delete(&gateway).await.unwrap_err();
         verdict.check(calls::Call::DeleteSettings, &status);
+        // A look that found it leaves no doubt.
+        let message = status.message();
+        assert!(!message.contains("earlier attempt"), "{message}");
     }
 }
 

@@ -92,8 +92,9 @@ impl Facade {
                 replay: failure.replay,
                 ..found
             }),
-            _ => Err(Failure {
+            found => Err(Failure {
                 sent: progress.sent(),
+                was_in_doubt: failure.was_in_doubt && found.is_err(),
                 ..failure
             }),
         }
