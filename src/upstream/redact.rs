@@ -120,7 +120,11 @@ impl Redactor {
             for value in &wrapped {
                 text = text.replace(*value, MASK);
             }
-            text = unwrapped(&text);
+            let inner = unwrapped(&text);
+            if inner == text {
+                break;
+            }
+            text = inner;
         }
         for value in &self.known {
             // Most are not in it, and half a million may be known.
