@@ -136,7 +136,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_write_that_was_sent_is_of_unknown_outcome() {
-        let again = || (Code::Unavailable, "GATEWAY_DRAINING".into(), "0".into());
+        let again = || (Code::Unavailable, "GATEWAY_DRAINING".into(), "1".into());
         let unknown = || (Code::Unknown, "OUTCOME_UNKNOWN".into(), "-1".into());
         assert_eq!(told(ATTACH, |_| {}).await, again());
         assert_eq!(told(ATTACH, Progress::mark_sent).await, unknown());

@@ -148,7 +148,11 @@ impl Pushback {
     fn value(self) -> tonic::metadata::AsciiMetadataValue {
         match self {
             Pushback::Never => tonic::metadata::AsciiMetadataValue::from_static("-1"),
-            Pushback::After(wait) => u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).into(),
+            // Never 0: gRPC's C core, which is Python's, C++'s and Ruby's, then neither repeats the call
+            // nor ends it before its deadline.
+            Pushback::After(wait) => u64::try_from(wait.as_millis().max(1))
+                .unwrap_or(u64::MAX)
+                .into(),
         }
     }
 }

@@ -109,7 +109,7 @@ fn table() -> Vec<Row> {
         // Refused for now.
         throttled_row(throttled(None), SECOND, "1000"),
         throttled_row(throttled(Some(SECOND * 7)), SECOND * 7, "7000"),
-        throttled_row(throttled(Some(Duration::ZERO)), Duration::ZERO, "0"),
+        throttled_row(throttled(Some(Duration::ZERO)), Duration::ZERO, "1"),
         throttled_row(login(login_throttled(Some(SECOND * 3))), SECOND * 3, "3000"),
         throttled_row(login(login_throttled(None)), SECOND, "1000"),
         Row::new(busy(SECOND * 120), Unavailable, "VENDOR_UNAVAILABLE")
@@ -384,7 +384,7 @@ fn the_gateways_own_errors() {
         details(&leaving).error_info().unwrap().reason,
         "GATEWAY_DRAINING"
     );
-    assert_eq!(told(&leaving), Some("0"));
+    assert_eq!(told(&leaving), Some("1"));
 
     let ours = defect("a test");
     assert_eq!(ours.code(), Code::Internal);

@@ -67,7 +67,7 @@ async fn a_stream_passes_until_the_drain_ends_it() {
     // At once and somewhere else: this replica goes away.
     assert_eq!(
         status.metadata().get("grpc-retry-pushback-ms").unwrap(),
-        "0"
+        "1"
     );
     assert!(body.frame().await.is_none());
     assert!(body.is_end_stream());

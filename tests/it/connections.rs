@@ -101,7 +101,7 @@ async fn an_open_stream_does_not_keep_an_old_connection() {
     let status = end.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
-    assert_eq!(pushback, "0");
+    assert_eq!(pushback, "1");
     // Opened again, on another connection, it is served.
     let answer = client.watch(HealthCheckRequest::default()).await.unwrap();
     let again = answer.into_inner().message().await.unwrap().unwrap();

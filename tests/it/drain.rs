@@ -201,7 +201,7 @@ async fn health_turns_first_and_nobody_is_let_down() {
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert_eq!(support::reason(&status), "GATEWAY_DRAINING");
         let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
-        assert_eq!(pushback, "0");
+        assert_eq!(pushback, "1");
     }
     in_time("the call", call).await.unwrap().unwrap();
     gateway.ended().await.unwrap();
@@ -239,7 +239,7 @@ async fn assert_told_to_call_again(call: JoinHandle<Result<(), Status>>, attempt
     let status = in_time("the answer", call).await.unwrap().unwrap_err();
     assert_eq!(
         (status.code(), &*support::reason(&status), pushback(&status)),
-        (Code::Unavailable, "GATEWAY_DRAINING", Some("0"))
+        (Code::Unavailable, "GATEWAY_DRAINING", Some("1"))
     );
     assert_eq!(support::attempts(status.metadata()), attempts);
     assert!(status.metadata().contains_key("x-request-id"));

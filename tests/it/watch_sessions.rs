@@ -447,7 +447,7 @@ async fn a_drain_ends_streams_at_once_and_is_not_kept_by_them() {
         let status = watcher.end().await;
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert_eq!(reason(&status), "GATEWAY_DRAINING");
-        assert_eq!(pushback(&status), Some("0"));
+        assert_eq!(pushback(&status), Some("1"));
     }
     in_time("the drain", gateway.ended()).await.unwrap();
     // The server need not wait for clients that will not come again.
