@@ -233,7 +233,7 @@ impl App {
             recent: recent.clone(),
             log_level,
         };
-        let admin = admin::start(listeners.admin, state, stop_admin.clone())?;
+        let admin_closed = admin::start(listeners.admin, state, stop_admin.clone())?;
         let (health, opens) = (server.health(), server.opens());
         let meter = metrics.meter();
         let closing = lifecycle.closing.clone();
@@ -251,8 +251,8 @@ impl App {
             tokio::join!(biased; told, run).1
         };
         stop_admin.cancel();
-        // It ends within half a second by itself; a panic of its thread changes nothing here.
-        let _ = tokio::task::spawn_blocking(move || admin.join()).await;
+        // Within half a second. That nothing is sent before the end is what tells of it.
+        let _ = admin_closed.await;
         match ending {
             Ending::Stopped(()) | Ending::Drained(()) => Ok(()),
             Ending::Cut => Err(RunError::Cut),

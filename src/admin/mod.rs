@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::{Phase, Readiness};
@@ -39,21 +40,27 @@ pub struct AdminState {
     pub log_level: Option<LogLevel>,
 }
 
-/// Serves the admin port until `stop`. Join the thread to know that it has ended.
+/// Serves the admin port until `stop`. What is returned resolves when the port is closed, be it by
+/// a panic: to join the thread would take one for what blocks, and there may be none left.
 pub fn start(
     listener: TcpListener,
     state: AdminState,
     stop: CancellationToken,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<oneshot::Receiver<()>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     listener.set_nonblocking(true)?;
     let listener = {
         let _entered = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
+    let (open, closed) = oneshot::channel();
     thread::Builder::new()
         .name("admin".to_owned())
-        .spawn(move || serve(&runtime, listener, state, &stop))
+        .spawn(move || {
+            let _open = open;
+            serve(&runtime, listener, state, &stop);
+        })?;
+    Ok(closed)
 }
 
 fn serve(
@@ -131,7 +138,7 @@ mod tests {
         address: SocketAddr,
         lifecycle: Lifecycle,
         stop: CancellationToken,
-        thread: JoinHandle<()>,
+        closed: oneshot::Receiver<()>,
     }
 
     fn port() -> Port {
@@ -146,12 +153,12 @@ mod tests {
             log_level: None,
         };
         let stop = CancellationToken::new();
-        let thread = start(listener, state, stop.clone()).unwrap();
+        let closed = start(listener, state, stop.clone()).unwrap();
         Port {
             address,
             lifecycle,
             stop,
-            thread,
+            closed,
         }
     }
 
@@ -176,7 +183,7 @@ mod tests {
 
         fn close(self) {
             self.stop.cancel();
-            self.thread.join().unwrap();
+            let _ = self.closed.blocking_recv();
             assert!(TcpStream::connect(self.address).is_err());
         }
     }

@@ -223,6 +223,22 @@ async fn an_idle_gateway_ends_although_connections_are_open() {
     drop(client);
 }
 
+/// Look-ups of names that hang take the threads for what blocks, all of them where many calls wait.
+#[test]
+fn names_that_cannot_be_looked_up_do_not_keep_it_from_ending() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.max_blocking_threads(1).enable_all().build();
+    let runtime = runtime.unwrap();
+    let (answer, answered) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let mut gateway = Mortal::start(Duration::ZERO, EVER).await;
+        tokio::task::spawn_blocking(move || answered.recv());
+        gateway.signal();
+        gateway.ended().await.unwrap();
+    });
+    drop(answer);
+}
+
 #[tokio::test]
 async fn what_does_not_end_in_time_is_cut() {
     let mut gateway = Mortal::start(Duration::ZERO, Duration::from_millis(100)).await;
