@@ -3,8 +3,9 @@
 //! stdout stays free for what a command prints as its result.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use tracing::{Level, Metadata};
@@ -37,6 +38,10 @@ const WRITTEN_TOGETHER: usize = 64 * 1024;
 /// How long lines may wait for others to go out with: a thread that is woken for each line costs
 /// two system calls a line and more.
 const WAIT_FOR_OTHERS: Duration = Duration::from_millis(10);
+
+/// What a reader of stderr has to take the last words of the process: longer than the lines that wait
+/// are given.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Lines that stderr did not take: it is the process's own, and so is this.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -169,6 +174,16 @@ impl Output {
     }
 }
 
+/// Says the last of a process on a thread of its own, and does not wait for it for ever: whoever has
+/// to read it may have stopped, and then a write never returns. None when it has not been said.
+pub fn briefly<T: Send + 'static>(say: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (tell, told) = mpsc::channel();
+    let say = move || drop(tell.send(say()));
+    let thread = thread::Builder::new().name("last words".to_owned());
+    thread.spawn(say).ok()?;
+    told.recv_timeout(LAST_WORDS).ok()
+}
+
 /// Stderr did not take so many lines: its reader is gone, or its disk is full.
 pub(super) fn refused(lines: usize) {
     REFUSED.fetch_add(lines as u64, Ordering::Relaxed);
@@ -198,7 +213,7 @@ impl<W: Write> Write for Together<W> {
     fn flush(&mut self) -> io::Result<()> {
         let flushed = self.0.flush();
         #[allow(clippy::disallowed_methods, reason = "a thread of its own")]
-        std::thread::sleep(WAIT_FOR_OTHERS);
+        thread::sleep(WAIT_FOR_OTHERS);
         flushed
     }
 }

@@ -17,7 +17,7 @@ pub mod client;
 pub mod recent;
 pub mod server;
 
-pub use logs::{Format, LogLevel, UnknownLevel};
+pub use logs::{Format, LogLevel, UnknownLevel, briefly};
 pub use metrics::{DURATION_BOUNDARIES, Metrics, Reading};
 pub use panics::log_panics;
 
@@ -109,7 +109,8 @@ impl Telemetry {
     /// so call it off the runtime or last.
     pub fn shutdown(self) {
         self.export.shutdown(&self.metrics);
-        drop(self.written);
+        // It has words of its own when the lines cannot be written.
+        briefly(|| drop(self.written));
     }
 }
 

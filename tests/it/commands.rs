@@ -1,6 +1,7 @@
 //! The commands of the real binary: what they print, and what their exit codes say.
 
 use std::fs;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -243,6 +244,49 @@ async fn a_drain_that_had_to_be_cut_shows_in_the_exit_code() {
     let stderr = fs::read_to_string(site.stderr()).unwrap();
     assert!(stderr.contains("the drain had to be cut"), "{stderr}");
     call.abort();
+}
+
+/// Whose number is 1, as in a container, is not ended by a signal that it does not listen for.
+#[tokio::test]
+async fn a_signal_during_the_start_ends_it() {
+    let dir = Dir::new();
+    let config = dir.0.join("config.yaml");
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    let command = switchboard(&["serve", "--config", config.to_str().unwrap()]);
+    let mut gateway = Process::spawn(command);
+    // Opened once the gateway reads it, and nothing is written.
+    let open = move || fs::File::options().write(true).open(config).unwrap();
+    let _unwritten = in_time("a reader", tokio::task::spawn_blocking(open)).await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_who_reads_no_more_does_not_keep_it_from_ending() {
+    let site = Site::with("  shutdown_delay: 0s\n  drain_timeout: 100ms\n").await;
+    let (unread, mut full) = std::io::pipe().unwrap();
+    let mut command = site.serve();
+    command.stderr(full.try_clone().unwrap());
+    // One of them waits for the reader.
+    command.env("TOKIO_WORKER_THREADS", "4");
+    // As much as a pipe holds.
+    let fill = move || full.write_all(&[b'.'; 64 * 1024]).unwrap();
+    in_time("a full pipe", tokio::task::spawn_blocking(fill))
+        .await
+        .unwrap();
+    let mut gateway = Process::spawn(command);
+    serving(site.listen).await;
+    // Its line in the audit log comes before its answer.
+    let call = tokio::spawn(attach(site.listen));
+    until("the vendor has the request", || {
+        site.sandbox.journal().count("genesys", "AttachUserData") == 1
+    })
+    .await;
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 1);
+    call.abort();
+    drop(unread);
 }
 
 #[tokio::test]
