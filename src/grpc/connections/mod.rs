@@ -14,6 +14,7 @@ mod wire;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,8 +174,12 @@ async fn plain<S, B>(
 fn prepare(stream: &TcpStream) -> Option<Arc<str>> {
     // Answers are small, and each is waited for. Where it cannot be set they are only slower.
     let _ = stream.set_nodelay(true);
-    let address = stream.peer_addr().ok()?;
-    Some(address.ip().to_string().into())
+    stream.peer_addr().ok().map(host)
+}
+
+/// A caller over IPv4 is known by its own address, also where the port is one of IPv6 that takes both.
+fn host(address: SocketAddr) -> Arc<str> {
+    address.ip().to_canonical().to_string().into()
 }
 
 /// One connection from its greeting to its last byte.
@@ -270,6 +275,17 @@ fn jittered(age: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_has_one_address_whichever_port_it_came_to() {
+        for (address, told) in [
+            ("10.0.0.7:4711", "10.0.0.7"),
+            ("[::ffff:10.0.0.7]:4711", "10.0.0.7"),
+            ("[2001:db8::7]:4711", "2001:db8::7"),
+        ] {
+            assert_eq!(&*host(address.parse().unwrap()), told);
+        }
+    }
 
     #[test]
     fn ages_differ_by_a_tenth_at_most() {
