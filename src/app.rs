@@ -60,11 +60,8 @@ enum Unusable {
 /// Which key of a vendor's section an error is about.
 fn place(error: &TransportError) -> &'static str {
     match error {
-        TransportError::File(_)
-        | TransportError::Key(_)
-        | TransportError::NoCertificate(_)
-        | TransportError::Pem { .. } => ".tls",
-        TransportError::Proxy(_) | TransportError::Client(_) => "",
+        TransportError::File(_) | TransportError::Key(_) | TransportError::Pem(_) => ".tls",
+        TransportError::Proxy | TransportError::Client(_) => "",
     }
 }
 

@@ -28,6 +28,7 @@ mod login;
 pub mod observer;
 pub mod operation;
 pub mod outlive;
+pub mod pem;
 pub mod progress;
 pub mod redact;
 mod retry;

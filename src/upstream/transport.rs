@@ -3,7 +3,6 @@
 //! It repeats nothing, follows no redirect, and reads no more than the cap.
 
 use std::error::Error as StdError;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +19,7 @@ use super::error::Error;
 use super::files::FileError;
 use super::observer::Server;
 use super::operation::{Call, Reply};
+use super::pem::PemError;
 use super::progress::{Leave, Progress};
 use super::secret::SecretError;
 use super::settings::Settings;
@@ -53,15 +53,11 @@ pub enum TransportError {
     File(#[from] FileError),
     #[error(transparent)]
     Key(#[from] SecretError),
-    #[error("{} holds no certificate in PEM", .0.display())]
-    NoCertificate(PathBuf),
-    #[error("{path} is not usable: {}", chain(source))]
-    Pem {
-        path: String,
-        source: reqwest::Error,
-    },
-    #[error("the HTTPS proxy of the environment is not usable: {0}")]
-    Proxy(reqwest::Error),
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// Without the address, which may hold a password.
+    #[error("HTTPS_PROXY in the environment is no http://HOST:PORT or https://HOST:PORT")]
+    Proxy,
     #[error("cannot set up the HTTP client: {}", chain(.0))]
     Client(reqwest::Error),
 }
@@ -155,7 +151,7 @@ fn https_proxy() -> Result<Option<Proxy>, TransportError> {
         .map(|address| {
             Proxy::https(address)
                 .map(|proxy| proxy.no_proxy(NoProxy::from_env()))
-                .map_err(TransportError::Proxy)
+                .map_err(|_| TransportError::Proxy)
         })
         .transpose()
 }

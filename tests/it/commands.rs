@@ -718,6 +718,28 @@ async fn all_files_that_cannot_be_used_are_told_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_proxy_that_cannot_be_used_is_a_wrong_configuration() {
+    let site = Site::new().await;
+    for proxy in [
+        "http://user:hunter2@:3128",
+        "http://user:hunter2@proxy.example:99999",
+    ] {
+        let mut command = switchboard(&["check", "--config", &site.config]);
+        command.env_remove("https_proxy").env("HTTPS_PROXY", proxy);
+        let output = run(command).await;
+        assert_eq!(code(&output), BAD_CONFIGURATION, "{proxy}: {output:?}");
+        let told = err(&output);
+        assert!(told.contains("http://HOST:PORT"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    for proxy in ["http://u:p@proxy.example:3128", "https://proxy", "proxy:1"] {
+        let mut command = switchboard(&["check", "--config", &site.config]);
+        command.env("HTTPS_PROXY", proxy);
+        assert_eq!(code(&run(command).await), 0, "{proxy}");
+    }
+}
+
 /// To open one would wait for somebody who writes into it.
 #[tokio::test]
 async fn a_pipe_is_no_file_to_wait_for() {

@@ -1,6 +1,5 @@
 //! The files of a vendor's TLS, and its connections that follow them while they change.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
@@ -11,6 +10,7 @@ use tokio::time::sleep;
 use super::{Connections, TransportError};
 use crate::upstream::files::{self, Complaint, LOOK_AGAIN, Print, Settling};
 use crate::upstream::observer::Observer;
+use crate::upstream::pem;
 use crate::upstream::secret::Secret;
 use crate::upstream::settings::{Settings, Tls};
 
@@ -42,22 +42,19 @@ impl Files {
         mut builder: ClientBuilder,
         tls: &Tls,
     ) -> Result<ClientBuilder, TransportError> {
-        let pem = |path: &Path| {
-            let path = path.display().to_string();
-            move |source| TransportError::Pem { path, source }
-        };
+        // Looked into here, as the HTTP client does not say which file it is that it does not like.
         if let (Some(ca), Some(path)) = (&self.ca, &tls.ca_file) {
-            let bundle = Certificate::from_pem_bundle(ca).map_err(pem(path))?;
-            if bundle.is_empty() {
-                return Err(TransportError::NoCertificate(path.clone()));
-            }
+            pem::authorities(ca, path)?;
+            let bundle = Certificate::from_pem_bundle(ca).map_err(TransportError::Client)?;
             builder = builder.tls_certs_merge(bundle);
         }
-        if let (Some(cert), Some(key), Some(path)) = (&self.cert, &self.key, &tls.client_cert_file)
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key)
+            && let (Some(cert_file), Some(key_file)) = (&tls.client_cert_file, &tls.client_key_file)
         {
+            pem::pair((cert, cert_file), (key, key_file))?;
             let key = key.expose_secret().as_bytes();
             let both = Zeroizing::new([cert, &b"\n"[..], key].concat());
-            builder = builder.identity(Identity::from_pem(&both).map_err(pem(path))?);
+            builder = builder.identity(Identity::from_pem(&both).map_err(TransportError::Client)?);
         }
         Ok(builder)
     }

@@ -114,32 +114,36 @@ fn what_is_wrong_with_files_names_them_and_quotes_nothing() {
     let (one, two) = (pair(), pair());
     let settings = settings(&dir);
     let path = |name: &str| dir.path(name).display().to_string();
-    let broken_key = two.1.replacen("BEGIN", "BEGUN", 1);
+    let broken = two.1.replacen("BEGIN", "BEGUN", 1);
+    let encrypted = two.1.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    let (no_certificate, none) = ("nothing", "");
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let holds_none = |name, what| format!("{} holds no {what} in PEM", path(name));
+    let unencrypted = "unencrypted private key";
+    let together = || format!("{} and {} are of no use", path("tls.crt"), path("tls.key"));
     for (ca, cert, key, words) in [
+        (none, &*one.0, &one.1, holds_none("ca.crt", "certificate")),
         (
-            "",
+            no_der,
             &one.0,
             &one.1,
-            format!("{} holds no certificate in PEM", path("ca.crt")),
+            format!("{} cannot be used: ", path("ca.crt")),
         ),
         (
-            &*one.0,
-            &String::new(),
+            &one.0,
+            no_certificate,
             &one.1,
-            format!("{} is not usable: ", path("tls.crt")),
+            holds_none("tls.crt", "certificate"),
         ),
+        (&one.0, &one.0, &broken, holds_none("tls.key", unencrypted)),
         (
-            &*one.0,
             &one.0,
-            &broken_key,
-            format!("{} is not usable: ", path("tls.crt")),
-        ),
-        (
-            &*one.0,
             &one.0,
-            &two.1,
-            "cannot set up the HTTP client: ".to_owned(),
+            &encrypted,
+            holds_none("tls.key", unencrypted),
         ),
+        (&one.0, no_der, &one.1, together()),
+        (&one.0, &one.0, &two.1, together()),
     ] {
         dir.write("ca.crt", ca);
         dir.write("tls.crt", cert);

@@ -1,19 +1,20 @@
 //! Certificate, key, authorities and lists of revoked certificates, as read at one time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{RootCertStore, ServerConfig, crypto};
+use rustls::{ServerConfig, crypto};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::TlsFiles;
 use super::clients::Clients;
 use crate::upstream::files::{self, FileError, Print, Settling};
+use crate::upstream::pem::{self, PemError};
 use crate::upstream::secret::{Secret, SecretError};
 
 /// Why files are no usable set; never a word of the key.
@@ -23,16 +24,8 @@ pub enum TlsError {
     File(#[from] FileError),
     #[error(transparent)]
     Key(#[from] SecretError),
-    #[error("{} holds no {what} in PEM", path.display())]
-    Pem { path: PathBuf, what: &'static str },
-    #[error("{} cannot be used: {why}", path.display())]
-    Unusable { path: PathBuf, why: String },
-    #[error("{} and {} are of no use together: {why}", cert.display(), key.display())]
-    Pair {
-        cert: PathBuf,
-        key: PathBuf,
-        why: rustls::Error,
-    },
+    #[error(transparent)]
+    Pem(#[from] PemError),
 }
 
 /// What is in force.
@@ -109,25 +102,13 @@ impl Contents {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(unusable(&files.cert))?;
+            .map_err(pem::unusable(&files.cert))?;
         let builder = match &clients {
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
             None => builder.with_no_client_auth(),
         };
-        let chain = all::<CertificateDer<'_>>(&self.cert, &files.cert, "certificate")?;
-        // The error of a key is not passed on: it would quote the line that it does not like.
-        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret().as_bytes());
-        let key = key.map_err(|_| TlsError::Pem {
-            path: files.key.clone(),
-            what: "private key",
-        })?;
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|why| TlsError::Pair {
-                cert: files.cert.clone(),
-                key: files.key.clone(),
-                why,
-            })?;
+        let own = pem::pair((&self.cert, &files.cert), (&self.key, &files.key))?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A session that is taken up again would not be asked for its certificate again.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -140,40 +121,18 @@ impl Contents {
     }
 
     fn clients(&self, files: &TlsFiles) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
-        let (Some(pem), Some(path)) = (&self.client_ca, &files.client_ca) else {
+        let (Some(client_ca), Some(path)) = (&self.client_ca, &files.client_ca) else {
             return Ok(None);
         };
-        let mut roots = RootCertStore::empty();
-        for authority in all::<CertificateDer<'_>>(pem, path, "certificate")? {
-            roots.add(authority).map_err(unusable(path))?;
-        }
+        let roots = pem::authorities(client_ca, path)?;
         let (mut lists, mut about) = (Vec::new(), path);
-        if let (Some(pem), Some(path)) = (&self.crl, &files.crl) {
+        if let (Some(crl), Some(path)) = (&self.crl, &files.crl) {
             about = path;
-            lists =
-                all::<CertificateRevocationListDer<'_>>(pem, path, "list of revoked certificates")?;
+            let what = "list of revoked certificates";
+            lists = pem::all::<CertificateRevocationListDer<'_>>(crl, path, what)?;
         }
-        let clients = Clients::new(roots, lists, files.demanded).map_err(unusable(about))?;
+        let clients = Clients::new(roots, lists, files.demanded).map_err(pem::unusable(about))?;
         Ok(Some(Arc::new(clients)))
-    }
-}
-
-/// All that a PEM file holds of one kind, and at least one.
-fn all<T: PemObject>(pem: &[u8], path: &Path, what: &'static str) -> Result<Vec<T>, TlsError> {
-    let found: Result<Vec<T>, _> = T::pem_slice_iter(pem).collect();
-    found
-        .ok()
-        .filter(|found| !found.is_empty())
-        .ok_or_else(|| TlsError::Pem {
-            path: path.to_owned(),
-            what,
-        })
-}
-
-fn unusable<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> TlsError + use<'_, E> {
-    |why| TlsError::Unusable {
-        path: path.to_owned(),
-        why: why.to_string(),
     }
 }
 

@@ -225,7 +225,11 @@ fn a_file_that_is_broken_is_named_and_no_word_of_the_key_is_said() {
             "crl.pem holds no list of revoked certificates in PEM",
         ),
         ("tls.key", "", "tls.key is empty"),
-        ("tls.key", secret, "tls.key holds no private key in PEM"),
+        (
+            "tls.key",
+            secret,
+            "tls.key holds no unencrypted private key in PEM",
+        ),
         (
             "tls.key",
             "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
