@@ -25,9 +25,11 @@ use super::secret::SecretError;
 use super::settings::Settings;
 
 mod document;
+mod names;
 mod renewal;
 
 pub use self::document::Document;
+use self::names::Names;
 pub use self::renewal::{Files, Renewal};
 
 /// Shorter than the keep-alive of the vendors' servers, so that they do not hang up first.
@@ -122,6 +124,7 @@ fn client(
         .retry(retry::never())
         .referer(false)
         .connect_timeout(settings.timeout.connect)
+        .dns_resolver(Names::of_the_system())
         .pool_idle_timeout(POOL_IDLE)
         // A call that is given a connection while it makes one leaves the new one to the pool.
         .pool_max_idle_per_host(settings.limit.in_flight)
