@@ -36,7 +36,7 @@ use crate::upstream::transport::TransportError;
 use crate::vendors::{aicc, genesys};
 
 /// Why a gateway could not be set up from a configuration that is valid in itself: all of the files
-/// that turned out to be unusable, each on a line of its own.
+/// that turned out to be unusable, those of each section on a line of their own.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct SetUpError(Vec<Unusable>);

@@ -20,8 +20,19 @@ pub enum PemError {
     Pair {
         cert: PathBuf,
         key: PathBuf,
-        why: rustls::Error,
+        why: String,
     },
+    #[error("{0}; {1}")]
+    Both(Box<PemError>, Box<PemError>),
+}
+
+/// What both have made, or all that is wrong with either: who has made two mistakes learns of two.
+pub fn both<A, B>(a: Result<A, PemError>, b: Result<B, PemError>) -> Result<(A, B), PemError> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(PemError::Both(Box::new(a), Box::new(b))),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
 }
 
 /// All that a file holds of one kind, and at least one.
@@ -47,18 +58,19 @@ pub fn authorities(pem: &[u8], path: &Path) -> Result<RootCertStore, PemError> {
 
 /// A certificate, what leads from it to its authority, and its key.
 pub fn pair(cert: (&[u8], &Path), key: (&SecretString, &Path)) -> Result<CertifiedKey, PemError> {
-    let chain = all::<CertificateDer<'_>>(cert.0, cert.1, "certificate")?;
+    let chain = all::<CertificateDer<'_>>(cert.0, cert.1, "certificate");
     // The error of a key is not passed on: it would quote the line that it does not like.
     let own = PrivateKeyDer::from_pem_slice(key.0.expose_secret().as_bytes());
     let own = own.map_err(|_| PemError::Missing {
         path: key.1.to_owned(),
         what: "unencrypted private key",
-    })?;
+    });
+    let (chain, own) = both(chain, own)?;
     let provider = crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, own, &provider).map_err(|why| PemError::Pair {
         cert: cert.1.to_owned(),
         key: key.1.to_owned(),
-        why,
+        why: why.to_string(),
     })
 }
 

@@ -719,6 +719,32 @@ async fn all_files_that_cannot_be_used_are_told_at_once() {
 }
 
 #[tokio::test]
+async fn all_of_a_section_s_files_that_hold_nothing_are_told_at_once() {
+    let (dir, ours) = (Dir::new(), Authority::new("ours"));
+    let site = Site::with(&encrypted(&dir, &ours)).await;
+    let files = ["tls.crt", "tls.key", "ca.crt", "crl.pem"].map(|name| dir.write(name, "x"));
+    let [cert, key, ca, crl] = &files;
+    let mut command = switchboard(&["check", "--config", &site.config]);
+    for (variable, file) in [
+        ("SERVER__TLS__CLIENT_CA_FILE", ca),
+        ("SERVER__TLS__CRL_FILE", crl),
+        ("AICC__TLS__CA_FILE", ca),
+        ("AICC__TLS__CLIENT_CERT_FILE", cert),
+        ("AICC__TLS__CLIENT_KEY_FILE", key),
+    ] {
+        command.env(format!("SWITCHBOARD__{variable}"), file);
+    }
+    let output = run(command).await;
+    assert_eq!(code(&output), BAD_CONFIGURATION, "{output:?}");
+    let said = err(&output);
+    for (section, files) in [("server.tls: ", &files[..]), ("aicc.tls: ", &files[..3])] {
+        let line = said.lines().find(|line| line.contains(section)).unwrap();
+        let told = |file: &String| line.contains(&format!("{file} holds no "));
+        assert!(files.iter().all(told), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_that_cannot_be_used_is_a_wrong_configuration() {
     let site = Site::new().await;
     for proxy in [

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::{Connections, TransportError};
 use crate::upstream::files::{self, Complaint, LOOK_AGAIN, Print, Settling};
 use crate::upstream::observer::Observer;
-use crate::upstream::pem;
+use crate::upstream::pem::{self, PemError};
 use crate::upstream::secret::Secret;
 use crate::upstream::settings::{Settings, Tls};
 
@@ -42,21 +42,32 @@ impl Files {
         mut builder: ClientBuilder,
         tls: &Tls,
     ) -> Result<ClientBuilder, TransportError> {
-        // Looked into here, as the HTTP client does not say which file it is that it does not like.
-        if let (Some(ca), Some(path)) = (&self.ca, &tls.ca_file) {
-            pem::authorities(ca, path)?;
+        self.look_into(tls)?;
+        if let Some(ca) = &self.ca {
             let bundle = Certificate::from_pem_bundle(ca).map_err(TransportError::Client)?;
             builder = builder.tls_certs_merge(bundle);
         }
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key)
-            && let (Some(cert_file), Some(key_file)) = (&tls.client_cert_file, &tls.client_key_file)
-        {
-            pem::pair((cert, cert_file), (key, key_file))?;
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
             let key = key.expose_secret().as_bytes();
             let both = Zeroizing::new([cert, &b"\n"[..], key].concat());
             builder = builder.identity(Identity::from_pem(&both).map_err(TransportError::Client)?);
         }
         Ok(builder)
+    }
+
+    /// The HTTP client does not say which file it is that it does not like.
+    fn look_into(&self, tls: &Tls) -> Result<(), PemError> {
+        let authorities = match (&self.ca, &tls.ca_file) {
+            (Some(ca), Some(file)) => pem::authorities(ca, file).map(drop),
+            _ => Ok(()),
+        };
+        let cert = self.cert.as_deref().zip(tls.client_cert_file.as_deref());
+        let key = self.key.as_ref().zip(tls.client_key_file.as_deref());
+        let own = match (cert, key) {
+            (Some(cert), Some(key)) => pem::pair(cert, key).map(drop),
+            _ => Ok(()),
+        };
+        pem::both(authorities, own).map(drop)
     }
 }
 

@@ -98,7 +98,8 @@ impl Contents {
     }
 
     fn into_set(self, files: &TlsFiles) -> Result<Set, TlsError> {
-        let clients = self.clients(files)?;
+        let own = pem::pair((&self.cert, &files.cert), (&self.key, &files.key));
+        let (own, clients) = pem::both(own, self.clients(files))?;
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -107,7 +108,6 @@ impl Contents {
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
             None => builder.with_no_client_auth(),
         };
-        let own = pem::pair((&self.cert, &files.cert), (&self.key, &files.key))?;
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A session that is taken up again would not be asked for its certificate again.
@@ -120,17 +120,18 @@ impl Contents {
         })
     }
 
-    fn clients(&self, files: &TlsFiles) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    fn clients(&self, files: &TlsFiles) -> Result<Option<Arc<dyn ClientCertVerifier>>, PemError> {
         let (Some(client_ca), Some(path)) = (&self.client_ca, &files.client_ca) else {
             return Ok(None);
         };
-        let roots = pem::authorities(client_ca, path)?;
-        let (mut lists, mut about) = (Vec::new(), path);
+        let roots = pem::authorities(client_ca, path);
+        let (mut lists, mut about) = (Ok(Vec::new()), path);
         if let (Some(crl), Some(path)) = (&self.crl, &files.crl) {
             about = path;
             let what = "list of revoked certificates";
-            lists = pem::all::<CertificateRevocationListDer<'_>>(crl, path, what)?;
+            lists = pem::all::<CertificateRevocationListDer<'_>>(crl, path, what);
         }
+        let (roots, lists) = pem::both(roots, lists)?;
         let clients = Clients::new(roots, lists, files.demanded).map_err(pem::unusable(about))?;
         Ok(Some(Arc::new(clients)))
     }
