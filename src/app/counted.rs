@@ -66,8 +66,8 @@ impl Observer for Counted {
             vendor,
             match state {
                 BreakerState::Closed => "closed",
-                BreakerState::HalfOpen => "half_open",
-                BreakerState::Open => "open",
+                // The probe is under way, and all others are refused.
+                BreakerState::HalfOpen | BreakerState::Open => "open",
             },
         );
     }

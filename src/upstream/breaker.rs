@@ -256,14 +256,14 @@ impl BreakerLayer {
         }))
     }
 
-    /// As an attempt would find it now: after its rest it refuses nobody, whether or not somebody came
-    /// to be its probe.
+    /// As an attempt would find it now: after its rest it refuses nobody, until somebody comes to be
+    /// its probe. Then it refuses all others for as long as the vendor takes with that one.
     pub(super) fn now(&self) -> BreakerState {
         let state = self.0.as_ref().map(|breaker| breaker.state());
         match state.as_deref() {
             None | Some(State::Closed(_)) => BreakerState::Closed,
-            Some(State::Open { until }) if Instant::now() < *until => BreakerState::Open,
-            Some(State::Open { .. } | State::Probing) => BreakerState::HalfOpen,
+            Some(State::Open { until }) if Instant::now() >= *until => BreakerState::HalfOpen,
+            Some(State::Open { .. } | State::Probing) => BreakerState::Open,
         }
     }
 

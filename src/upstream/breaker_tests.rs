@@ -49,7 +49,8 @@ async fn it_is_open_for_its_rest_and_not_until_somebody_calls() {
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(layer.now(), BreakerState::HalfOpen);
     let probe = breaker.admit().expect("a probe");
-    assert_eq!(layer.now(), BreakerState::HalfOpen);
+    assert!(refused(&breaker).is_some());
+    assert_eq!(layer.now(), BreakerState::Open);
     probe.tell(Some(true));
     assert_eq!(layer.now(), BreakerState::Open);
 }

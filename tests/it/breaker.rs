@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::admin;
 use crate::support::calls::Call;
-use crate::support::watch::in_time;
+use crate::support::watch::{in_time, until};
 use crate::support::{self, Gateway, patient, reason};
 
 const SMS: &str = "contactcenter.v1.SmsSessionData";
@@ -36,6 +36,37 @@ async fn jumpy(open: Duration) -> Gateway {
 async fn call(gateway: &Gateway) -> Result<(), tonic::Status> {
     let request = ListSessionsRequest::default();
     gateway.sms().list_sessions(request).await.map(drop)
+}
+
+/// A vendor that hangs takes as long for each probe as for any attempt, and all others are refused
+/// meanwhile: who looks then must not find it better than it is.
+#[tokio::test]
+async fn it_is_open_while_its_probe_is_under_way() {
+    let gateway = jumpy(Duration::from_millis(1)).await;
+    let faults = gateway.sandbox.faults();
+    let lists = || gateway.sandbox.journal().count("genesys", "ListSessions");
+    let failing = Rule::new(Fault::status(503)).times(1);
+    faults.push(failing).unwrap();
+    call(&gateway).await.unwrap_err();
+    faults.push(Rule::new(Fault::Hang)).unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await;
+
+    let mut sms = gateway.sms();
+    let probe = sms.list_sessions(ListSessionsRequest::default());
+    let look = async {
+        until("the probe", || lists() == 2).await;
+        let refused = call(&gateway).await.unwrap_err();
+        assert_eq!(reason(&refused), "CIRCUIT_OPEN");
+        let metrics = gateway.metrics.text();
+        assert!(metrics.contains(r#"switchboard_breaker_state{vendor="genesys"} 2"#));
+        let (_, page) = admin::get(&gateway, "/status.json").await;
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(page["vendors"][0]["breaker"]["state"], "open");
+    };
+    tokio::select! {
+        _ = probe => panic!("it hangs"),
+        () = look => {}
+    }
 }
 
 /// However many wait for a login, it is one request at the vendor.
