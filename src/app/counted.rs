@@ -60,6 +60,10 @@ impl Observer for Counted {
         self.metrics.record_retry(vendor, reason);
     }
 
+    fn retry_refusals(&self, vendor: &'static str, more: u64) {
+        self.metrics.record_retry_refusals(vendor, more);
+    }
+
     fn breaker(&self, vendor: &'static str, state: BreakerState) {
         self.circuits.tell(vendor, state);
         self.recent.breaker(

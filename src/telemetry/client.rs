@@ -14,6 +14,7 @@ pub struct ClientMetrics {
     requests: Histogram<f64>,
     attempts: Counter<u64>,
     retries: Counter<u64>,
+    retry_refusals: Counter<u64>,
     refreshes: Counter<u64>,
     queue_refusals: Counter<u64>,
     tls_failures: Counter<u64>,
@@ -57,6 +58,10 @@ impl ClientMetrics {
             retries: counter(
                 "switchboard_retries",
                 "Requests sent again, by why the one before had failed.",
+            ),
+            retry_refusals: counter(
+                "switchboard_retry_refusals",
+                "Requests not sent again because a vendor's retry budget was spent.",
             ),
             refreshes: counter(
                 "switchboard_token_refreshes",
@@ -108,6 +113,11 @@ impl ClientMetrics {
                 KeyValue::new("outcome", outcome),
             ],
         );
+    }
+
+    pub fn record_retry_refusals(&self, vendor: &'static str, more: u64) {
+        self.retry_refusals
+            .add(more, &[KeyValue::new("vendor", vendor)]);
     }
 
     pub fn record_queue_refusals(&self, vendor: &'static str, more: u64) {

@@ -217,6 +217,8 @@ impl Observer for Deaf {
 
     fn retry(&self, _: &'static str, _: &'static str) {}
 
+    fn retry_refusals(&self, _: &'static str, _: u64) {}
+
     fn breaker(&self, _: &'static str, _: BreakerState) {}
 
     fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}

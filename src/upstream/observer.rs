@@ -20,6 +20,9 @@ pub trait Observer: Send + Sync + 'static {
     /// A call is sent again, for this reason.
     fn retry(&self, vendor: &'static str, reason: &'static str);
 
+    /// So many calls more were not sent again, as a vendor's retry budget was spent.
+    fn retry_refusals(&self, vendor: &'static str, more: u64);
+
     /// A vendor's circuit breaker is in this state now.
     fn breaker(&self, vendor: &'static str, state: BreakerState);
 
@@ -77,6 +80,7 @@ impl Observer for Blind {
     fn inject(&self, _: &Context, _: &mut HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
+    fn retry_refusals(&self, _: &'static str, _: u64) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}

@@ -69,6 +69,8 @@ impl Policy {
         settings: &settings::Retry,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        // A series that is there from the start can be alerted on.
+        observer.retry_refusals(vendor, 0);
         let (earned, cost) = lowest_terms(settings.budget_percent, 100);
         Policy {
             shared: Arc::new(Shared {
@@ -133,6 +135,7 @@ impl Policy {
         }
         if !self.shared.budget.withdraw() {
             call.progress.mark_budget_spent();
+            self.shared.observer.retry_refusals(self.shared.vendor, 1);
             return None;
         }
         Some(wait)

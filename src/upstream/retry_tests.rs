@@ -429,6 +429,7 @@ impl Observer for Reasons {
         assert_eq!(vendor, "vendor");
         self.0.lock().unwrap().push(reason);
     }
+    fn retry_refusals(&self, _: &'static str, _: u64) {}
     fn breaker(&self, _: &'static str, _: crate::upstream::breaker::BreakerState) {}
     fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}

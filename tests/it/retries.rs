@@ -364,6 +364,15 @@ async fn a_spent_budget_ends_repeats_and_tells_callers_so() {
     plan(&gateway, &[Fault::Unauthorized]);
     Call::GetSession.make(&gateway).await.unwrap();
     assert_eq!(sent(&gateway, Call::GetSession), 2);
+    for (vendor, refused) in [("genesys", 1), ("aicc", 0)] {
+        let labels = [("vendor", vendor)];
+        let counted = total(
+            &gateway.metrics,
+            "switchboard_retry_refusals_total",
+            &labels,
+        );
+        assert_eq!(counted, refused, "{vendor}");
+    }
 }
 
 /// The vendor says no more than that it did not do the repeat.

@@ -143,9 +143,11 @@ async fn what_is_alerted_on_is_there_before_its_first_event() {
                 ));
             }
         }
-        zero(&format!(
-            "switchboard_queue_refusals_total{{vendor=\"{vendor}\"}}"
-        ));
+        for refusals in ["queue", "retry"] {
+            zero(&format!(
+                "switchboard_{refusals}_refusals_total{{vendor=\"{vendor}\"}}"
+            ));
+        }
     }
     for how in ["notification", "read", "rejected", "absent", "unknown"] {
         zero(&format!("switchboard_confirmations_total{{how=\"{how}\"}}"));

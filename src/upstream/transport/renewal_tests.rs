@@ -15,6 +15,7 @@ impl Observer for Failures {
     fn inject(&self, _: &opentelemetry::Context, _: &mut http::HeaderMap) {}
     fn attempt(&self, _: &Attempt<'_>) {}
     fn retry(&self, _: &'static str, _: &'static str) {}
+    fn retry_refusals(&self, _: &'static str, _: u64) {}
     fn breaker(&self, _: &'static str, _: BreakerState) {}
     fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
     fn login(&self, _: &'static str, _: &str, _: &'static str) {}
