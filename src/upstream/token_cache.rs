@@ -167,13 +167,34 @@ impl<C: Credentials> TokenCache<C> {
             return;
         }
         state.useless += 1;
-        if state.useless >= USELESS_GRANTS {
-            state.refusal = Some(Refusal {
-                until: Instant::now() + REFUSAL_REMEMBERED,
-                version: refused.version,
-                error: LoginError::Useless(answer.clone()),
-            });
+        if state.useless < USELESS_GRANTS {
+            return;
         }
+        let error = LoginError::Useless(answer.clone());
+        if state.useless == USELESS_GRANTS {
+            tracing::warn!(
+                vendor = self.0.vendor,
+                account = %self.0.account,
+                %error,
+                "logins are of no use"
+            );
+        }
+        // The login was told as one that succeeded.
+        let result = error.label();
+        state.refusal = Some(Refusal {
+            until: Instant::now() + REFUSAL_REMEMBERED,
+            version: refused.version,
+            error,
+        });
+        drop(state);
+        self.tell(result);
+    }
+
+    fn tell(&self, result: &'static str) {
+        debug_assert!(RESULTS.contains(&result), "{result} is none of them");
+        self.0
+            .observer
+            .login(self.0.vendor, &self.0.account, result);
     }
 
     fn is_due(&self, lease: &Lease<C::Token>, now: Instant) -> bool {
@@ -307,11 +328,7 @@ impl<C: Credentials> TokenCache<C> {
         }
         drop(state);
         self.0.breaker.login_ended(landing);
-        let result = landing.as_ref().map_or_else(LoginError::label, |_| OK);
-        debug_assert!(RESULTS.contains(&result), "{result} is none of them");
-        self.0
-            .observer
-            .login(self.0.vendor, &self.0.account, result);
+        self.tell(landing.as_ref().map_or_else(LoginError::label, |_| OK));
     }
 
     /// A tenth of the token's life, at most half a minute, not the same for everybody.

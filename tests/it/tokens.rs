@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use crate::support::calls::{ALL, Call, ONCE};
 use crate::support::vendor::{self, Vendor, answer, json};
 use crate::support::verdict::{Verdict, all_words, pushback, retry_info};
-use crate::support::watch::until;
+use crate::support::watch::{total, until};
 use crate::support::{self, Gateway, impatient, patient, relocate};
 
 /// A write of each vendor and what its logins are called.
@@ -291,6 +291,14 @@ async fn a_second_refusal_of_the_credentials_is_final() {
             let error = call.send(&gateway).await.unwrap_err();
             rejected.attempts(0).check(call, &error);
             assert!(error.message().contains("just granted"), "{error:?}");
+            // Nor is the operator told that all is well with the account.
+            let refused = [
+                ("vendor", call.vendor()),
+                ("account", "default"),
+                ("result", "refused"),
+            ];
+            let refreshes = "switchboard_token_refreshes_total";
+            assert_eq!(total(&gateway.metrics, refreshes, &refused), 1, "{call:?}");
         }
     }
 }
