@@ -52,6 +52,19 @@
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.metrics) (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled) -}}
 {{- fail "networkPolicy.metrics: empty, so that the Prometheus of serviceMonitor.enabled or podMonitor.enabled could not reach the admin port: say where it is" -}}
 {{- end -}}
+{{- with .Values.networkPolicy -}}
+{{- if and .enabled .egress.enabled (not .egress.extra) -}}
+{{- if $.Values.config.dedupe.redis_url -}}
+{{- fail "networkPolicy.egress.extra: empty, so that the Redis of config.dedupe.redis_url could not be reached: say where it is" -}}
+{{- end -}}
+{{- range $key, $url := dict "otel.endpoint" $.Values.otel.endpoint "config.server.jwt.jwks_url" ($server.jwt).jwks_url -}}
+{{- /* Port 443 is that of the vendors, wherever they are. */ -}}
+{{- if and $url (not (regexMatch "^https://[^:/]+(:443)?(/|$)" $url)) -}}
+{{- fail (printf "networkPolicy.egress.extra: empty, so that %s could not be reached: say where it is" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.prometheusRule.enabled (not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled .Values.prometheusRule.seriesLabels)) -}}
 {{- fail "prometheusRule.seriesLabels: without serviceMonitor.enabled or podMonitor.enabled it must be given: the alerts would not know the series of this release" -}}
 {{- end -}}
