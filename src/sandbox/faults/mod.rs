@@ -19,8 +19,11 @@ pub use rule::{Rule, Stage};
 pub enum Invalid {
     #[error("unknown vendor {0:?}: it is one of {known}", known = vendors().join(", "))]
     Vendor(String),
-    #[error("unknown operation {0:?}: it is one of {known}", known = operations().collect::<Vec<_>>().join(", "))]
-    Operation(String),
+    #[error("unknown operation {name:?}: it is one of {known}", known = known.join(", "))]
+    Operation {
+        name: String,
+        known: Vec<&'static str>,
+    },
     #[error("probability {0} is not between 0 and 1")]
     Probability(String),
     #[error("status {0} is not between 200 and 599")]
@@ -90,11 +93,17 @@ fn vendors() -> [&'static str; 2] {
     [Genesys::NAME, Aicc::NAME]
 }
 
-fn operations() -> impl Iterator<Item = &'static str> {
-    Genesys::OPERATIONS
-        .iter()
-        .chain(Aicc::OPERATIONS)
-        .map(|operation| operation.name)
+/// Of this vendor, or of both.
+fn operations(vendor: Option<&str>) -> Vec<&'static str> {
+    [
+        (Genesys::NAME, Genesys::OPERATIONS),
+        (Aicc::NAME, Aicc::OPERATIONS),
+    ]
+    .into_iter()
+    .filter(|(name, _)| vendor.is_none_or(|vendor| vendor == *name))
+    .flat_map(|(_, operations)| operations)
+    .map(|operation| operation.name)
+    .collect()
 }
 
 #[cfg(test)]

@@ -113,13 +113,16 @@ impl Rule {
         {
             return Err(Invalid::Vendor(vendor.to_owned()));
         }
-        // A misspelt name would never match, and the rehearsal would pass for the wrong reason.
+        // A name that is misspelt, or the other vendor's, would never match, and the rehearsal would
+        // pass for the wrong reason.
+        let known = operations(self.vendor.as_deref());
         if let Some(name) = self
             .operation
             .as_deref()
-            .filter(|name| !operations().any(|known| known == *name))
+            .filter(|name| !known.contains(name))
         {
-            return Err(Invalid::Operation(name.to_owned()));
+            let name = name.to_owned();
+            return Err(Invalid::Operation { name, known });
         }
         if !(0.0..=1.0).contains(&self.probability) {
             return Err(Invalid::Probability(self.probability.to_string()));

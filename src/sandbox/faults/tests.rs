@@ -66,6 +66,23 @@ fn a_lost_throw_passes_to_the_next_rule_and_costs_no_time() {
 }
 
 #[test]
+fn an_operation_that_its_vendor_has_not_is_refused() {
+    for (vendor, operation) in [("genesys", "update"), ("aicc", "UpdateUserData")] {
+        let refused = Plan::default().push(rule(vendor, operation)).unwrap_err();
+        assert!(refused.to_string().contains(operation), "{refused}");
+        let known = refused.to_string();
+        let known = known.split_once("one of ").unwrap().1;
+        for name in known.split(", ") {
+            Plan::default().push(rule(vendor, name)).unwrap();
+        }
+    }
+}
+
+fn rule(vendor: &str, operation: &str) -> Rule {
+    Rule::new(Fault::Reset).vendor(vendor).operation(operation)
+}
+
+#[test]
 fn about_half_of_the_throws_win_at_one_half() {
     let plan = plan(vec![Rule::new(Fault::Reset).probability(0.5)]);
     let won = (0..1000)
