@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -54,6 +55,9 @@ func connect(serviceConfig string) (pb.SmsSessionDataClient, error) {
 	// it repeat what may be repeated, and honour grpc-retry-pushback-ms.
 	connection, err := grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// A stream over a network that fails without a word would be silent for ever.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultServiceConfig(serviceConfig))
 	return pb.NewSmsSessionDataClient(connection), err
 }
@@ -188,7 +192,8 @@ func attachRepeating(ctx context.Context, sms pb.SmsSessionDataClient, request *
 		call, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := sms.AttachUserData(call, request, grpc.Trailer(&trailer))
 		cancel()
-		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
+		passing := []codes.Code{codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded}
+		if !slices.Contains(passing, status.Code(err)) {
 			return err
 		}
 		wait := backoff(attempt)
@@ -246,12 +251,16 @@ func (v *view) apply(event *pb.WatchSessionsResponse) {
 			v.sessions[session.Id] = session
 		}
 	} else if told := event.GetNotification().GetSession(); told != nil {
-		fmt.Println("notification", event.GetNotification().NotificationType)
-		// Without user data it tells of something else, and says nothing about the data.
-		if known := v.sessions[told.Id]; told.UserData == nil && known != nil {
-			told.UserData = known.UserData
+		kind := event.GetNotification().NotificationType
+		// An Error tells that a write failed after all, so that nothing has changed.
+		if kind != "Error" {
+			// Without user data it tells of something else, and says nothing about the data.
+			if known := v.sessions[told.Id]; told.UserData == nil && known != nil {
+				told.UserData = known.UserData
+			}
+			v.sessions[told.Id] = told
 		}
-		v.sessions[told.Id] = told
+		fmt.Println("notification", kind, v.sessions[told.Id].GetState())
 	}
 	select {
 	case v.changed <- struct{}{}:

@@ -63,6 +63,9 @@ function connect(serviceConfig: string) {
     "grpc.service_config": serviceConfig,
     // The library waits up to two minutes between attempts to connect otherwise.
     "grpc.max_reconnect_backoff_ms": 2000,
+    // A stream over a network that fails without a word would be silent for ever.
+    "grpc.keepalive_time_ms": 20000,
+    "grpc.keepalive_timeout_ms": 10000,
   });
 }
 
@@ -153,7 +156,11 @@ async function attachRepeating(
     } catch (thrown) {
       const error = thrown as ServiceError;
       const wait = pushback(error);
-      const passing = [status.UNAVAILABLE, status.RESOURCE_EXHAUSTED].includes(error.code);
+      const passing = [
+        status.UNAVAILABLE,
+        status.RESOURCE_EXHAUSTED,
+        status.DEADLINE_EXCEEDED,
+      ].includes(error.code);
       if (!passing || wait === -1 || Date.now() > giveUp) throw error;
       // An answer about the vendor is kept under its id, and says that nothing was done: a fresh
       // id asks anew. Anything else leaves open what became of the first call: same id.
@@ -191,10 +198,14 @@ class View {
       console.log("snapshot", SessionsSnapshot_Reason[snapshot.reason]);
     } else if (notification?.session) {
       const told = notification.session;
-      // Without user data it tells of something else, and says nothing about the data.
-      told.userData ??= this.sessions.get(told.id)?.userData;
-      this.sessions.set(told.id, told);
-      console.log("notification", notification.notificationType);
+      // An Error tells that a write failed after all, so that nothing has changed.
+      if (notification.notificationType !== "Error") {
+        // Without user data it tells of something else, and says nothing about the data.
+        told.userData ??= this.sessions.get(told.id)?.userData;
+        this.sessions.set(told.id, told);
+      }
+      const state = this.sessions.get(told.id)?.state ?? "";
+      console.log("notification", notification.notificationType, state);
     }
   }
 

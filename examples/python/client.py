@@ -51,6 +51,10 @@ def connect(service_config):
             ("grpc.service_config", service_config),
             # The library waits up to two minutes between attempts to connect otherwise.
             ("grpc.max_reconnect_backoff_ms", 2000),
+            # A stream over a network that fails without a word would be silent for ever.
+            ("grpc.keepalive_time_ms", 20000),
+            ("grpc.keepalive_timeout_ms", 10000),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
     return services.SmsSessionDataStub(channel)
@@ -138,7 +142,11 @@ def attach_repeating(sms, request, give_up):
             return sms.AttachUserData(request, timeout=5)
         except grpc.RpcError as error:
             wait = pushback(error)
-            passing = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
+            passing = [
+                grpc.StatusCode.UNAVAILABLE,
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            ]
             if error.code() not in passing or wait == -1 or time.monotonic() > give_up:
                 raise
             # An answer about the vendor is kept under its id, and says that nothing was done: a
@@ -181,11 +189,15 @@ class View:
             else:
                 told = event.notification.session
                 known = self.sessions.get(told.id)
-                # Without user data it tells of something else, and says nothing about the data.
-                if known and not told.HasField("user_data"):
-                    told.user_data.CopyFrom(known.user_data)
-                self.sessions[told.id] = told
-                print("notification", event.notification.notification_type, flush=True)
+                # An Error tells that a write failed after all, so that nothing has changed. And not
+                # every notification names a session.
+                if event.notification.notification_type != "Error" and told.id:
+                    # Without user data it tells of something else, and says nothing about the data.
+                    if known and not told.HasField("user_data"):
+                        told.user_data.CopyFrom(known.user_data)
+                    self.sessions[told.id] = known = told
+                state = known.state if known else ""
+                print("notification", event.notification.notification_type, state, flush=True)
             self.changed.notify_all()
 
     def keys(self):

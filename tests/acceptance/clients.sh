@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The clients of examples/, each built as its language's users do: a tour against `switchboard
 # sandbox`, then all at once against a `switchboard serve` of its own, in front of the same
-# simulated vendors, that is ended and started again under them.
+# simulated vendors, that is ended and started again under them, and then says nothing for a while.
 #
 # Wants Go, Node with npm, Python 3, a JDK, Maven, Rust and redis-server. What is pinned comes from
 # each example's lock file; Maven itself, grpcurl and Python's packages go to the cache folder.
@@ -28,7 +28,7 @@ trap clean_up EXIT
 # Only what this shell began and what still runs, and by force when asking did not help.
 clean_up() {
   local process tries
-  for process in $(jobs -pr); do kill -TERM "$process"; done
+  for process in $(jobs -pr); do kill -TERM "$process" && kill -CONT "$process"; done
   for tries in $(seq 75); do
     [ -n "$(jobs -pr)" ] || break
     sleep 0.2
@@ -172,6 +172,19 @@ attach() {
     "$1" $SMS/AttachUserData >/dev/null
 }
 
+# fail_later ADDRESS: a delete that the vendor accepts, and then tells that it failed.
+fail_later() {
+  printf '{"rules": [{"operation": "DeleteUserData", "notification": %s}]}' \
+    '{"kind": "error", "message": "Session ended"}' |
+    python3 -c '
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), method="PUT")
+urllib.request.urlopen(request, timeout=10).close()
+' "$CONTROL/notifications"
+  "$GRPCURL" -plaintext -max-time 20 \
+    -d "{\"session_id\":\"$SESSION\",\"keys\":[\"FirstName\"]}" "$1" $SMS/DeleteUserData >/dev/null
+}
+
 # done_times KEY: how often the vendor attached it. A login that it refuses first does not count.
 done_times() {
   ask GET "/requests?operation=AttachUserData" | python3 -c '
@@ -254,7 +267,7 @@ each_says() {
 }
 
 restart() {
-  local name clients=()
+  local name index clients=()
   start_sandbox
   start_redis
   configure
@@ -266,6 +279,9 @@ restart() {
   each_says "watches" 1 '^snapshot.*STARTED'
   each_says "is told of writes" 3 '^notification PropertiesUpdated'
   attach "$gateway" over-the-restart the-same-id
+  # It names the session, and has nothing else of it.
+  fail_later "$gateway"
+  each_says "keeps its view when a write fails" 1 '^notification Error Chatting'
 
   kill -TERM "$serving"
   wait "$serving" || fail "the gateway did not end well" "$scratch/gateway"
@@ -280,7 +296,19 @@ restart() {
   [ "$(done_times over-the-restart)" -eq 1 ] || fail "a request_id did not survive the restart"
   printf 'ok  a request_id survives the restart\n'
 
-  local index
+  # As a node that is gone, or a network: connections stay, and nothing comes.
+  local reopened=()
+  for name in "${CLIENTS[@]}"; do reopened+=("$(grep -c '^reopen' "$scratch/$name.log")"); done
+  kill -STOP "$serving"
+  for index in "${!CLIENTS[@]}"; do
+    name=${CLIENTS[$index]}
+    until_true "$name: opens a stream that is silent again" "$scratch/$name.log" \
+      says $((reopened[index] + 1)) '^reopen' "$scratch/$name.log"
+  done
+  printf 'ok  each: opens a stream that is silent again\n'
+  kill -CONT "$serving"
+  each_says "watches again" 3 '^snapshot.*STARTED'
+
   for index in "${!CLIENTS[@]}"; do
     name=${CLIENTS[$index]}
     attach "$gateway" "$name-stop"

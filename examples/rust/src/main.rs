@@ -41,7 +41,11 @@ async fn main() -> Result<()> {
     let address = variable("GATEWAY", "127.0.0.1:50051");
     // One channel for the whole process, which is what makes it cheap. It is dialled lazily, so
     // that a gateway that is just restarting does not keep this from starting.
-    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
+        // A stream over a network that fails without a word would be silent for ever.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .connect_lazy();
     let sms = SmsSessionDataClient::new(channel);
     if env::args().nth(1).as_deref() == Some("watch") {
         return watch(sms).await;
@@ -220,7 +224,11 @@ async fn attach_repeating(
             Some(Some(wait)) => wait,
             None => backoff(attempt),
         };
-        let passing = matches!(error.code(), Code::Unavailable | Code::ResourceExhausted);
+        // CANCELLED is tonic's own word for a deadline that ends before an answer comes.
+        let passing = matches!(
+            error.code(),
+            Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded | Code::Cancelled
+        );
         if !passing || Instant::now() > give_up {
             return Err(error.into());
         }
@@ -282,16 +290,21 @@ impl View {
                 *sessions = told.map(|session| (session.id.clone(), session)).collect();
             }
             Event::Notification(notification) => {
-                println!("notification {}", notification.notification_type);
                 let Some(mut told) = notification.session else {
                     return;
                 };
-                // Without user data it tells of something else, and says nothing about the data.
-                if told.user_data.is_none() {
-                    let known = sessions.remove(&told.id);
-                    told.user_data = known.and_then(|session| session.user_data);
+                let (id, kind) = (told.id.clone(), notification.notification_type);
+                // An Error tells that a write failed after all, so that nothing has changed.
+                if kind != "Error" {
+                    // Without user data it tells of something else, and says nothing about the data.
+                    if told.user_data.is_none() {
+                        let known = sessions.remove(&id);
+                        told.user_data = known.and_then(|session| session.user_data);
+                    }
+                    sessions.insert(id.clone(), told);
                 }
-                sessions.insert(told.id.clone(), told);
+                let state = sessions.get(&id).map_or("", |session| &session.state);
+                println!("notification {kind} {state}");
             }
         }
     }

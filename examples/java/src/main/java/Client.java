@@ -88,6 +88,9 @@ public final class Client {
         Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
             .defaultServiceConfig(config)
             .enableRetry()
+            // A stream over a network that fails without a word would be silent for ever.
+            .keepAliveTime(20, TimeUnit.SECONDS)
+            .keepAliveTimeout(10, TimeUnit.SECONDS)
             .build();
     return SmsSessionDataGrpc.newBlockingStub(channel);
   }
@@ -202,7 +205,7 @@ public final class Client {
       } catch (StatusRuntimeException error) {
         var wait = pushback(error);
         var code = error.getStatus().getCode();
-        if (!Set.of(Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED).contains(code)
+        if (!Set.of(Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED).contains(code)
             || wait.equals(Optional.of(-1L))
             || System.nanoTime() > giveUp) {
           throw error;
@@ -251,15 +254,20 @@ public final class Client {
         sessions.clear();
         event.getSnapshot().getSessionsList().forEach(it -> sessions.put(it.getId(), it));
         System.out.println("snapshot " + event.getSnapshot().getReason());
-      } else {
+      } else if (event.getNotification().hasSession()) {
+        var kind = event.getNotification().getNotificationType();
         var told = event.getNotification().getSession();
         var known = sessions.get(told.getId());
-        // Without user data it tells of something else, and says nothing about the data.
-        if (known != null && !told.hasUserData()) {
-          told = told.toBuilder().setUserData(known.getUserData()).build();
+        // An Error tells that a write failed after all, so that nothing has changed.
+        if (!kind.equals("Error")) {
+          // Without user data it tells of something else, and says nothing about the data.
+          if (known != null && !told.hasUserData()) {
+            told = told.toBuilder().setUserData(known.getUserData()).build();
+          }
+          sessions.put(told.getId(), told);
+          known = told;
         }
-        sessions.put(told.getId(), told);
-        System.out.println("notification " + event.getNotification().getNotificationType());
+        System.out.println("notification " + kind + " " + (known == null ? "" : known.getState()));
       }
     }
 
