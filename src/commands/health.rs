@@ -1,5 +1,6 @@
 //! `switchboard health`: for probes and scripts, without another tool.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use http::uri::Authority;
+use tonic::Status;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -67,6 +69,23 @@ impl Arguments {
         }
         endpoint.tls_config(tls).map_err(|error| cause(&error))
     }
+
+    fn unhealthy(&self, status: &Status) -> String {
+        let addr = &self.addr;
+        let Some(source) = status.source() else {
+            return format!("{addr}: {:?}: {}", status.code(), status.message());
+        };
+        // No answer of the gateway's, and no word about how it is: the connection broke, as it does when
+        // one side speaks TLS, or demands a certificate, and the other does not know.
+        let missing = match self {
+            Arguments { ca_file: None, .. } => "; if it speaks TLS, give --ca-file",
+            Arguments {
+                cert_file: None, ..
+            } => "; if it demands a certificate, give --cert-file and --key-file",
+            _ => "",
+        };
+        format!("{addr}: no answer: {}{missing}", cause(source))
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -104,13 +123,13 @@ async fn check(arguments: &Arguments) -> Result<ServingStatus, String> {
     let answer = HealthClient::new(channel)
         .check(request)
         .await
-        .map_err(|status| format!("{addr}: {:?}: {}", status.code(), status.message()))?;
+        .map_err(|status| arguments.unhealthy(&status))?;
     Ok(answer.into_inner().status())
 }
 
 /// The innermost cause: the outer ones only say "transport error".
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn cause(error: &dyn Error) -> String {
+    let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
