@@ -1,15 +1,3 @@
-{{/* A handler of a probe. Takes root and path, the one on the admin port. */}}
-{{- define "switchboard.probe" -}}
-{{- if eq .root.Values.probes.type "grpc" -}}
-grpc:
-  port: {{ .root.Values.ports.grpc }}
-{{- else -}}
-httpGet:
-  path: {{ .path }}
-  port: admin
-{{- end }}
-{{- end -}}
-
 {{/* Variables that say where a span was made. Attributes may use only what stands above them. */}}
 {{- define "switchboard.env" -}}
 - name: POD_NAME
@@ -67,14 +55,20 @@ ports:
   - name: admin
     containerPort: {{ .Values.ports.admin }}
     protocol: TCP
+# Whether it has to be begun anew is never a question of health: that is no until the first keys of
+# tokens are there, and who asks has to get a connection.
 startupProbe:
-  {{- include "switchboard.probe" (dict "root" . "path" "/livez") | nindent 2 }}
+  httpGet: { path: /livez, port: admin }
   {{- toYaml .Values.probes.startup | nindent 2 }}
 readinessProbe:
-  {{- include "switchboard.probe" (dict "root" . "path" "/readyz") | nindent 2 }}
+  {{- if eq .Values.probes.type "grpc" }}
+  grpc: { port: {{ .Values.ports.grpc }} }
+  {{- else }}
+  httpGet: { path: /readyz, port: admin }
+  {{- end }}
   {{- toYaml .Values.probes.readiness | nindent 2 }}
 livenessProbe:
-  {{- include "switchboard.probe" (dict "root" . "path" "/livez") | nindent 2 }}
+  httpGet: { path: /livez, port: admin }
   {{- toYaml .Values.probes.liveness | nindent 2 }}
 {{- with .Values.resources }}
 resources:

@@ -185,8 +185,12 @@ def alerts_know(**labels):
 
 
 def the_kubelet_asks_the_health_service(it):
-    probes = [it.gateway[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
-    return all(probe["grpc"] == {"port": 8443} for probe in probes)
+    # Whether to begin the container anew is no question of health: that is no until the first keys are
+    # fetched, and while as many connections are open as there may be.
+    anew = [it.gateway[name]["httpGet"] for name in ("startupProbe", "livenessProbe")]
+    return it.gateway["readinessProbe"]["grpc"] == {"port": 8443} and all(
+        probe == {"path": "/livez", "port": "admin"} for probe in anew
+    )
 
 
 def calls_are_let_in_from_bots_and_go_out_to_three_places(it):
