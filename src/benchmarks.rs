@@ -52,14 +52,9 @@ fn outcome_unknown() -> Part {
 
 fn status(error: Error, replay: Replay) -> Status {
     Status::from(Failure {
-        vendor: "vendor",
-        operation: "operation",
-        replay,
-        error,
         sent: 1,
         in_doubt: true,
-        was_in_doubt: false,
-        budget_spent: false,
+        ..Failure::unsent("vendor", "operation", replay, error)
     })
 }
 

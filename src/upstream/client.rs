@@ -248,15 +248,9 @@ impl<V: Vendor> Client<V> {
         O: Operation<Vendor = V>,
     {
         let result = self.send(operation, ticket).await;
-        result.map_err(|error| Failure {
-            vendor: V::NAME,
-            operation: O::META.name,
-            replay: O::META.replay,
-            error,
-            sent: ticket.progress.sent(),
-            in_doubt: ticket.progress.in_doubt(),
-            was_in_doubt: ticket.progress.was_in_doubt(),
-            budget_spent: ticket.progress.budget_spent(),
+        result.map_err(|error| {
+            let Meta { name, replay, .. } = O::META;
+            Failure::unsent(V::NAME, name, replay, error).after(&ticket.progress)
         })
     }
 
@@ -281,15 +275,10 @@ impl<V: Vendor> Client<V> {
 
 /// A panic, which only a defect of ours can cause; the write may have gone out.
 fn abandoned<O: Operation>() -> Failure {
+    let Meta { name, replay, .. } = O::META;
     Failure {
-        vendor: O::Vendor::NAME,
-        operation: O::META.name,
-        replay: O::META.replay,
-        error: Error::Abandoned,
-        sent: 0,
         in_doubt: true,
-        was_in_doubt: false,
-        budget_spent: false,
+        ..Failure::unsent(O::Vendor::NAME, name, replay, Error::Abandoned)
     }
 }
 

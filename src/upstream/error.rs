@@ -3,11 +3,15 @@
 //! Layers pass it on unchanged. Two exhaustive matches read it: [`Error::kind`], on which the
 //! retry decision rests, and the gRPC status table in `grpc::status`.
 
+mod failure;
+mod login;
+
 use std::time::Duration;
 
 use http::StatusCode;
 
-use super::operation::Replay;
+pub use self::failure::Failure;
+pub use self::login::LoginError;
 
 /// How one attempt, or the call as a whole, failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -143,99 +147,6 @@ impl std::fmt::Display for Answer {
     }
 }
 
-impl LoginError {
-    /// A no to a login: to the credentials, unless what answered was not the vendor's login. A
-    /// login that is not there is a wrong address: there is no record that could be missing.
-    pub fn refused(meaning: Refusal, answer: Answer) -> Self {
-        let meaning = match meaning {
-            _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
-            meaning => meaning,
-        };
-        match meaning {
-            Refusal::Blocked | Refusal::Misconfigured => {
-                LoginError::Misdirected { meaning, answer }
-            }
-            _ => LoginError::Refused(answer),
-        }
-    }
-
-    /// A login that was neither granted nor refused. Whether it may be tried again at once is by the
-    /// vendor's rules.
-    pub fn unanswered(error: Error, repeatable: bool) -> Self {
-        match error {
-            Error::Throttled {
-                retry_after,
-                answer,
-            } => LoginError::Throttled {
-                retry_after,
-                answer,
-            },
-            Error::Busy {
-                retry_after,
-                answer,
-            } => LoginError::Busy {
-                retry_after,
-                answer,
-            },
-            Error::Unreadable { cause, .. } => LoginError::Unreadable { cause },
-            error => LoginError::Unavailable {
-                cause: error.to_string(),
-                status: error.status(),
-                repeatable,
-            },
-        }
-    }
-}
-
-/// Why a login gave no token.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LoginError {
-    /// The vendor refused the credentials.
-    #[error("the vendor refused the gateway's login: {0}")]
-    Refused(Answer),
-
-    /// The login did not reach the vendor's own: a firewall stopped it, or the address is wrong.
-    #[error("the gateway's login did not reach the vendor: {answer}")]
-    Misdirected { meaning: Refusal, answer: Answer },
-
-    /// The vendor took the login, and then refused what it had just issued.
-    #[error("the vendor refused a login that it had just granted: {0}")]
-    Useless(Answer),
-
-    /// The secret could not be read from its file.
-    #[error("the gateway cannot read its secret: {cause}")]
-    Secret { cause: String },
-
-    /// No answer that means anything: 5xx, timeout, no connection.
-    #[error("the gateway could not log in to the vendor: {cause}")]
-    Unavailable {
-        cause: String,
-        status: Option<StatusCode>,
-        /// Whether the vendor's rules allow to try at once again.
-        repeatable: bool,
-    },
-
-    /// The vendor limits the rate of logins.
-    #[error("the vendor limits the rate of logins: {answer}")]
-    Throttled {
-        retry_after: Option<Duration>,
-        answer: Answer,
-    },
-
-    /// 503 with Retry-After: a definite "not now".
-    #[error(
-        "the vendor is busy and asked for the login to come again after {retry_after:?}: {answer}"
-    )]
-    Busy {
-        retry_after: Duration,
-        answer: Answer,
-    },
-
-    /// An answer without the token that it should hold.
-    #[error("the vendor's answer to the login could not be read: {cause}")]
-    Unreadable { cause: String },
-}
-
 /// How a failure bears on sending again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -249,23 +160,6 @@ pub enum Kind {
     Ambiguous,
     /// Sending again would not change the answer.
     Final,
-}
-
-/// A failed call with what its journey tells: what the status table needs.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    pub vendor: &'static str,
-    pub operation: &'static str,
-    pub replay: Replay,
-    pub error: Error,
-    /// Requests sent to the vendor for this call.
-    pub sent: u32,
-    /// A request is, or may be, at the vendor with its outcome unknown.
-    pub in_doubt: bool,
-    /// An attempt before the last ended with its outcome unknown.
-    pub was_in_doubt: bool,
-    /// The retry budget was spent: callers should not repeat either.
-    pub budget_spent: bool,
 }
 
 impl Error {
@@ -458,36 +352,5 @@ impl Error {
             | Error::Refused { answer, .. } => Some(answer),
             _ => None,
         }
-    }
-}
-
-impl Failure {
-    /// Whether the caller has to be told that the write may have happened.
-    pub fn outcome_unknown(&self) -> bool {
-        matches!(self.error, Error::Unconfirmed { .. }) || self.may_have_happened_once()
-    }
-
-    /// Whether anything that was sent for the call may have taken effect.
-    pub fn may_have_happened(&self) -> bool {
-        self.in_doubt
-            || self.was_in_doubt
-            || self.error.kind() == Kind::Ambiguous
-            || matches!(
-                self.error,
-                Error::Unreadable { .. }
-                    | Error::Refused {
-                        meaning: Refusal::Unfinished,
-                        ..
-                    }
-            )
-    }
-
-    fn may_have_happened_once(&self) -> bool {
-        self.replay == Replay::Once
-            && match &self.error {
-                Error::Deadline => self.in_doubt,
-                Error::Unreadable { .. } => true,
-                error => error.kind() == Kind::Ambiguous,
-            }
     }
 }

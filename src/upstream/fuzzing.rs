@@ -35,13 +35,7 @@ pub fn headers(lines: &[u8]) -> HeaderMap {
 /// What a caller would be told of this error.
 pub fn failure(vendor: &'static str, error: Error) -> Failure {
     Failure {
-        vendor,
-        operation: "Fuzzed",
-        replay: Replay::Once,
-        error,
         sent: 1,
-        in_doubt: false,
-        was_in_doubt: false,
-        budget_spent: false,
+        ..Failure::unsent(vendor, "Fuzzed", Replay::Once, error)
     }
 }

@@ -359,13 +359,8 @@ impl Token for Numbered {
 pub(crate) fn failure(replay: Replay, error: Error) -> Failure {
     let in_doubt = error.kind() == Kind::Ambiguous;
     Failure {
-        vendor: "genesys",
-        operation: "Test",
-        replay,
-        error,
         sent: 1,
         in_doubt,
-        was_in_doubt: false,
-        budget_spent: false,
+        ..Failure::unsent("genesys", "Test", replay, error)
     }
 }

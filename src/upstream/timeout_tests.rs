@@ -259,16 +259,7 @@ async fn unanswered(replay: Replay, within: Duration) -> (Failure, Attempts, Dur
     let progress = call.progress.clone();
     let start = Instant::now();
     let error = stack(vendor).oneshot(call).await.err().expect("no answer");
-    let failure = Failure {
-        vendor: "vendor",
-        operation: "test",
-        replay,
-        error,
-        sent: progress.sent(),
-        in_doubt: progress.in_doubt(),
-        was_in_doubt: progress.was_in_doubt(),
-        budget_spent: progress.budget_spent(),
-    };
+    let failure = Failure::unsent("vendor", "test", replay, error).after(&progress);
     (failure, attempts, start.elapsed())
 }
 

@@ -99,16 +99,7 @@ impl Asked {
     }
 
     fn failure(self, error: Error) -> Failure {
-        Failure {
-            vendor: self.vendor,
-            operation: self.meta.name,
-            replay: self.meta.replay,
-            error,
-            sent: 0,
-            in_doubt: false,
-            was_in_doubt: false,
-            budget_spent: false,
-        }
+        Failure::unsent(self.vendor, self.meta.name, self.meta.replay, error)
     }
 }
 

@@ -142,16 +142,7 @@ async fn read(
 
 /// What a watcher is told when its notifications cannot go on.
 pub(super) fn failure(error: Error) -> Failure {
-    Failure {
-        vendor: Genesys::NAME,
-        operation: "WatchSessions",
-        replay: Replay::Safe,
-        error,
-        sent: 0,
-        in_doubt: false,
-        was_in_doubt: false,
-        budget_spent: false,
-    }
+    Failure::unsent(Genesys::NAME, "WatchSessions", Replay::Safe, error)
 }
 
 #[cfg(test)]

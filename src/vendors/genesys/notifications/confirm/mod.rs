@@ -220,14 +220,8 @@ impl<O: Write> Confirmation<O> {
     fn failure(&self, error: Error) -> Failure {
         let meta = const { &O::META };
         Failure {
-            vendor: Genesys::NAME,
-            operation: meta.name,
-            replay: meta.replay,
-            error,
             sent: self.ticket.progress.sent(),
-            in_doubt: false,
-            was_in_doubt: false,
-            budget_spent: false,
+            ..Failure::unsent(Genesys::NAME, meta.name, meta.replay, error)
         }
     }
 }
