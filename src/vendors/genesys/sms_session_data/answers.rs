@@ -8,14 +8,10 @@ use crate::grpc::status::unknown_outcome;
 use crate::pb::{AttachUserDataResponse, DeleteUserDataResponse, Outcome, UpdateUserDataResponse};
 use crate::vendors::genesys::notifications::confirm::{Confirmed, Sent};
 
-/// What came of a write.
-pub(super) enum Answered {
-    Accepted(Accepted),
-    Confirmed(Confirmed),
-}
-
 /// The three responses differ in name only.
-pub(super) trait WriteResponse: Message + Default + From<Answered> {
+pub(super) trait WriteResponse:
+    Message + Default + From<Accepted> + From<Confirmed>
+{
     fn is_confirmed(&self) -> bool;
     fn reference_id(&self) -> Option<i64>;
 }
@@ -33,20 +29,22 @@ pub(super) fn unsettled<T: WriteResponse>(kept: &Result<T, Status>) -> Option<Se
 
 macro_rules! write_response {
     ($($response:ident),*) => {$(
-        impl From<Answered> for $response {
-            fn from(answered: Answered) -> Self {
-                let (outcome, session, reference_id) = match answered {
-                    Answered::Accepted(accepted) => {
-                        (Outcome::Accepted, None, accepted.reference_id)
-                    }
-                    Answered::Confirmed(confirmed) => {
-                        (Outcome::Confirmed, Some(confirmed.session), confirmed.reference_id)
-                    }
-                };
+        impl From<Accepted> for $response {
+            fn from(accepted: Accepted) -> Self {
                 $response {
-                    outcome: outcome.into(),
-                    session,
-                    reference_id,
+                    outcome: Outcome::Accepted.into(),
+                    session: None,
+                    reference_id: accepted.reference_id,
+                }
+            }
+        }
+
+        impl From<Confirmed> for $response {
+            fn from(confirmed: Confirmed) -> Self {
+                $response {
+                    outcome: Outcome::Confirmed.into(),
+                    session: Some(confirmed.session),
+                    reference_id: confirmed.reference_id,
                 }
             }
         }

@@ -19,7 +19,7 @@ use prost_types::Struct;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use self::answers::{Answered, WriteResponse};
+use self::answers::WriteResponse;
 use self::attach_user_data::AttachUserData;
 use self::delete_user_data::DeleteUserData;
 use self::get_session::GetSession;
@@ -114,40 +114,37 @@ impl Facade {
         O: Write,
         T: WriteResponse,
     {
-        if wish.confirmed {
-            // Apart, as it is large, and most writes do not want it.
-            return Box::pin(self.confirmed_write(operation, wish)).await;
-        }
         let Wish {
-            identity, ticket, ..
+            confirmed,
+            identity,
+            ticket,
         } = wish;
-        let (client, of) = (self.client.clone(), ticket.clone());
-        // In a place of its own, as it is handed on several times.
-        let work = Box::pin(async move {
-            let accepted = client.call(operation, of).await?;
-            Ok(Answered::Accepted(accepted).into())
-        });
-        let kept = std::future::ready;
-        let asked = Asked::of::<O>();
-        let write = self.dedupe.run(asked, identity, &ticket, work, kept);
-        Ok(Response::new(write.await?))
+        if confirmed {
+            // Apart, as it is large, and most writes do not want it.
+            return Box::pin(self.confirmed_write(operation, identity, ticket)).await;
+        }
+        self.dedupe
+            .send(&self.client, identity, operation, ticket)
+            .await
     }
 
-    async fn confirmed_write<O, T>(&self, operation: O, wish: Wish) -> Result<Response<T>, Status>
+    async fn confirmed_write<O, T>(
+        &self,
+        operation: O,
+        identity: Identity,
+        ticket: Ticket,
+    ) -> Result<Response<T>, Status>
     where
         O: Write,
         T: WriteResponse,
     {
-        let Wish {
-            identity, ticket, ..
-        } = wish;
         let hub = self.hub(&ticket.account)?;
         let confirmation = Confirmation::new(self.client.clone(), hub, operation, ticket.clone());
         let again = Arc::clone(&confirmation);
-        let work = async move { Ok(Answered::Confirmed(confirmation.write().await?).into()) };
+        let work = async move { Ok(confirmation.write().await?.into()) };
         let settle = |kept: Result<T, Status>| async {
             match answers::unsettled(&kept) {
-                Some(sent) => Ok(Answered::Confirmed(again.settle(sent).await?).into()),
+                Some(sent) => Ok(again.settle(sent).await?.into()),
                 None => kept,
             }
         };
@@ -179,9 +176,12 @@ pub(super) fn take_in_data(data: &Struct) {
     }
 }
 
-/// `CONFIRMATION_UNSPECIFIED` is as good as `ACCEPTED`.
-fn confirmed(confirmation: i32, violations: &mut Violations) -> bool {
-    let known = Wanted::try_from(confirmation);
+/// Whether a write is asked to be confirmed; `CONFIRMATION_UNSPECIFIED` is as good as `ACCEPTED`.
+///
+/// Taken out of the request, which stands for its `request_id` from then on: a repeat that wants more
+/// confirmation than the first call did is the same write.
+fn take_confirmed(confirmation: &mut i32, violations: &mut Violations) -> bool {
+    let known = Wanted::try_from(std::mem::take(confirmation));
     violations.check(known.is_ok(), "confirmation", "is no known value");
     known == Ok(Wanted::Confirmed)
 }
@@ -197,7 +197,7 @@ impl SmsSessionData for Facade {
         let data = request.user_data.as_ref();
         self.check_data(&request.session_id, data, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
-        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
+        let confirmed = take_confirmed(&mut request.confirmation, &mut violations);
         violations.finish()?;
         let wish = Wish {
             confirmed,
@@ -216,7 +216,7 @@ impl SmsSessionData for Facade {
         let data = request.user_data.as_ref();
         self.check_data(&request.session_id, data, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
-        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
+        let confirmed = take_confirmed(&mut request.confirmation, &mut violations);
         violations.finish()?;
         let wish = Wish {
             confirmed,
@@ -235,7 +235,7 @@ impl SmsSessionData for Facade {
         write::check_id("session_id", &request.session_id, &mut violations);
         delete_user_data::check(&request.keys, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
-        let confirmed = confirmed(std::mem::take(&mut request.confirmation), &mut violations);
+        let confirmed = take_confirmed(&mut request.confirmation, &mut violations);
         violations.finish()?;
         let wish = Wish {
             confirmed,
