@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::advance;
 
+use super::connects::SLACK;
 use super::trouble::{LONGEST_REST, MOST_REPLACED, SPREAD};
 use super::*;
 use crate::lifecycle::Lifecycle;
