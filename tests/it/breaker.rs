@@ -122,6 +122,13 @@ async fn fail(gateway: &Gateway) {
     assert_eq!(reason(&status), "VENDOR_UNAVAILABLE");
 }
 
+/// Until the circuit lets a probe through.
+async fn rested(gateway: &Gateway) {
+    let half_open = r#"switchboard_breaker_state{vendor="genesys"} 1"#;
+    let lets_through = || gateway.metrics.text().contains(half_open);
+    until("the vendor's rest is over", lets_through).await;
+}
+
 async fn health(gateway: &Gateway, service: &str) -> ServingStatus {
     let service = service.to_owned();
     let mut client = HealthClient::new(gateway.channel.clone());
@@ -155,14 +162,12 @@ async fn health_follows_an_open_circuit_for_its_service_alone() {
 
 #[tokio::test]
 async fn health_says_so_when_the_vendor_is_well_again() {
-    let open = Duration::from_secs(1);
-    let gateway = jumpy(open).await;
+    let gateway = jumpy(Duration::from_secs(1)).await;
     let mut sms = watch(&gateway, SMS).await;
     assert_eq!(next(&mut sms).await, Serving);
     fail(&gateway).await;
     assert_eq!(next(&mut sms).await, NotServing);
-    // Within the time that a probe has before health invites one.
-    tokio::time::sleep(open).await;
+    rested(&gateway).await;
     call(&gateway).await.unwrap();
     assert_eq!(next(&mut sms).await, Serving);
     assert_eq!(health(&gateway, SMS).await, Serving);
@@ -194,7 +199,7 @@ async fn while_it_drains_no_circuit_turns_health_back() {
     gateway.terminate();
     assert_eq!(next(&mut settings).await, NotServing);
     // The circuit has its rest, a probe that is answered, and closes within the delay.
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    rested(&gateway).await;
     call(&gateway).await.unwrap();
     for service in ["", SMS, SETTINGS] {
         assert_eq!(health(&gateway, service).await, NotServing, "{service}");

@@ -19,6 +19,7 @@ use switchboard::pb::{
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, Participant};
 use switchboard::upstream::secret::Secret;
+use tokio::sync::Notify;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
@@ -537,28 +538,32 @@ async fn one_that_reads_too_slowly_gets_a_snapshot_and_nobody_else_notices() {
     assert_eq!(gateway.sandbox.genesys().handshakes(), 1);
 }
 
-/// A CometD server that says what it is given to say, in its own dialect.
+/// A CometD server that says what it is given to say, in its own dialect, once its sessions are read:
+/// what comes before that, the snapshot has told.
 async fn dialect(events: &'static str) -> Vendor {
-    Vendor::start(move |seen: Seen| async move {
-        if seen.target == "/api/v2/me/smssessions?fields=*" {
-            return answer(r#"{"statusCode":0,"smssessions":[]}"#);
+    let read = Arc::new(Notify::new());
+    Vendor::start(move |seen: Seen| speak(seen, events, Arc::clone(&read))).await
+}
+
+async fn speak(seen: Seen, events: &'static str, read: Arc<Notify>) -> Response<Bytes> {
+    if seen.target == "/api/v2/me/smssessions?fields=*" {
+        read.notify_one();
+        return answer(r#"{"statusCode":0,"smssessions":[]}"#);
+    }
+    let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+    match body[0]["channel"].as_str() {
+        Some("/meta/handshake") => {
+            answer(r#"{"channel":"/meta/handshake","successful":true,"clientId":"c1"}"#)
         }
-        let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
-        match body[0]["channel"].as_str() {
-            Some("/meta/handshake") => {
-                answer(r#"{"channel":"/meta/handshake","successful":true,"clientId":"c1"}"#)
-            }
-            Some("/meta/subscribe") => subscribed(&body),
-            // Answered at once and alone, then with events, then held.
-            Some("/meta/connect") if body[0].get("ext").is_some() => unreachable!("no ack"),
-            Some("/meta/connect") if body[0]["id"].as_str() == Some("2") => {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                answer(events)
-            }
-            _ => std::future::pending().await,
+        Some("/meta/subscribe") => subscribed(&body),
+        Some("/meta/connect") if body[0].get("ext").is_some() => unreachable!("no ack"),
+        // The first one brings the events, and the next is held.
+        Some("/meta/connect") if body[0]["id"].as_str() == Some("2") => {
+            read.notified().await;
+            answer(events)
         }
-    })
-    .await
+        _ => std::future::pending().await,
+    }
 }
 
 fn subscribed(body: &serde_json::Value) -> Response<Bytes> {
