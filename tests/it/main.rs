@@ -17,7 +17,6 @@ mod burst;
 mod caller_matrix;
 mod commands;
 mod confirmation;
-mod confirmation_ledger;
 mod connections;
 mod dead_collector;
 mod deadlines;
