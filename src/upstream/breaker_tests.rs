@@ -110,7 +110,8 @@ async fn one_probe_decides() {
     assert_eq!(refused(&breaker), Some(Duration::from_secs(6)));
     tokio::time::advance(Duration::from_secs(6)).await;
     let probe = breaker.admit().expect("a probe");
-    assert!(refused(&breaker).is_some(), "only one at a time");
+    let soon = Some(Duration::from_secs(1));
+    assert_eq!(refused(&breaker), soon, "only one at a time");
     probe.tell(Some(true));
     assert_eq!(refused(&breaker), Some(Duration::from_secs(10)));
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -152,12 +153,17 @@ async fn the_log_tells_what_was_found_out_and_no_probe_that_says_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_began_before_it_opened_is_old_news() {
     let breaker = breaker();
-    let slow = breaker.admit().expect("closed");
+    let slow = [(); 2].map(|()| breaker.admit().expect("closed"));
     for _ in 0..4 {
         tell(&breaker, true);
     }
+    let [slow, slower] = slow;
     slow.tell(Some(false));
     assert!(refused(&breaker).is_some());
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let _probe = breaker.admit().expect("a probe");
+    slower.tell(Some(false));
+    assert!(refused(&breaker).is_some(), "it is for the probe to tell");
 }
 
 #[test]

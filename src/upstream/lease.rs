@@ -100,3 +100,28 @@ impl<T: Token> Token for Lease<T> {
         self.token.secrets()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_moments_of_a_life() {
+        // In seconds: the life, when it is due, when it is kept for bad times, when it ends.
+        for [life, due, ending, ended] in [
+            [10, 5, 9, 10],
+            [600, 300, 540, 600],
+            [3600, 1800, 3540, 3600],
+        ] {
+            let from = Instant::now();
+            let lives = Some(Duration::from_secs(life));
+            let lease = Lease::new((), lives, from, secret::Version::default());
+            for second in 0..=life {
+                let now = from + Duration::from_secs(second);
+                assert_eq!(lease.is_due(now), second >= due, "{second} of {life}");
+                assert_eq!(lease.is_ending(now), second >= ending, "{second} of {life}");
+                assert_eq!(lease.has_ended(now), second >= ended, "{second} of {life}");
+            }
+        }
+    }
+}

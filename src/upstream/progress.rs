@@ -350,6 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_not_to_have_happened_leaves_no_doubt() {
+        let progress = Progress::default();
+        let first = progress.next_attempt();
+        progress.mark_sent();
+        drop(first);
+        let _second = progress.next_attempt();
+        progress.mark_sent();
+        progress.await_proof(false);
+        assert!(progress.in_doubt() && progress.was_in_doubt());
+        assert_eq!(progress.awaited_proof(), Some(false));
+        progress.forget_doubt();
+        assert!(!progress.in_doubt() && !progress.was_in_doubt());
+        assert_eq!(progress.awaited_proof(), None);
+        assert_eq!(progress.sent(), 2, "it went out all the same");
+    }
+
+    #[test]
     fn what_was_given_up_is_never_sent() {
         let ends: [fn(&Progress); 2] = [Progress::give_up, Progress::cut];
         for end in ends {

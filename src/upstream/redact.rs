@@ -327,6 +327,17 @@ mod tests {
     }
 
     #[test]
+    fn a_value_within_another_does_not_tear_it_apart() {
+        for body in [
+            r#"{"first":"Anna","all":"Annabel Lee"}"#,
+            r#"{"all":"Annabel Lee","first":"Anna"}"#,
+        ] {
+            let clean = redactor(body).clean("for Annabel Lee, or Anna");
+            assert_eq!(clean, "for ***, or ***", "{body}");
+        }
+    }
+
+    #[test]
     fn a_value_that_looks_wrapped_itself_is_known() {
         let values = [
             r"C:\temp",

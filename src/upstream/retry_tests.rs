@@ -11,8 +11,8 @@ use super::*;
 use crate::upstream::error::{LoginError, Refusal};
 use crate::upstream::observer::{Attempt, Blind};
 use crate::upstream::testing::{
-    REFUSALS, REPLAYS, answer, bare, busy, call, credential_refused, login_throttled, lost,
-    never_sent, refused, throttled, unavailable, vendor, yes,
+    REFUSALS, REPLAYS, answer, bare, busy, call, credential_refused, login_busy, login_throttled,
+    lost, never_sent, refused, throttled, unavailable, vendor, yes,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,6 +99,21 @@ fn allowances() -> Vec<(Error, [usize; 3])> {
         (Error::Login(unavailable(true)), [3, 3, 3]),
         (Error::Login(unavailable(false)), [1, 1, 1]),
         (Error::Login(login_throttled(None)), [3, 3, 3]),
+        (Error::Login(login_busy(SECOND)), [3, 3, 3]),
+        (
+            Error::Login(LoginError::Misdirected {
+                meaning: Refusal::Blocked,
+                answer: answer(403),
+            }),
+            [1, 1, 1],
+        ),
+        (
+            Error::NotDone {
+                cause: String::new(),
+            },
+            [1, 1, 1],
+        ),
+        (Error::Unconfirmed { accepted: true }, [1, 1, 1]),
         (Error::Login(LoginError::Refused(answer(401))), [1, 1, 1]),
         (Error::Login(LoginError::Useless(answer(401))), [1, 1, 1]),
         (
@@ -238,6 +253,11 @@ async fn a_wait_that_does_not_fit_is_not_begun() {
         assert_eq!(attempts(&settings::Retry::default(), call, &error).await, 1);
         assert_eq!(before.elapsed(), Duration::ZERO, "slept in vain");
     }
+    // Nor is one that the vendor did not name: half a second and more.
+    let before = tokio::time::Instant::now();
+    let brief = call(Replay::Safe, Duration::from_millis(400));
+    let made = attempts(&settings::Retry::default(), brief, &throttled(None)).await;
+    assert_eq!((made, before.elapsed()), (1, Duration::ZERO));
     // One that just fits is waited for, and its spread stays within the deadline.
     for _ in 0..50 {
         let error = busy(ten);
@@ -388,6 +408,30 @@ async fn calls_that_go_well_earn_repeats_for_those_that_do_not() {
     assert_eq!(attempts.count(), 4 + 2);
 }
 
+/// A call earns once, however often it is sent.
+#[tokio::test(start_paused = true)]
+async fn a_replay_earns_nothing() {
+    let policy = policy(&budget(50, 0));
+    for _ in 0..2 {
+        let (vendor, attempts) = vendor(|number, _| {
+            let refused = number == 0;
+            std::future::ready(if refused {
+                Err(credential_refused())
+            } else {
+                yes()
+            })
+        });
+        let service = RetryLayer::new(policy.clone()).layer(vendor);
+        assert!(service.oneshot(call(Replay::Safe, MINUTE)).await.is_ok());
+        assert_eq!(attempts.count(), 2);
+    }
+    let budget = &policy.shared.budget;
+    assert!(
+        budget.withdraw() && !budget.withdraw(),
+        "two calls earn one"
+    );
+}
+
 /// Every percentage is what it says, also those that are not one in a whole number.
 #[tokio::test(start_paused = true)]
 async fn a_percentage_is_taken_at_its_word() {
@@ -450,7 +494,10 @@ async fn every_repeat_is_counted_with_its_reason() {
         }))
     });
     let service = RetryLayer::new(policy).layer(vendor);
-    let _ = service.oneshot(call(Replay::Safe, MINUTE)).await;
+    let call = call(Replay::Safe, MINUTE);
+    let progress = call.progress.clone();
+    let _ = service.oneshot(call).await;
+    assert_eq!(progress.repeated_for(), Some("lost"), "for the span");
     assert_eq!(
         *reasons.0.lock().unwrap(),
         ["never_sent", "credential_refused", "lost"]

@@ -175,6 +175,25 @@ async fn a_failed_refresh_keeps_the_good_token_and_pauses() {
     assert_eq!(logins.made(), 3);
 }
 
+/// The next token may have a much shorter life than the one whose refresh failed.
+#[tokio::test(start_paused = true)]
+async fn a_pause_ends_with_a_login_that_succeeds() {
+    let (logins, cache) = scripted([
+        Login::granted(LIFE),
+        Login::failed(unavailable(false)),
+        Login::granted(SECOND * 4),
+    ]);
+    assert_eq!(number(&cache).await, 1);
+    sleep(LIFE / 2).await;
+    assert_eq!(number(&cache).await, 1, "while its refresh fails");
+    sleep(SECOND).await;
+    cache.login().await.unwrap();
+    sleep(SECOND * 2).await;
+    assert_eq!(number(&cache).await, 3);
+    sleep(SECOND).await;
+    assert_eq!((number(&cache).await, logins.made()), (4, 4));
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_kind_of_failed_refresh_keeps_the_good_token() {
     let failures = [
@@ -253,20 +272,25 @@ async fn another_secret_makes_a_refusal_forgotten_at_once() {
     assert_eq!(number(&cache).await, 3);
 }
 
-/// A secret that changes while it is being refused: the refusal was the old one's, and is no answer to
-/// anybody.
+/// A secret that changes while it is being refused, or while its file is half written: that was the old
+/// one's, and is no answer to anybody.
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_changed_meanwhile_is_tried_before_anybody_is_told() {
-    let (logins, cache) = scripted([Login::refused().after(SECOND)]);
-    let changed = async {
-        sleep(SECOND / 2).await;
-        logins.change_secret();
+    let unreadable = LoginError::Secret {
+        cause: String::new(),
     };
-    let (number, ()) = tokio::join!(number(&cache), changed);
-    assert_eq!((number, logins.made()), (2, 2));
-    // It is the new one's token.
-    assert_eq!(cache.get().await.unwrap().token().0, 2);
-    assert_eq!(logins.made(), 2);
+    for old in [Login::refused(), Login::failed(unreadable)] {
+        let (logins, cache) = scripted([old.after(SECOND)]);
+        let changed = async {
+            sleep(SECOND / 2).await;
+            logins.change_secret();
+        };
+        let (number, ()) = tokio::join!(number(&cache), changed);
+        assert_eq!((number, logins.made()), (2, 2));
+        // It is the new one's token.
+        assert_eq!(cache.get().await.unwrap().token().0, 2);
+        assert_eq!(logins.made(), 2);
+    }
 }
 
 /// Once: a file that changes all the time would have the account locked.
