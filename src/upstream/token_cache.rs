@@ -204,7 +204,7 @@ impl<C: Credentials> TokenCache<C> {
     fn refresh_in_background(&self, now: Instant) {
         let mut state = self.state();
         let paused = self.pauses(&state, now);
-        if !paused && state.flight.is_none() && self.remembered(&mut state).is_none() {
+        if !paused && state.flight.is_none() {
             self.take_off(&mut state);
         }
     }
