@@ -9,10 +9,7 @@ use tonic_types::StatusExt;
 
 use super::breaks_lines;
 use crate::telemetry::audit::Told;
-use crate::telemetry::server::Code;
-
-/// Whoever has no identity.
-const ANONYMOUS: &str = "anonymous";
+use crate::telemetry::server::{ANONYMOUS, Code};
 
 /// The longest text of a caller that is written, in characters: ids that were refused for their
 /// length have any.

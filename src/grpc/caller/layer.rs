@@ -20,7 +20,7 @@ use crate::grpc::connections::Peer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::methods::Method;
 use crate::grpc::status;
-use crate::telemetry::server::Notes;
+use crate::telemetry::server::{Notes, OTHER};
 
 pub(super) const WITHDRAWN: &str = "the client certificate is no longer accepted";
 
@@ -69,7 +69,7 @@ impl CallerLayer {
     fn arrive(&self, request: &Parts) -> Arrival {
         let known = self.methods.get(request.uri.path());
         // Anybody can make up names; such a call ends below, and is nobody's write.
-        let method = known.map_or_else(|| "_OTHER".into(), |known| Arc::clone(&known.name));
+        let method = known.map_or_else(|| OTHER.into(), |known| Arc::clone(&known.name));
         let peer = request.extensions.get::<Peer>();
         let audited = Audited {
             method: Arc::clone(&method),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-/// Whoever has no identity.
-const ANONYMOUS: &str = "anonymous";
+/// Whoever has no identity, in the access log and in the audit log.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// A call as those see it who count for it. Asked once, when the call ends.
 pub trait Costs: Debug + Send + Sync + 'static {

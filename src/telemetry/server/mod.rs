@@ -12,7 +12,7 @@ mod costs;
 
 pub use body::Observed;
 pub use code::Code;
-pub use costs::{Costs, Notes};
+pub use costs::{ANONYMOUS, Costs, Notes};
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -37,7 +37,7 @@ use super::{metrics, propagation};
 
 /// The method of a call to something that we do not have. Anybody can make up
 /// names; they would fill the metrics without bound.
-const OTHER: &str = "_OTHER";
+pub const OTHER: &str = "_OTHER";
 
 /// Puts [`ServerTelemetry`] around a service.
 #[derive(Clone, Debug)]
