@@ -100,6 +100,9 @@ fn cookies_that_end_or_belong_elsewhere_do_not_keep_the_others_back() {
         let goes = other.contains("3600") || other.contains("/api");
         assert!(cookies.contains("JSESSIONID=one"), "{other}: {cookies}");
         assert_eq!(cookies.contains("other=x"), goes, "{other}: {cookies}");
+        // What was told to end at once is no cookie any more.
+        let made_once = session.state.load().cookies.is_some();
+        assert_eq!(made_once, other.ends_with("Max-Age=0"), "{other}");
     }
 }
 

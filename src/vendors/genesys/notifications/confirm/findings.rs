@@ -204,6 +204,7 @@ mod tests {
                 findings.perhaps_rejected(error());
                 assert!(findings.take_in(seen(), begun).is_none());
                 assert_eq!(read(&mut findings, seen()).await, "open");
+                assert_eq!(read(&mut findings, seen()).await, "open", "too soon");
                 // Another one, and all is open again.
                 findings.perhaps_rejected(error());
                 assert_eq!(read(&mut findings, seen()).await, "open");
@@ -215,6 +216,12 @@ mod tests {
         findings.perhaps_rejected(error());
         assert_eq!(read(&mut findings, Seen::Absent).await, "open");
         assert_eq!(read(&mut findings, in_place()).await, "read");
+
+        let mut findings = Findings::new(TWICE, UNDER_WAY);
+        findings.perhaps_rejected(error());
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open");
+        assert_eq!(read(&mut findings, in_place()).await, "open");
+        assert_eq!(read(&mut findings, Seen::Absent).await, "open", "anew");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ mod findings;
 mod proof;
 mod schedule;
 mod sent;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;

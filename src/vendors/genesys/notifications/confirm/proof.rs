@@ -1,32 +1,21 @@
-//! What the vendor's notifications and reads of the session show of a write.
+//! Listens and reads until what became of a write is proven, or there is no time left.
 
 use futures_util::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::event::Event;
 use super::super::feed::Item;
 use super::super::hub::Consumer;
 use super::findings::{Findings, Proof, Seen};
 use super::schedule::{BEFORE_READING, FIRST_PAUSE, Schedule};
+use super::told::{Told, told};
 use super::{Confirmation, Sent};
-use crate::pb::{GetSessionRequest, SmsSession};
+use crate::pb::GetSessionRequest;
 use crate::upstream::client::Ticket;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
 use crate::upstream::redact::Redactor;
 use crate::vendors::genesys::sms_session_data::get_session::GetSession;
 use crate::vendors::genesys::sms_session_data::write::Write;
-
-/// What a notification says about the write.
-enum Told {
-    InPlace(SmsSession),
-    /// The vendor names this write as failed.
-    Rejected,
-    /// The vendor names some write as failed, perhaps this one.
-    PerhapsRejected,
-    Look,
-    Nothing,
-}
 
 impl<O: Write> Confirmation<O> {
     /// Listens, and reads, until either proves what became of it or the time is over.
@@ -39,7 +28,7 @@ impl<O: Write> Confirmation<O> {
         loop {
             tokio::select! {
                 biased;
-                item = consumer.next(), if !deaf => match self.told(&item, sent) {
+                item = consumer.next(), if !deaf => match told(&*self.operation, sent, &item) {
                     Told::InPlace(session) => return Proof::InPlace(session, "notification"),
                     Told::Rejected => return Proof::Rejected(self.rejection(&item)),
                     Told::PerhapsRejected => {
@@ -95,44 +84,10 @@ impl<O: Write> Confirmation<O> {
         (seen, begun)
     }
 
-    fn told(&self, item: &Item, sent: &Sent) -> Told {
-        let event = match item {
-            Item::Event(event) => event,
-            Item::Missed(_) | Item::Ended(_) => return Told::Look,
-        };
-        let about_us = match (sent.reference_id(), event.notification.reference_id) {
-            (Some(ours), Some(theirs)) if ours != theirs => return Told::Nothing,
-            (Some(_), Some(_)) => true,
-            _ => false,
-        };
-        if event.is_error() {
-            return match (about_us, event.session()) {
-                (true, _) => Told::Rejected,
-                (false, Some(_)) => Told::PerhapsRejected,
-                // Of the whole account, and of nothing that points to this write.
-                (false, None) => Told::Nothing,
-            };
-        }
-        match self.shown(event) {
-            // A state without the key may also be one of before it was put there, told late.
-            Some(session) if about_us || !O::SHOWN_BY_ABSENCE => Told::InPlace(session.clone()),
-            Some(_) => Told::Look,
-            None if about_us || event.needs_a_read() => Told::Look,
-            None => Told::Nothing,
-        }
-    }
-
     /// Whether one read proves it. A delete in doubt may be lost, and a state without the key one
     /// read while what puts it there is still on its way.
     fn may_be_seen_once(&self, sent: &Sent) -> bool {
         !O::SHOWN_BY_ABSENCE || matches!(sent, Sent::Accepted(_))
-    }
-
-    /// The session, when an update of it shows the write in place.
-    fn shown<'a>(&self, event: &'a Event) -> Option<&'a SmsSession> {
-        let session = event.session().filter(|_| event.is_update())?;
-        let tells = session.user_data.is_some();
-        (tells && self.operation.is_in_place(session)).then_some(session)
     }
 
     fn rejection(&self, item: &Item) -> Box<Failure> {

@@ -67,4 +67,18 @@ mod tests {
         let schedule = Schedule::new(start + LAST_READ / 2, start + BEFORE_READING);
         assert!(schedule.next <= start);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_get_rarer_and_the_last_one_is_of_the_state_at_the_end() {
+        let start = Instant::now();
+        let deadline = start + Duration::from_secs(5);
+        let mut schedule = Schedule::new(deadline, start);
+        let mut reads = Vec::new();
+        while schedule.next < deadline {
+            tokio::time::sleep_until(schedule.next).await;
+            reads.push(start.elapsed().as_millis());
+            schedule.advance();
+        }
+        assert_eq!(reads, [0, 100, 300, 700, 1500, 2500, 3500, 4500, 4750]);
+    }
 }

@@ -44,3 +44,44 @@ fn is_over(failure: &str, status: Option<StatusCode>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::error::Error;
+    use crate::upstream::testing::{bare, lost};
+    use crate::vendors::genesys::notifications::snapshot::failure;
+
+    #[test]
+    fn only_what_broke_or_was_answered_for_the_vendor_is_over() {
+        let after = Duration::from_secs(5);
+        let unreadable = Error::Unreadable {
+            status: Some(StatusCode::OK),
+            cause: String::new(),
+        };
+        for (error, over) in [
+            (lost(), true),
+            (bare(408), true),
+            (bare(502), true),
+            (bare(503), true),
+            (bare(504), false),
+            (Error::TimedOut { after }, false),
+            (Error::Deadline, false),
+            (Error::Abandoned, false),
+            (unreadable, false),
+        ] {
+            // The same of one that was kept, by the words that were kept.
+            let earlier = Sent::EarlierInDoubt(UnknownOutcome {
+                failure: error.label().to_owned(),
+                vendor_status: error.status(),
+            });
+            let told = error.to_string();
+            let now = Sent::InDoubt(Box::new(failure(error)));
+            assert_eq!((now.is_over(), earlier.is_over()), (over, over), "{told}");
+        }
+        let reference_id = None;
+        assert!(!Sent::Accepted(Accepted { reference_id }).is_over());
+    }
+}
