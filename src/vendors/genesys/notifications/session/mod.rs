@@ -156,7 +156,7 @@ impl Session {
             }
             Some(Reply { advice, error, .. }) => {
                 self.advice.follow(advice);
-                if advice.is_some() && self.advice.reconnect == Reconnect::Stop {
+                if self.advice.reconnect == Reconnect::Stop {
                     return Err(stopped());
                 }
                 self.begin_again(no(error))

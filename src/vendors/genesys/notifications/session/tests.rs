@@ -12,6 +12,7 @@ use super::trouble::{LONGEST_REST, MOST_REPLACED, SPREAD};
 use super::*;
 use crate::lifecycle::Lifecycle;
 use crate::pb::SmsSession;
+use crate::telemetry::testing::Spans;
 use crate::upstream::error::{Answer, Failure, LoginError, Refusal};
 use crate::upstream::operation::Meta;
 use crate::upstream::testing::{answer, busy, login_throttled, throttled};
@@ -279,6 +280,27 @@ async fn the_interval_is_kept_and_the_timeout_is_waited_for() {
     assert_eq!(before.elapsed(), Duration::from_millis(1500));
     assert_eq!(connect.patience, Duration::from_secs(20) + SLACK);
     assert_eq!(connect.client(), "c1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_is_kept_after_failures_and_before_handshakes_too() {
+    // Longer than the session would wait by itself.
+    let interval = Duration::from_secs(30);
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let connect = server.subscribed(false).await;
+    let mut answer = yes("/meta/connect");
+    answer[0]["advice"] = json!({"interval": 30000});
+    connect.say(&answer);
+    let connect = server.expect("Connect").await;
+    let before = Instant::now();
+    connect.fail(lost());
+    let connect = server.expect("Connect").await;
+    assert_eq!(before.elapsed(), interval);
+    answer[0]["advice"] = json!({"reconnect": "handshake"});
+    connect.say(&answer);
+    server.expect("Handshake").await;
+    assert_eq!(before.elapsed(), interval * 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,6 +581,35 @@ async fn a_server_that_never_holds_is_not_asked_in_a_tight_loop() {
     assert!(asked < 50, "{asked} times");
 }
 
+/// However often it has nothing to say.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_holds_its_connects_is_asked_again_at_once() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let mut connect = server.subscribed(false).await;
+    for _ in 0..10 {
+        sleep(Duration::from_secs(30)).await;
+        let before = Instant::now();
+        connect.say(&yes("/meta/connect"));
+        connect = server.expect("Connect").await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}
+
+/// Who advises to try again knows the client still.
+#[tokio::test(start_paused = true)]
+async fn refused_connects_with_advice_are_made_again_by_the_same_client() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let mut connect = server.subscribed(false).await;
+    for _ in 0..8 {
+        connect.say(&json!([{"channel": "/meta/connect", "successful": false,
+            "advice": {"reconnect": "retry"}}]));
+        connect = server.expect("Connect").await;
+        assert_eq!(connect.client(), "c1");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_connects_without_advice_end_in_a_handshake() {
     let mut server = Server::new();
@@ -649,6 +700,24 @@ async fn a_subscription_that_is_lost_with_its_first_connect_again_and_again_is_t
         took >= PATIENCE && took < PATIENCE + LONGEST_REST,
         "{took:?}"
     );
+}
+
+/// As where nodes come and go; the log speaks of trouble only where there is some.
+#[tokio::test(start_paused = true)]
+async fn clients_that_are_forgotten_after_they_have_served_are_no_trouble() {
+    let log = Spans::capture_at("warn");
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    for _ in 0..3 {
+        server.subscribed(false).await.say(&yes("/meta/connect"));
+        server
+            .expect("Connect")
+            .await
+            .say(&json!([{"channel": "/meta/connect", "successful": false,
+            "error": "402::Unknown client", "advice": {"reconnect": "handshake"}}]));
+    }
+    server.expect("Handshake").await;
+    assert_eq!(log.lines(), Vec::<Value>::new());
 }
 
 /// Logins that the vendor grants, and whose connects it then refuses, are no cure.
@@ -790,6 +859,14 @@ async fn who_comes_in_the_midst_of_trouble_is_told_as_soon_as_at_the_beginning()
     };
     assert_eq!(told.unwrap_err().error.label(), "lost");
     assert_eq!(start.elapsed(), PATIENCE_AT_FIRST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_subscribed_lets_others_begin() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let _connect = server.subscribed(false).await;
+    assert!(server.hub.may_begin().now_or_never().is_some());
 }
 
 /// Nor does one whose session has to wait until others have begun.
