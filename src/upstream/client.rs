@@ -199,22 +199,21 @@ impl<V: Vendor> Client<V> {
         let travel = async move { client.travel(&operation, &ticket).await };
         match O::META.replay {
             Replay::Safe | Replay::Idempotent => travel.await,
-            Replay::Once => {
-                // Caught, so that a defect after sending is not told as if nothing was done.
-                let write = AssertUnwindSafe(travel).catch_unwind();
-                let write = write.map(|end| end.unwrap_or_else(|_| Err(abandoned::<O>())));
-                Outlive::new(O::META.name, self.tasks.clone(), write.boxed()).await
-            }
+            Replay::Once => self.outlive(const { &O::META }, travel).await,
         }
     }
 
-    /// Does a piece of work that must not be cut in half when its caller leaves.
+    /// Does a piece of work that must not be cut in half when its caller leaves, and that may have
+    /// sent a write of this operation.
     pub async fn outlive<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        meta: &'static Meta,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
-        Outlive::new(operation, self.tasks.clone(), work.boxed()).await
+        // Caught, so that a defect after sending is not told as if nothing was done.
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let work = work.map(|end| end.unwrap_or_else(|_| Err(abandoned(V::NAME, meta))));
+        Outlive::new(meta.name, self.tasks.clone(), work.boxed()).await
     }
 
     /// Sends one request that the vendor may hold until `deadline`; never sent again from here.
@@ -249,8 +248,8 @@ impl<V: Vendor> Client<V> {
     {
         let result = self.send(operation, ticket).await;
         result.map_err(|error| {
-            let Meta { name, replay, .. } = O::META;
-            Failure::unsent(V::NAME, name, replay, error).after(&ticket.progress)
+            let meta = const { &O::META };
+            Failure::unsent(V::NAME, meta.name, meta.replay, error).after(&ticket.progress)
         })
     }
 
@@ -274,11 +273,10 @@ impl<V: Vendor> Client<V> {
 }
 
 /// A panic, which only a defect of ours can cause; the write may have gone out.
-fn abandoned<O: Operation>() -> Failure {
-    let Meta { name, replay, .. } = O::META;
+fn abandoned(vendor: &'static str, meta: &Meta) -> Failure {
     Failure {
         in_doubt: true,
-        ..Failure::unsent(O::Vendor::NAME, name, replay, Error::Abandoned)
+        ..Failure::unsent(vendor, meta.name, meta.replay, Error::Abandoned)
     }
 }
 
@@ -313,5 +311,76 @@ impl LoginTransport {
             signed: None,
         };
         self.stack.clone().oneshot(call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::observer::{Blind, Observer};
+    use crate::upstream::settings::Settings;
+    use crate::upstream::testing::{Logins, vendor};
+
+    struct Anybody;
+
+    impl Vendor for Anybody {
+        const NAME: &'static str = "anybody";
+
+        fn judge(_: &Meta, reply: Reply) -> Result<Reply, Error> {
+            Ok(reply)
+        }
+    }
+
+    struct Add;
+
+    impl Operation for Add {
+        type Vendor = Anybody;
+        type Output = ();
+        const META: Meta = Meta {
+            name: "Add",
+            method: http::Method::POST,
+            template: "/thing",
+            replay: Replay::Once,
+            creates: false,
+        };
+
+        fn request(&self) -> Result<Request<Bytes>, Error> {
+            Ok(Request::new(Bytes::new()))
+        }
+
+        fn decode(&self, _: &Reply) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    /// Of a vendor whose answer is more than our code can bear.
+    fn client() -> Client<Anybody> {
+        let observer: Arc<dyn Observer> = Arc::new(Blind);
+        let kit = Kit::new("anybody", &Settings::default(), observer).unwrap();
+        let base = Url::parse("http://vendor.example").unwrap();
+        let accounts = BTreeMap::from([("default".to_owned(), Logins::new(None, []))]);
+        let (vendor, _) = vendor(|_, call: Call| async move {
+            call.progress.mark_sent();
+            panic!("as the test wants it")
+        });
+        let tasks = TaskTracker::new();
+        Client::over(&kit, &base, &accounts, Logins::clone, tasks, &vendor)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_is_of_unknown_outcome() {
+        let client = client();
+        let ticket = Ticket {
+            account: "default".to_owned(),
+            deadline: Instant::now() + Duration::from_secs(60),
+            caller_repeats: false,
+            progress: Progress::default(),
+            place: None,
+        };
+        let failed = client.call(Add, ticket).await.unwrap_err();
+        assert!(failed.outcome_unknown(), "{failed:?}");
+        let work = async { panic!("as the test wants it") };
+        let failed: Result<(), _> = client.outlive(const { &Add::META }, work).await;
+        assert!(failed.unwrap_err().outcome_unknown());
     }
 }

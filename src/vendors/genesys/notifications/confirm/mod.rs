@@ -83,7 +83,7 @@ impl<O: Write> Confirmation<O> {
             // Whole, whoever still waits: what is in place must not be found out by halves.
             let client = self.client.clone();
             let rest = async move { self.send_and_prove(turn, consumer).await };
-            client.outlive(O::META.name, rest).await
+            client.outlive(const { &O::META }, rest).await
         };
         span::within("confirmed write", attributes, work).await
     }
