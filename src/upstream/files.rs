@@ -1,5 +1,5 @@
-//! Files of the operator that are not secret, such as certificates and lists, and what it takes
-//! to follow them while they change.
+//! Files of the operator: opening them, reading those that are not secret, such as certificates
+//! and lists, and what it takes to follow them while they change.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FileError {
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> FileError {
     |why| FileError::Unreadable {
         path: path.to_owned(),
         why,

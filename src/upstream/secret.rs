@@ -6,8 +6,8 @@
 
 use std::{
     fmt,
-    fs::{self, File, Metadata},
-    io::{self, Read},
+    fs::{self, Metadata},
+    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -16,6 +16,8 @@ use std::{
 use secrecy::{SecretString, zeroize::Zeroizing};
 use thiserror::Error;
 use tokio::time::Instant;
+
+use super::files::{self, FileError};
 
 /// No password is this long; a file that is has been named by mistake.
 const MAX_BYTES: usize = 64 * 1024;
@@ -45,10 +47,8 @@ pub struct Version(Option<(SystemTime, u64, u64)>);
 /// Why there is no secret to be had; never a word of its contents.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    #[error("cannot read {}: {why}", path.display())]
-    Unreadable { path: PathBuf, why: io::Error },
-    #[error("{} is not a regular file", .0.display())]
-    NotAFile(PathBuf),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{} is empty", .0.display())]
     Empty(PathBuf),
     #[error("{} is longer than 64 KiB", .0.display())]
@@ -153,20 +153,12 @@ fn inode(_: &Metadata) -> u64 {
 }
 
 fn read(path: &Path) -> Result<SecretString, SecretError> {
-    let unreadable = |why| SecretError::Unreadable {
-        path: path.to_owned(),
-        why,
-    };
-    // Asked before it is opened: to open a pipe that nobody writes to would wait for ever.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(SecretError::NotAFile(path.to_owned()));
-    }
     // Room for all there can be, for a vector that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 2));
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES as u64 + 1)
+    files::open(path)?
+        .take(MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+        .map_err(files::unreadable(path))?;
     if bytes.len() > MAX_BYTES {
         return Err(SecretError::TooLong(path.to_owned()));
     }
