@@ -116,6 +116,40 @@ async fn a_lost_attach_is_not_sent_a_third_time() {
     assert_eq!(settled(&gateway, "absent"), 1);
 }
 
+/// What the first sending left open is settled: the refusal of the second one is the answer.
+#[tokio::test]
+async fn a_lost_attach_that_is_refused_when_it_is_sent_again_is_refused() {
+    let gateway = Gateway::start().await;
+    let lost = Rule::new(Fault::Reset).operation("AttachUserData").times(1);
+    push(&gateway, lost);
+    let denied = Fault::VendorCode {
+        code: 5.into(),
+        message: "no".into(),
+    };
+    push(&gateway, Rule::new(denied).operation("AttachUserData"));
+    let attached = gateway.sms().attach_user_data(attach("Topic", "one")).await;
+    assert_eq!(reason(&attached.unwrap_err()), "VENDOR_DENIED");
+    assert_eq!(
+        (sent(&gateway, "AttachUserData"), written(&gateway)),
+        (2, 0)
+    );
+}
+
+/// Two reads a second apart take too much of this caller's time for more than an answer.
+#[tokio::test]
+async fn a_lost_attach_is_not_sent_again_with_no_time_left_to_look_for_it() {
+    let gateway = Gateway::start().await;
+    let lost = Rule::new(Fault::Reset).operation("AttachUserData").times(1);
+    push(&gateway, lost);
+    let wait = Duration::from_millis(1_800);
+    let answer = attach_within(&gateway, wait, attach("Topic", "one")).await;
+    answer.unwrap_err();
+    assert_eq!(
+        (sent(&gateway, "AttachUserData"), written(&gateway)),
+        (1, 0)
+    );
+}
+
 #[tokio::test]
 async fn a_caller_that_repeats_gets_no_second_sending() {
     let gateway = Gateway::start().await;

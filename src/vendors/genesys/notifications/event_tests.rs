@@ -59,6 +59,17 @@ fn an_error_says_which_and_why_and_no_numbers_of_people() {
     assert!(failed.notification.error_message.contains("no agent"));
 }
 
+/// They are kept as they came, beside what is told of them.
+#[test]
+fn the_words_of_an_error_weigh_what_they_are() {
+    let words = "no ".repeat(10_000);
+    let failed = event(&format!(
+        r#"{{"notificationType":"Error","referenceId":7,"errorMessage":"{words}"}}"#
+    ));
+    assert!(failed.notification.error_message.len() < 1_000);
+    assert!(failed.size >= words.len(), "{}", failed.size);
+}
+
 /// Whom it is about is told by its number, too.
 #[test]
 fn an_error_is_told_whatever_session_it_names() {

@@ -115,6 +115,34 @@ fn who_is_too_slow_gets_what_it_had_and_then_word_of_the_rest() {
     assert_eq!(missed, most + 10);
 }
 
+/// Offers it until it does not fit; how often it did, and the number of the last.
+fn fill(queue: &Queue, event: &Arc<Event>, after: Seq) -> (usize, Seq) {
+    let offers = after + 1..;
+    let fitted = offers.take_while(|seq| !queue.offer(*seq, event)).count();
+    (fitted, after + fitted as u64 + 1)
+}
+
+/// However few they are: user data may be large.
+#[test]
+fn what_waits_is_bounded_by_its_weight_too() {
+    let text = "x".repeat(100_000);
+    let event = read(&format!(
+        r#"{{"notificationType":"PropertiesUpdated","smssession":{{"id":"a","userData":{{"T":"{text}"}}}}}}"#
+    ));
+    let queue = queue(&[]);
+    let (fitted, last) = fill(&queue, &event, 0);
+    assert_eq!(fitted, MOST_BYTES / event.size + 1, "one goes beyond it");
+    for _ in 0..fitted {
+        assert!(matches!(next(&queue), Some(Item::Event(_))));
+    }
+    assert!(matches!(next(&queue), Some(Item::Missed(_))));
+    let (again, last) = fill(&queue, &event, last);
+    assert_eq!(again, fitted, "what was told weighs nothing any more");
+    queue.catch_up(last);
+    let (again, _) = fill(&queue, &event, last);
+    assert_eq!(again, fitted, "nor does what a read has told");
+}
+
 #[test]
 fn what_comes_during_the_read_is_told_and_what_the_read_has_told_is_not() {
     let queue = queue(&[]);

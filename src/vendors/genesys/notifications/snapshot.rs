@@ -238,6 +238,17 @@ mod tests {
         assert!(hub.snapshot(0, PATIENCE).await.is_ok());
     }
 
+    /// It may not tell what was missed since.
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_was_begun_too_early_makes_up_for_nothing() {
+        let hub = hub(Vec::new());
+        let earlier = hub.flight();
+        hub.miss();
+        let missed = earlier.begun + 1;
+        let snapshot = hub.snapshot(missed, PATIENCE).await.unwrap();
+        assert!(snapshot.begun >= missed);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_earlier_read_that_fails_keeps_nobody_longer() {
         let hub = hub((0..100).map(|_| lost()).collect());

@@ -160,6 +160,7 @@ mod tests {
             r#"{"statusCode":"0"}"#,
             r#"{"statusCode":{}}"#,
             r#"{"statusCode":null}"#,
+            r#"{"statusCode":2}"#,
         ] {
             assert!(
                 matches!(accepted(&reply(no)), Err(Error::Unreadable { .. })),

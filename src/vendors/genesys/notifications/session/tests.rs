@@ -441,6 +441,18 @@ async fn a_lost_answer_is_no_gap_where_the_server_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_offers_no_acknowledgement_gets_none() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let connect = server.subscribed(false).await;
+    let mut answer = yes("/meta/connect");
+    answer[0]["ext"] = json!({"ack": 4});
+    connect.say(&answer);
+    let connect = server.expect("Connect").await;
+    assert_eq!(connect.messages[0].get("ext"), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connect_that_was_never_sent_lost_nothing() {
     let mut server = Server::new();
     let consumer = server.hub.consume(Filter::All);
@@ -771,6 +783,36 @@ async fn a_retry_after_is_kept_where_the_streams_have_the_patience() {
             );
             drop(held);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_is_kept_once() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let connect = server.subscribed(false).await;
+    connect.fail(busy(Duration::from_secs(9)));
+    let connect = server.expect("Connect").await;
+    let before = Instant::now();
+    connect.say(&json!([{"channel": "/meta/connect", "successful": false,
+        "advice": {"reconnect": "handshake"}}]));
+    server.expect("Handshake").await;
+    assert!(before.elapsed() < Duration::from_secs(9));
+}
+
+/// As by a node that is on its way in or out.
+#[tokio::test(start_paused = true)]
+async fn what_worked_once_may_be_refused_for_a_while() {
+    for worked in [false, true] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(Filter::All);
+        if worked {
+            server.subscribed(false).await.say(&yes("/meta/connect"));
+            server.expect("Connect").await.fail(refused(403));
+        }
+        server.expect("Handshake").await.fail(unknown_path());
+        let told = tokio::time::timeout(LONGEST_REST, end(&consumer)).await;
+        assert_eq!(told.is_err(), worked, "{told:?}");
     }
 }
 
