@@ -317,7 +317,7 @@ async fn a_memory_that_is_full_is_complained_of_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_gauge_tells_what_is_remembered_now() {
+async fn metrics_tell_what_is_remembered_and_how_often_that_was_of_use() {
     let metrics = crate::telemetry::Metrics::new().unwrap();
     let options = Options {
         window: Duration::from_secs(600),
@@ -332,6 +332,8 @@ async fn the_gauge_tells_what_is_remembered_now() {
         run(&dedupe, ("default", id, "s"), work).await.unwrap();
     }
     assert_eq!(entries(), Some(2.0));
+    let hits = metrics.read().value("switchboard_dedupe_hits_total", &[]);
+    assert_eq!(hits, Some(1.0));
     // Also while nobody calls.
     tokio::time::advance(Duration::from_secs(600)).await;
     assert_eq!(entries(), Some(0.0));
@@ -398,17 +400,46 @@ async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
     assert_eq!(join(&first).await, "DEADLINE");
 }
 
-#[tokio::test]
-async fn a_task_that_dies_leaves_the_outcome_unknown() {
+/// A drain that is cut meanwhile has to tell who waits that the write may have been done.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_anothers_write_is_known_to() {
     let dedupe = dedupe(10);
-    let dying = async { panic!("a defect") };
-    let status = run(&dedupe, ("default", "id", "s"), dying)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (status.code(), &*reason(&status)),
-        (Code::Unknown, "OUTCOME_UNKNOWN")
-    );
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let write = |ticket: Ticket| {
+        let identity = Identity::of_caller("", "id", &message("s"));
+        let never = std::future::pending::<Answer>();
+        let dedupe = dedupe.clone();
+        Box::pin(async move {
+            let settle = std::future::ready;
+            dedupe.run(asked, identity, &ticket, never, settle).await
+        })
+    };
+    let (first, repeat) = (ticket("default"), ticket("default"));
+    let mut own = write(first.clone());
+    assert!(futures_util::poll!(&mut own).is_pending());
+    let mut joined = write(repeat.clone());
+    assert!(futures_util::poll!(&mut joined).is_pending());
+    assert!(!first.progress.joined() && repeat.progress.joined());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_dies_leaves_the_outcome_unknown_for_its_window() {
+    let (dedupe, work) = (dedupe(10), Work::default());
+    let call = ("default", "id", "s");
+    let status = run(&dedupe, call, async { panic!("a defect") }).await;
+    let repeat = run(&dedupe, call, work.clone().answer(Duration::ZERO)).await;
+    for status in [status.unwrap_err(), repeat.unwrap_err()] {
+        assert_eq!(
+            (status.code(), &*reason(&status)),
+            (Code::Unknown, "OUTCOME_UNKNOWN")
+        );
+    }
+    tokio::time::advance(Duration::from_secs(601)).await;
+    let anew = run(&dedupe, call, work.clone().answer(Duration::ZERO)).await;
+    assert!(anew.is_ok() && work.done() == 1);
 }
 
 #[tokio::test(start_paused = true)]
