@@ -98,3 +98,53 @@ impl LoginError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::testing::{answer, bare, busy, lost, throttled};
+
+    #[test]
+    fn a_no_is_to_the_credentials_unless_something_else_answered() {
+        for (meaning, status, misdirected) in [
+            (Refusal::Denied, 403, None),
+            (Refusal::Invalid, 400, None),
+            (Refusal::Credentials, 200, None),
+            (Refusal::Blocked, 403, Some(Refusal::Blocked)),
+            (Refusal::Misconfigured, 405, Some(Refusal::Misconfigured)),
+            // By whatever words: there is no record that could be missing.
+            (Refusal::NotFound, 404, Some(Refusal::Misconfigured)),
+            (Refusal::Invalid, 404, Some(Refusal::Misconfigured)),
+        ] {
+            let found = match LoginError::refused(meaning, answer(status)) {
+                LoginError::Refused(_) => None,
+                LoginError::Misdirected { meaning, .. } => Some(meaning),
+                other => panic!("{other}"),
+            };
+            assert_eq!(found, misdirected, "{meaning:?} {status}");
+        }
+    }
+
+    #[test]
+    fn what_was_no_answer_to_a_login_says_when_it_may_be_made_again() {
+        let wait = Duration::from_secs(7);
+        for repeatable in [true, false] {
+            let unanswered = |error| LoginError::unanswered(error, repeatable);
+            assert!(matches!(
+                unanswered(throttled(Some(wait))),
+                LoginError::Throttled { retry_after: Some(told), .. } if told == wait
+            ));
+            assert!(matches!(
+                unanswered(busy(wait)),
+                LoginError::Busy { retry_after, .. } if retry_after == wait
+            ));
+            for (error, code) in [(lost(), None), (bare(502), Some(StatusCode::BAD_GATEWAY))] {
+                assert!(matches!(
+                    unanswered(error),
+                    LoginError::Unavailable { status, repeatable: told, .. }
+                        if status == code && told == repeatable
+                ));
+            }
+        }
+    }
+}

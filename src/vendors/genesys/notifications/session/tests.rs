@@ -955,6 +955,16 @@ async fn it_lingers_for_who_comes_back_and_then_says_goodbye() {
     server.expect("Handshake").await;
 }
 
+/// Between the end of its wait and its own.
+#[tokio::test(start_paused = true)]
+async fn a_session_does_not_stop_while_somebody_consumes() {
+    let server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    assert!(!server.hub.may_stop());
+    drop(consumer);
+    assert!(server.hub.may_stop());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_closing_gateway_does_not_linger() {
     let mut server = Server::new();
