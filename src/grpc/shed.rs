@@ -286,6 +286,23 @@ mod tests {
         assert!(!is_refused(&third));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_outlives_its_call_keeps_the_place() {
+        let kept = Arc::new(std::sync::Mutex::new(None));
+        let keeps = Arc::clone(&kept);
+        let gateway =
+            ShedLayer::new(1, DEADLINES).layer(tower::service_fn(move |request: Request<()>| {
+                let place = request.extensions().get::<Arc<OwnedSemaphorePermit>>();
+                *keeps.lock().unwrap() = place.cloned();
+                std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty())))
+            }));
+        let call = || gateway.clone().oneshot(Request::new(()));
+        assert!(!is_refused(&call().await.unwrap()));
+        assert!(is_refused(&call().await.unwrap()), "the rest goes on");
+        *kept.lock().unwrap() = None;
+        assert!(!is_refused(&call().await.unwrap()));
+    }
+
     /// The limit is the process's: services and connections have clones of it.
     #[tokio::test(start_paused = true)]
     async fn services_share_the_limit() {
