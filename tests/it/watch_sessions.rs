@@ -538,16 +538,17 @@ async fn one_that_reads_too_slowly_gets_a_snapshot_and_nobody_else_notices() {
     assert_eq!(gateway.sandbox.genesys().handshakes(), 1);
 }
 
-/// A CometD server that says what it is given to say, in its own dialect, once its sessions are read:
-/// what comes before that, the snapshot has told.
-async fn dialect(events: &'static str) -> Vendor {
-    let read = Arc::new(Notify::new());
-    Vendor::start(move |seen: Seen| speak(seen, events, Arc::clone(&read))).await
+/// A CometD server that says what it is given to say, in its own dialect, once it is asked to: what
+/// comes before the first snapshot, that has told.
+async fn dialect(events: &'static str) -> (Vendor, Arc<Notify>) {
+    let asked = Arc::new(Notify::new());
+    let speaks = Arc::clone(&asked);
+    let vendor = Vendor::start(move |seen: Seen| speak(seen, events, Arc::clone(&speaks)));
+    (vendor.await, asked)
 }
 
-async fn speak(seen: Seen, events: &'static str, read: Arc<Notify>) -> Response<Bytes> {
+async fn speak(seen: Seen, events: &'static str, asked: Arc<Notify>) -> Response<Bytes> {
     if seen.target == "/api/v2/me/smssessions?fields=*" {
-        read.notify_one();
         return answer(r#"{"statusCode":0,"smssessions":[]}"#);
     }
     let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
@@ -559,7 +560,7 @@ async fn speak(seen: Seen, events: &'static str, read: Arc<Notify>) -> Response<
         Some("/meta/connect") if body[0].get("ext").is_some() => unreachable!("no ack"),
         // The first one brings the events, and the next is held.
         Some("/meta/connect") if body[0]["id"].as_str() == Some("2") => {
-            read.notified().await;
+            asked.notified().await;
             answer(events)
         }
         _ => std::future::pending().await,
@@ -579,7 +580,7 @@ fn subscribed(body: &serde_json::Value) -> Response<Bytes> {
 
 #[tokio::test]
 async fn the_configured_path_and_channels_are_the_ones_that_are_used() {
-    let vendor = dialect("[]").await;
+    let (vendor, _) = dialect("[]").await;
     let gateway = Gateway::start_with(|config| {
         support::relocate(config, &vendor.url);
         let notifications = &mut config.genesys.as_mut().unwrap().notifications;
@@ -614,7 +615,7 @@ async fn the_configured_path_and_channels_are_the_ones_that_are_used() {
 
 #[tokio::test]
 async fn what_other_servers_say_in_other_words_is_understood() {
-    let vendor = dialect(
+    let (vendor, speak) = dialect(
         r#"[
         {"channel":"/v2/me/calls","data":{"messageType":"CallStateChanged","call":{"id":"v"}}},
         {"channel":"/v2/me/smssessions","data":{"messageType":"MessageLogUpdated",
@@ -626,6 +627,7 @@ async fn what_other_servers_say_in_other_words_is_understood() {
     .await;
     let gateway = Gateway::start_with(|config| support::relocate(config, &vendor.url)).await;
     let mut watcher = Watcher::started(&gateway, "", &[]).await;
+    speak.notify_one();
     let first = watcher.notification().await;
     assert_eq!(first.message_type, "MessageLogUpdated");
     assert_eq!(first.notification_type, "NewMessages");
@@ -637,7 +639,7 @@ async fn what_other_servers_say_in_other_words_is_understood() {
 
 #[tokio::test]
 async fn an_update_that_tells_no_user_data_is_followed_by_a_read() {
-    let vendor = dialect(
+    let (vendor, speak) = dialect(
         r#"[{"channel":"/v2/me/smssessions","data":{"messageType":"SMSsessionStateChangeMessage",
             "notificationType":"PropertiesUpdated","referenceId":15,"smssession":{"id":"s1"}}},
         {"channel":"/meta/connect","successful":true}]"#,
@@ -645,6 +647,7 @@ async fn an_update_that_tells_no_user_data_is_followed_by_a_read() {
     .await;
     let gateway = Gateway::start_with(|config| support::relocate(config, &vendor.url)).await;
     let mut watcher = Watcher::started(&gateway, "", &[]).await;
+    speak.notify_one();
     let told = watcher.notification().await;
     assert_eq!(told.reference_id, Some(15));
     assert_eq!(told.session.unwrap().user_data, None);
