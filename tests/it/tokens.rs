@@ -303,6 +303,18 @@ async fn a_second_refusal_of_the_credentials_is_final() {
     }
 }
 
+/// Agents are locked out after some logins that fail; an application's token may be asked for again.
+#[tokio::test]
+async fn a_login_that_was_lost_is_made_again_at_once_only_where_that_locks_nobody() {
+    for ((call, login), made) in WRITES.into_iter().zip([1, 3]) {
+        let gateway = Gateway::start_with(impatient).await;
+        during_logins(&gateway, &Fault::Reset);
+        let error = call.send(&gateway).await.unwrap_err();
+        assert_eq!(support::reason(&error), "VENDOR_UNAVAILABLE");
+        assert_eq!(logins(&gateway, call, login), made, "{call:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_denial_that_is_not_about_credentials_costs_no_login() {
     let gateway = Gateway::start().await;

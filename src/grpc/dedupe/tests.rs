@@ -425,6 +425,37 @@ async fn who_waits_for_anothers_write_is_known_to() {
     assert!(!first.progress.joined() && repeat.progress.joined());
 }
 
+/// Whatever it waits for: the gateway does not, and another one is asked to do it.
+#[tokio::test(start_paused = true)]
+async fn what_was_cut_before_it_was_sent_ends_with_its_caller() {
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    for sent in [false, true] {
+        let tasks = TaskTracker::new();
+        let options = Options {
+            window: Duration::from_secs(600),
+            max_entries: 10,
+            redis_url: None,
+        };
+        let meter = opentelemetry::global::meter("test");
+        let dedupe = Dedupe::new(options, tasks.clone(), &meter);
+        let ticket = ticket("default");
+        let identity = Identity::of_caller("", "id", &message("s"));
+        let never = std::future::pending::<Answer>();
+        let mut call = Box::pin(dedupe.run(asked, identity, &ticket, never, std::future::ready));
+        assert!(futures_util::poll!(&mut call).is_pending());
+        if sent {
+            ticket.progress.mark_sent();
+        }
+        ticket.progress.cut();
+        drop(call);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(tasks.is_empty(), !sent);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_dies_leaves_the_outcome_unknown_for_its_window() {
     let (dedupe, work) = (dedupe(10), Work::default());

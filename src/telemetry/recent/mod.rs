@@ -199,6 +199,11 @@ mod tests {
         assert_eq!(account.failure, told("refused", later));
         assert_eq!(report.accounts[1], Account::new("other".to_owned()));
         assert_eq!(report.buckets[BUCKETS - 1].failed, 1);
+
+        recent.login("genesys", "default", "ok");
+        let account = &recent.vendors()[0].accounts[0];
+        assert_eq!(account.last, told("ok", later));
+        assert_eq!(account.failure, told("refused", later), "of before");
     }
 
     #[test]
