@@ -31,6 +31,20 @@ fn a_line_says_which_span_it_belongs_to() {
 }
 
 #[test]
+fn where_no_audit_log_is_wanted_there_is_none() {
+    use tracing_subscriber::EnvFilter;
+    for audit in [true, false] {
+        let spans = Spans::capture();
+        let lines = logs::layer(Format::Json, false, spans.writer());
+        let lines = lines.with_filter(logs::events_of(EnvFilter::new("off"), audit));
+        tracing::subscriber::with_default(subscriber(lines), || {
+            tracing::info!(target: "switchboard::audit", "write");
+        });
+        assert_eq!(spans.lines().len(), usize::from(audit));
+    }
+}
+
+#[test]
 fn a_line_outside_of_spans_has_no_ids() {
     let spans = Spans::capture();
     tracing::info!("listening");

@@ -339,6 +339,29 @@ async fn a_denial_that_is_not_about_credentials_costs_no_login() {
     }
 }
 
+/// A balancer may move the session with any of them.
+#[tokio::test]
+async fn cookies_of_an_answer_go_with_the_next_request() {
+    let vendor = Vendor::start(|_| async {
+        let mut moved = json(r#"{"statusCode":0,"smssessions":[]}"#);
+        let cookie = "node=two; Path=/".parse().unwrap();
+        moved.headers_mut().insert("set-cookie", cookie);
+        moved
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    for _ in 0..2 {
+        Call::ListSessions.send(&gateway).await.unwrap();
+    }
+    let calls = vendor.calls().into_iter();
+    let reads = calls.filter(|seen| seen.target.contains("smssessions"));
+    let moved = |seen: vendor::Seen| {
+        let cookies = seen.headers.get("cookie").map(|it| it.to_str().unwrap());
+        cookies.is_some_and(|cookies| cookies.contains("node=two"))
+    };
+    assert_eq!(reads.map(moved).collect::<Vec<_>>(), [false, true]);
+}
+
 #[tokio::test]
 async fn protection_against_csrf_may_be_off_and_turned_on() {
     let gateway = Gateway::start().await;
