@@ -175,6 +175,19 @@ async fn a_failed_refresh_keeps_the_good_token_and_pauses() {
     assert_eq!(logins.made(), 3);
 }
 
+/// However short the pause of a short life: accounts lock.
+#[tokio::test(start_paused = true)]
+async fn a_refused_refresh_is_not_made_again_for_as_long_as_a_refused_login() {
+    let (logins, cache) = scripted([Login::granted(SECOND * 20), Login::refused()]);
+    assert_eq!(number(&cache).await, 1);
+    sleep(SECOND * 10).await;
+    for _ in 0..49 {
+        assert_eq!(number(&cache).await, 1);
+        sleep(SECOND / 10).await;
+    }
+    assert_eq!(logins.made(), 2);
+}
+
 /// The next token may have a much shorter life than the one whose refresh failed.
 #[tokio::test(start_paused = true)]
 async fn a_pause_ends_with_a_login_that_succeeds() {
