@@ -2,11 +2,9 @@
 
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, exit};
+use std::process::ExitCode;
 
 use futures_util::{Stream, StreamExt as _};
-use tokio::sync::oneshot;
-use tokio::task::block_in_place;
 
 use super::{BAD_CONFIGURATION, block_on, fail, load};
 use crate::app::{App, Listeners, RunError};
@@ -35,20 +33,13 @@ async fn start_and_serve(path: PathBuf) -> Result<(Telemetry, Result<(), RunErro
     // First, so that a signal during the start is not lost: the kernel keeps those from the first
     // process of a container that it does not listen for.
     let mut signals = lifecycle::signals().map_err(|error| fail(1, &error))?;
-    let (done, started) = oneshot::channel::<()>();
-    let waiting = tokio::spawn(async move {
-        tokio::select! {
-            _ = started => signals,
-            // Files may be slow. Nobody is served yet, so there is nothing to drain.
-            _ = signals.next() => exit(0),
-        }
-    });
-    // In this thread: what is made in one that ends leaves the allocator holes that nobody fills.
-    let (config, telemetry, app) = block_in_place(|| start(&path))?;
-    drop(done);
-    let signals = waiting
-        .await
-        .unwrap_or_else(|it| resume_unwind(it.into_panic()));
+    // Apart, since files may be slow.
+    let started = tokio::task::spawn_blocking(move || start(&path));
+    let (config, telemetry, app) = tokio::select! {
+        started = started => started.unwrap_or_else(|it| resume_unwind(it.into_panic()))?,
+        // Nobody is served yet, so there is nothing to drain.
+        _ = signals.next() => return Err(ExitCode::SUCCESS),
+    };
     let ended = serve(&config, app, signals).await;
     Ok((telemetry, ended))
 }
