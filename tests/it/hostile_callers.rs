@@ -133,6 +133,25 @@ fn field_of_16k() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_message_of_another_length_than_told_fails_its_call_alone() {
+    const PROTOCOL_ERROR: u32 = 1;
+    let gateway = Gateway::start().await;
+    let told = frames::field("content-length", "1");
+    let begin = frame(HEADERS, END_HEADERS, 1, &[head(GET), told].concat());
+    let longer = frame(DATA, END_STREAM, 1, b"\0\0\0\0\0");
+    let mut socket = greeted(gateway.address, b"").await;
+    socket.write_all(&[begin, longer].concat()).await.unwrap();
+    let reset = loop {
+        let frame = frames::next(&mut socket).await.expect("a reset");
+        if frame.kind == RST_STREAM {
+            break frame;
+        }
+    };
+    assert_eq!((reset.stream, reset.error_code()), (1, PROTOCOL_ERROR));
+    assert_serves(&gateway).await;
+}
+
+#[tokio::test]
 async fn metadata_that_is_too_much_fails_its_call_alone() {
     let gateway = Gateway::start().await;
     let mut sms = gateway.sms();
