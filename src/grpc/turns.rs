@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::num::NonZero;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
@@ -38,14 +38,16 @@ impl Turns {
 /// Until all other tasks that are ready have been looked at.
 async fn round() {
     let mut over = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut over, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    poll_fn(|cx| poll_round(&mut over, cx)).await;
+}
+
+/// The same for who is polled: ready where the round is `over`, which it is at the next poll.
+pub(super) fn poll_round(over: &mut bool, cx: &Context<'_>) -> Poll<()> {
+    if std::mem::replace(over, true) {
+        return Poll::Ready(());
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 #[cfg(test)]

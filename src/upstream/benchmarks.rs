@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use opentelemetry::Context as TraceContext;
 use secrecy::SecretString;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -19,10 +18,10 @@ use tower::Service;
 use url::Url;
 
 use super::auth::{Credentials, Grant, Token};
-use super::breaker::{BreakerLayer, BreakerState};
+use super::breaker::BreakerLayer;
 use super::client::{Client, Ticket};
 use super::error::{Error, LoginError};
-use super::observer::{Attempt, Observer};
+use super::observer::{Blind, Observer};
 use super::operation::{Call, Operation, Reply, Vendor};
 use super::progress::Progress;
 use super::secret;
@@ -62,7 +61,7 @@ fn nothing() -> Part {
 
 fn warm_token() -> Part {
     let runtime = runtime();
-    let observer: Arc<dyn Observer> = Arc::new(Deaf);
+    let observer: Arc<dyn Observer> = Arc::new(Blind);
     let tokens = TokenCache::new(
         "vendor",
         ACCOUNT.to_owned(),
@@ -86,7 +85,7 @@ pub(crate) fn calls<O>(
 where
     O: Operation + Sync,
 {
-    let observers: [Arc<dyn Observer>; 2] = [Arc::new(Deaf), Arc::clone(measured)];
+    let observers: [Arc<dyn Observer>; 2] = [Arc::new(Blind), Arc::clone(measured)];
     let mut observers = observers.into_iter();
     names.map(|name| {
         let runtime = runtime();
@@ -206,26 +205,4 @@ impl Token for Basic {
     fn secrets(&self) -> Vec<SecretString> {
         Vec::new()
     }
-}
-
-struct Deaf;
-
-impl Observer for Deaf {
-    fn inject(&self, _: &TraceContext, _: &mut HeaderMap) {}
-
-    fn attempt(&self, _: &Attempt<'_>) {}
-
-    fn retry(&self, _: &'static str, _: &'static str) {}
-
-    fn retry_refusals(&self, _: &'static str, _: u64) {}
-
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-
-    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
-
-    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-
-    fn queue_refusals(&self, _: &'static str, _: u64) {}
-
-    fn tls_failures(&self, _: &'static str, _: u64) {}
 }

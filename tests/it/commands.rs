@@ -14,6 +14,7 @@ use switchboard::pb::{
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::{Options, Sandbox, aicc};
+use tokio::task::JoinHandle;
 use tonic::transport::Endpoint;
 
 use crate::support::authority::Authority;
@@ -234,11 +235,7 @@ async fn a_drain_that_had_to_be_cut_shows_in_the_exit_code() {
     site.sandbox.faults().push(hang).unwrap();
     let mut gateway = Process::spawn(site.serve());
     serving(site.listen).await;
-    let call = tokio::spawn(attach(site.listen));
-    until("the vendor has the request", || {
-        site.sandbox.journal().count("genesys", "AttachUserData") == 1
-    })
-    .await;
+    let call = at_the_vendor(&site).await;
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 1);
     let stderr = fs::read_to_string(site.stderr()).unwrap();
@@ -278,11 +275,7 @@ async fn a_reader_of_the_log_who_reads_no_more_does_not_keep_it_from_ending() {
     let mut gateway = Process::spawn(command);
     serving(site.listen).await;
     // Its line in the audit log comes before its answer.
-    let call = tokio::spawn(attach(site.listen));
-    until("the vendor has the request", || {
-        site.sandbox.journal().count("genesys", "AttachUserData") == 1
-    })
-    .await;
+    let call = at_the_vendor(&site).await;
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 1);
     call.abort();
@@ -476,6 +469,16 @@ async fn health_tells_by_its_exit_code() {
     // The second one ends the time in which calls are still accepted.
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 0);
+}
+
+/// A call that the vendor has, and that is not answered yet.
+async fn at_the_vendor(site: &Site) -> JoinHandle<Result<(), tonic::Status>> {
+    let call = tokio::spawn(attach(site.listen));
+    until("the vendor has the request", || {
+        site.sandbox.journal().count("genesys", "AttachUserData") == 1
+    })
+    .await;
+    call
 }
 
 async fn attach(address: SocketAddr) -> Result<(), tonic::Status> {

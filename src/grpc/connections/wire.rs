@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::calls::Calls;
+use crate::grpc::turns::poll_round;
 
 /// The first bytes of every HTTP/2 connection, "PRI * HTTP/2.0" and so on.
 const GREETING: usize = 24;
@@ -59,12 +60,8 @@ impl<T> Wire<T> {
     /// have been looked at: answers that come meanwhile go out by the same write, which costs more than
     /// all that HTTP/2 does for them.
     fn gather(&mut self, cx: &Context<'_>, length: usize) -> Poll<()> {
-        let gathered = std::mem::replace(&mut self.gathered, true);
-        if gathered || length >= SMALL || !self.calls.any_unanswered() {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.gathered = self.gathered || length >= SMALL || !self.calls.any_unanswered();
+        poll_round(&mut self.gathered, cx)
     }
 
     /// The outcome of a write, or that it waited for too long.
