@@ -2,12 +2,16 @@
 //! requests for calls that are none.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -15,6 +19,9 @@ use tower::{Layer, Service};
 use super::details::Rejection;
 use super::methods;
 use crate::pb::ErrorReason;
+
+/// How long the rest of a request that is no call of gRPC may take to arrive.
+const REST: Duration = Duration::from_secs(1);
 
 /// Gives an `ErrorInfo` to what comes back without one, and refuses what is no call of gRPC.
 #[derive(Debug, Clone)]
@@ -50,6 +57,8 @@ impl<S, B> Service<Request<B>> for BareError<S>
 where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -61,7 +70,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         if let Some(refused) = no_call(request.method(), request.headers()) {
-            return Box::pin(async { Ok(refused) });
+            return Box::pin(async {
+                let _ = timeout(REST, over(request.into_body())).await;
+                Ok(refused)
+            });
         }
         let known = self.methods.contains(request.uri().path());
         // The standard services' errors are those of their own specifications.
@@ -100,6 +112,13 @@ fn no_call(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
         answer.headers_mut().insert(ALLOW, post);
     }
     Some(answer)
+}
+
+/// Until nothing more of a request comes. An answer before its end cuts its sender short, which not every
+/// client of HTTP takes for an answer.
+async fn over(rest: impl http_body::Body) {
+    let mut rest = pin!(rest);
+    while let Some(Ok(_)) = rest.frame().await {}
 }
 
 /// `application/grpc`, which may be followed by the message's format or by parameters.

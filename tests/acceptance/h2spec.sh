@@ -14,8 +14,8 @@ readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
 readonly HOST=127.0.0.1
 readonly PORT=50061
 readonly TESTS=145
-# A call that reads its message before it answers, where it is one of gRPC: what is refused at its head is
-# answered faster than the second half of some tests arrives.
+# A call that is read before it is answered: what is refused at its head is answered faster than the second
+# half of some tests arrives.
 readonly METHOD=/contactcenter.v1.SmsSessionData/GetSession
 
 h2spec=${H2SPEC:-$CACHE/h2spec-$VERSION/h2spec}
@@ -28,9 +28,6 @@ allowed() {
 generic/2|Sends a WINDOW_UPDATE frame on half-closed (remote) stream|wants a DATA frame; a gRPC error is one HEADERS frame ("trailers only")
 generic/2|Sends a PRIORITY frame on half-closed (remote) stream|the same
 http2/3.5|Sends invalid connection preface|the close arrives as a reset, as bytes of the test are unread: hyperium/h2#701, summerwind/h2spec#112
-http2/8.1.2.1|Sends a HEADERS frame that contains a pseudo-header field as trailers|no content-type of gRPC, so it is refused at its head, and answered before the trailers arrive
-http2/8.1.2.6|Sends a HEADERS frame with the "content-length" header field which does not equal the DATA frame payload length|the same, and before the data; tests/it/hostile_callers.rs sends such a call
-http2/8.1.2.6|Sends a HEADERS frame with the "content-length" header field which does not equal the sum of the multiple DATA frames payload length|the same
 http2/5.1.2|Sends HEADERS frames that causes their advertised concurrent stream limit to be exceeded|calls end before enough others have come, so the limit is never reached: h2o/h2o#341, helidon-io/helidon#9273; tests/it/hostile_callers.rs reaches it
 LIST
 }

@@ -281,6 +281,41 @@ async fn what_is_no_call_of_grpc_is_not_made_as_one() {
     }
 }
 
+/// One that is cut short by its answer is a failure to many clients of HTTP, and one that never ends is not
+/// waited for.
+#[tokio::test]
+async fn what_is_no_call_of_grpc_is_answered_when_it_ends_or_takes_long() {
+    let gateway = Gateway::start().await;
+    let mut get_request = head(GET);
+    // GET of the static table, in place of POST.
+    get_request[0] = 0x82;
+    let begin = |stream| frame(HEADERS, END_HEADERS, stream, &get_request);
+    let mut socket = greeted(gateway.address, b"").await;
+    socket.write_all(&begin(1)).await.unwrap();
+    // Time enough to be answered in.
+    assert_serves(&gateway).await;
+    let ping = frame(PING, 0, 0, b"halfway.");
+    socket.write_all(&ping).await.unwrap();
+    loop {
+        let frame = frames::next(&mut socket).await.unwrap();
+        assert_eq!(frame.stream, 0, "answered at its head: {frame:?}");
+        if frame.kind == PING {
+            break;
+        }
+    }
+    let end = frame(DATA, END_STREAM, 1, b"the rest");
+    socket.write_all(&[end, begin(3)].concat()).await.unwrap();
+    frames::answered(&mut socket, 1).await;
+    loop {
+        let frame = frames::next(&mut socket).await.unwrap();
+        assert_ne!(frame.stream, 1, "its answer is whole: {frame:?}");
+        if (frame.kind, frame.stream) == (HEADERS, 3) {
+            break;
+        }
+    }
+    assert_serves(&gateway).await;
+}
+
 #[tokio::test]
 async fn calls_begun_and_reset_by_the_thousand_end_the_connection() {
     let gateway = Gateway::start().await;
