@@ -84,7 +84,8 @@ impl LogLevel {
         if let Err(error) = self.0.reload(filter) {
             tracing::warn!(%error, "the log level could not be changed");
         }
-        tracing::warn!(level, "the log level was changed");
+        // Not as `level`, which is the line's own.
+        tracing::warn!(to = level, "the log level was changed");
         Ok(())
     }
 }
