@@ -66,14 +66,8 @@ impl Observer for Counted {
 
     fn breaker(&self, vendor: &'static str, state: BreakerState) {
         self.circuits.tell(vendor, state);
-        self.recent.breaker(
-            vendor,
-            match state {
-                BreakerState::Closed => "closed",
-                // The probe is under way, and all others are refused.
-                BreakerState::HalfOpen | BreakerState::Open => "open",
-            },
-        );
+        let closed = state == BreakerState::Closed;
+        self.recent.breaker(vendor, closed);
     }
 
     fn account(&self, vendor: &'static str, account: &str, results: &[&'static str]) {

@@ -37,20 +37,24 @@ fn what_was_not_measured_is_null_and_not_zero() {
 async fn figures_come_from_the_metrics_and_from_what_happened_lately() {
     let state = state();
     let meter = state.metrics.meter();
-    let vendor = KeyValue::new("vendor", "aicc");
-    let account = KeyValue::new("account", "default");
+    let vendor = [KeyValue::new("vendor", "aicc")];
+    let account = [vendor[0].clone(), KeyValue::new("account", "default")];
     meter
         .f64_gauge("switchboard_token_expiry_seconds")
         .build()
-        .record(540.0, &[vendor.clone(), account.clone()]);
+        .record(540.0, &account);
     meter
         .f64_gauge("switchboard_token_age_seconds")
         .build()
-        .record(30.0, &[vendor.clone(), account]);
+        .record(30.0, &account);
     meter
         .f64_gauge("switchboard_retry_budget_balance")
         .build()
-        .record(90.0, &[vendor]);
+        .record(90.0, &vendor);
+    meter
+        .u64_gauge("switchboard_breaker_state")
+        .build()
+        .record(2, &vendor);
     meter.u64_counter("switchboard_shed").build().add(2, &[]);
     let subscribed = [KeyValue::new("state", "subscribed")];
     meter
@@ -60,7 +64,7 @@ async fn figures_come_from_the_metrics_and_from_what_happened_lately() {
     let recent = &state.recent;
     recent.login("aicc", "default", "unavailable");
     recent.login("aicc", "default", "ok");
-    recent.breaker("aicc", "open");
+    recent.breaker("aicc", false);
     tokio::time::advance(Duration::from_secs(30)).await;
     for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Failed] {
         recent.attempt("aicc", outcome, Duration::from_millis(100));
@@ -135,7 +139,10 @@ fn every_field_is_documented() {
     let state = state();
     state.recent.login("aicc", "default", "ok");
     state.recent.login("aicc", "default", "refused");
-    state.recent.breaker("aicc", "closed");
+    let meter = state.metrics.meter();
+    let gauge = meter.u64_gauge("switchboard_breaker_state").build();
+    gauge.record(0, &[KeyValue::new("vendor", "aicc")]);
+    state.recent.breaker("aicc", true);
     state.recent.failed(failed_call());
     let mut found = BTreeSet::new();
     names(&report(&state), &mut found);

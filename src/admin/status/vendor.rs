@@ -64,24 +64,33 @@ struct Login {
 impl Vendor {
     pub(super) fn new(vendor: VendorReport, reading: &Reading, now: Duration) -> Self {
         let label = [("vendor", vendor.name)];
+        let breaker = Breaker::new(&vendor, reading, now);
         let accounts = vendor.accounts.into_iter();
         let account = |account| Account::new(account, vendor.name, reading, now);
         Vendor {
             name: vendor.name,
-            breaker: vendor.breaker.map(|told| Breaker {
-                // Its rest may be over, of which nobody is told until somebody calls.
-                state: match reading.value("switchboard_breaker_state", &label) {
-                    Some(1.0) => "half_open",
-                    _ => told.word,
-                },
-                since_s: ago(now, told.at),
-            }),
+            breaker,
             retry_budget_balance: reading.value("switchboard_retry_budget_balance", &label),
             lately: Lately::new(&vendor.buckets, now),
             bucket_s: BUCKET.as_secs(),
             accounts: accounts.map(account).collect(),
             buckets: vendor.buckets.iter().map(Bucket::new).collect(),
         }
+    }
+}
+
+impl Breaker {
+    fn new(vendor: &VendorReport, reading: &Reading, now: Duration) -> Option<Self> {
+        let state = reading.value("switchboard_breaker_state", &[("vendor", vendor.name)])?;
+        let since = vendor.circuit_since?;
+        Some(Breaker {
+            state: match state {
+                0.0 => "closed",
+                1.0 => "half_open",
+                _ => "open",
+            },
+            since_s: ago(now, since),
+        })
     }
 }
 

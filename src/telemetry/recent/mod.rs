@@ -37,8 +37,15 @@ struct Vendor {
 #[derive(Debug)]
 struct State {
     window: Window,
-    breaker: Option<Told>,
+    circuit: Option<Circuit>,
     accounts: Vec<Account>,
+}
+
+/// Whether the vendor's circuit lets everything through, and since when, counted from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Circuit {
+    closed: bool,
+    since: Duration,
 }
 
 /// A fixed word, and when it was said, counted from the start.
@@ -62,8 +69,9 @@ pub struct Account {
 #[derive(Clone, Debug)]
 pub struct VendorReport {
     pub name: &'static str,
-    /// None as long as it has said nothing.
-    pub breaker: Option<Told>,
+    /// When its circuit opened or closed last, counted from the start. None as long as its breaker
+    /// has said nothing.
+    pub circuit_since: Option<Duration>,
     pub accounts: Vec<Account>,
     /// From the oldest to the one under way.
     pub buckets: Vec<Counts>,
@@ -79,7 +87,7 @@ impl Recent {
             name,
             state: Mutex::new(State {
                 window: Window::default(),
-                breaker: None,
+                circuit: None,
                 accounts: accounts.into_iter().map(Account::new).collect(),
             }),
         };
@@ -103,10 +111,13 @@ impl Recent {
         }
     }
 
-    pub fn breaker(&self, vendor: &str, word: &'static str) {
-        let at = self.elapsed();
-        if let Some(mut state) = self.state(vendor) {
-            state.breaker = Some(Told { word, at });
+    /// One that is open stays so through its probes, of which its breaker tells, too.
+    pub fn breaker(&self, vendor: &str, closed: bool) {
+        let since = self.elapsed();
+        if let Some(mut state) = self.state(vendor)
+            && state.circuit.is_none_or(|before| before.closed != closed)
+        {
+            state.circuit = Some(Circuit { closed, since });
         }
     }
 
@@ -137,7 +148,7 @@ impl Recent {
             let state = lock(&vendor.state);
             VendorReport {
                 name: vendor.name,
-                breaker: state.breaker,
+                circuit_since: state.circuit.map(|circuit| circuit.since),
                 accounts: state.accounts.clone(),
                 buckets: state.window.buckets(now),
             }
@@ -185,15 +196,13 @@ mod tests {
     async fn each_vendor_and_account_has_its_own_story() {
         let recent = recent();
         recent.login("genesys", "default", "ok");
-        recent.breaker("genesys", "closed");
         tokio::time::advance(Duration::from_secs(60)).await;
         recent.login("genesys", "default", "refused");
         recent.attempt("genesys", Outcome::Failed, Duration::from_millis(5));
 
         let report = &recent.vendors()[0];
-        let (start, later) = (Duration::ZERO, Duration::from_secs(60));
+        let later = Duration::from_secs(60);
         let told = |word, at| Some(Told { word, at });
-        assert_eq!(report.breaker, told("closed", start));
         let account = &report.accounts[0];
         assert_eq!(account.last, told("refused", later));
         assert_eq!(account.failure, told("refused", later));
@@ -206,11 +215,29 @@ mod tests {
         assert_eq!(account.failure, told("refused", later), "of before");
     }
 
+    /// Each probe of an outage is word of the breaker, too.
+    #[tokio::test(start_paused = true)]
+    async fn a_circuit_is_open_since_it_opened() {
+        let recent = recent();
+        let since = || recent.vendors()[0].circuit_since;
+        assert_eq!(since(), None);
+        recent.breaker("genesys", true);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        recent.breaker("genesys", false);
+        for _probe in 0..3 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            recent.breaker("genesys", false);
+        }
+        assert_eq!(since(), Some(Duration::from_secs(5)));
+        recent.breaker("genesys", true);
+        assert_eq!(since(), Some(Duration::from_secs(35)));
+    }
+
     #[test]
     fn what_is_not_configured_takes_no_room() {
         let recent = recent();
         recent.attempt("aicc", Outcome::Ok, Duration::ZERO);
-        recent.breaker("aicc", "open");
+        recent.breaker("aicc", false);
         recent.login("genesys", "stranger", "ok");
         let vendors = recent.vendors();
         assert_eq!((vendors.len(), vendors[0].accounts.len()), (1, 2));
