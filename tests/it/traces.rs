@@ -3,8 +3,8 @@
 use std::future::ready;
 
 use switchboard::pb::{
-    AttachUserDataRequest, Confirmation, GetAgentSettingsRequest, GetSessionRequest,
-    UpdateUserDataRequest, WatchSessionsRequest,
+    AttachUserDataRequest, Confirmation, DeleteAgentSettingsRequest, GetAgentSettingsRequest,
+    GetSessionRequest, UpdateUserDataRequest, WatchSessionsRequest,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationRule};
@@ -15,7 +15,7 @@ use crate::support::observed::Observed;
 use crate::support::spans::{hex, tree};
 use crate::support::vendor::{self, Vendor};
 use crate::support::watch::until;
-use crate::support::{SESSION, USER, data};
+use crate::support::{SESSION, USER, attempts, data};
 
 /// The callers' own spans.
 const PARENT: &str = "b7ad6b7169203331";
@@ -151,6 +151,38 @@ SERVER contactcenter.v1.SmsSessionData/UpdateUserData [unset]
       url.full=http://127.0.0.1/api/v2/me/smssessions/{id}
       url.template=/api/v2/me/smssessions/{id}
 "
+    );
+}
+
+/// The look is a request of its own, and no repeat of the delete.
+#[tokio::test]
+async fn a_delete_in_doubt_is_looked_for() {
+    let traced_gateway = Traced::warm().await;
+    let fault = Rule::new(Fault::status(504)).after().times(1);
+    let sandbox = &traced_gateway.process.sandbox;
+    sandbox.faults().push(fault.operation("delete")).unwrap();
+    let delete = DeleteAgentSettingsRequest {
+        user_id: USER.into(),
+        ..Default::default()
+    };
+    let mut settings = traced_gateway.process.settings();
+    let answer = settings.delete_agent_settings(traced(0xa7, delete)).await;
+    assert_eq!(attempts(answer.unwrap().metadata()), 3);
+    let trace = traced_gateway.trace(0xa7).await;
+    let resent: Vec<_> = trace
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("CLIENT") || line.contains("resen"))
+        .collect();
+    assert_eq!(
+        resent,
+        [
+            "CLIENT POST /apiaccess/CC-Management/v1/openapp/agentsettings/delete [error]",
+            "CLIENT POST /apiaccess/CC-Management/v1/openapp/agentsettings/delete [error]",
+            "http.request.resend_count=1",
+            "switchboard.resend_reason=unavailable",
+            "CLIENT POST /apiaccess/CC-Management/v1/openapp/agentsettings/query [unset]",
+        ]
     );
 }
 

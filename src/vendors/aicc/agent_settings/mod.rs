@@ -84,13 +84,18 @@ impl Facade {
             user_id: user_id.to_owned(),
             ..Default::default()
         });
-        let progress = ticket.progress.clone();
-        match self.client.call(query, ticket).await {
+        let progress = &ticket.progress;
+        let look = Ticket {
+            progress: progress.part(),
+            ..ticket.clone()
+        };
+        match self.client.call(query, look).await {
             Err(found) if found.error.is_not_found() => Ok(String::new()),
             Err(found) if !matches!(found.error, Error::Refused { .. }) => Err(Failure {
-                operation: failure.operation,
-                replay: failure.replay,
-                ..found
+                error: found.error,
+                sent: progress.sent(),
+                budget_spent: found.budget_spent,
+                ..failure
             }),
             found => Err(Failure {
                 sent: progress.sent(),
