@@ -17,7 +17,7 @@ pub trait Observer: Send + Sync + 'static {
     /// An attempt, or a login, ended.
     fn attempt(&self, attempt: &Attempt<'_>);
 
-    /// A call is sent again, for this reason.
+    /// A request is sent again, for this reason.
     fn retry(&self, vendor: &'static str, reason: &'static str);
 
     /// So many calls more were not sent again, as a vendor's retry budget was spent.

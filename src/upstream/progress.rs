@@ -26,7 +26,7 @@ struct Travelled {
     /// Of the last answer; 0 where there was none.
     vendor_status: AtomicU16,
     vendor_nanos: AtomicU64,
-    repeated_for: Mutex<Option<&'static str>>,
+    repeat: Mutex<Option<&'static str>>,
     /// What this is a part of.
     whole: Option<Progress>,
 }
@@ -231,18 +231,22 @@ impl Progress {
         }
     }
 
-    /// Why the attempt that comes next is made, if it is a repeat.
-    pub(super) fn repeated_for(&self) -> Option<&'static str> {
-        *self.repeat()
+    /// Why the attempt that comes next is made, if it is a repeat. Told once.
+    pub(super) fn take_repeat(&self) -> Option<&'static str> {
+        self.repeat().take()
     }
 
-    pub(super) fn mark_repeat(&self, reason: &'static str) {
-        *self.repeat() = Some(reason);
+    /// What failed so is sent again, unless something comes between.
+    pub fn mark_repeat(&self, reason: &'static str) {
+        // What was never sent, for want of a token, is no repeat when it is.
+        if self.0.attempts.load(Ordering::Relaxed) > 0 {
+            *self.repeat() = Some(reason);
+        }
     }
 
     fn repeat(&self) -> MutexGuard<'_, Option<&'static str>> {
         // Nothing is done under the lock that could leave it half written.
-        let lock = self.0.repeated_for.lock();
+        let lock = self.0.repeat.lock();
         lock.unwrap_or_else(PoisonError::into_inner)
     }
 

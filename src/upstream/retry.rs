@@ -163,10 +163,8 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         }
         let error = result.as_ref().err()?;
         let wait = self.decide(call, error)?;
+        // Counted when it goes out: the circuit may open, or the deadline come, before it does.
         call.progress.mark_repeat(error.label());
-        self.shared
-            .observer
-            .retry(self.shared.vendor, error.label());
         Some(Box::pin(tokio::time::sleep(wait)))
     }
 

@@ -9,11 +9,12 @@ use tower::{Layer, ServiceExt};
 
 use super::*;
 use crate::upstream::error::{LoginError, Refusal};
-use crate::upstream::observer::{Attempt, Blind};
+use crate::upstream::observer::{Attempt, Blind, Server};
 use crate::upstream::testing::{
     REFUSALS, REPLAYS, answer, bare, busy, call, credential_refused, login_busy, login_throttled,
     lost, never_sent, refused, throttled, unavailable, vendor, yes,
 };
+use crate::upstream::trace::AttemptSpanLayer;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -484,8 +485,11 @@ impl Observer for Reasons {
 #[tokio::test(start_paused = true)]
 async fn every_repeat_is_counted_with_its_reason() {
     let reasons = Arc::new(Reasons::default());
-    let observer: Arc<dyn Observer> = Arc::clone(&reasons) as _;
-    let policy = Policy::new("vendor", &settings::Retry::default(), observer);
+    let policy = Policy::new(
+        "vendor",
+        &settings::Retry::default(),
+        Arc::clone(&reasons) as _,
+    );
     let (vendor, _) = vendor(|number, _| {
         std::future::ready(Err(match number {
             0 => never_sent(),
@@ -493,11 +497,15 @@ async fn every_repeat_is_counted_with_its_reason() {
             _ => lost(),
         }))
     });
-    let service = RetryLayer::new(policy).layer(vendor);
-    let call = call(Replay::Safe, MINUTE);
-    let progress = call.progress.clone();
-    let _ = service.oneshot(call).await;
-    assert_eq!(progress.repeated_for(), Some("lost"), "for the span");
+    let server = Server {
+        address: "vendor.example".into(),
+        port: 443,
+        base: "https://vendor.example".to_owned(),
+        path: None,
+    };
+    let attempts = AttemptSpanLayer::new("vendor", server, Arc::clone(&reasons) as _);
+    let service = RetryLayer::new(policy).layer(attempts.layer(vendor));
+    let _ = service.oneshot(call(Replay::Safe, MINUTE)).await;
     assert_eq!(
         *reasons.0.lock().unwrap(),
         ["never_sent", "credential_refused", "lost"]

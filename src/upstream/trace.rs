@@ -74,7 +74,12 @@ where
 
     fn call(&mut self, mut call: Call) -> Self::Future {
         let facts = &self.facts;
-        let span = facts.open(&call);
+        let before = call.progress.count_attempt();
+        let repeat = (before > 0).then(|| call.progress.take_repeat()).flatten();
+        if let Some(reason) = repeat {
+            facts.observer.retry(facts.vendor, reason);
+        }
+        let span = facts.open(&call, before, repeat);
         facts.observer.inject(&span, call.request.headers_mut());
         let mut running = Running {
             facts: Arc::clone(facts),
@@ -97,20 +102,27 @@ where
 }
 
 impl Facts {
-    fn open(&self, call: &Call) -> TraceContext {
-        let before = call.progress.count_attempt();
+    fn open(&self, call: &Call, before: u32, repeat: Option<&'static str>) -> TraceContext {
         let parent = TraceContext::current();
         let template = self.server.template(call.meta);
         let name = [call.meta.method.as_str(), " ", template.as_str()].concat();
         let builder = self.tracer.span_builder(name).with_kind(SpanKind::Client);
         let context = parent.with_span(self.tracer.build_with_context(builder, &parent));
         if context.span().is_recording() {
-            self.describe(call, before, template, &context);
+            self.describe(call, template, &context);
+            let span = context.span();
+            if before > 0 {
+                let before = i64::from(before);
+                span.set_attribute(KeyValue::new("http.request.resend_count", before));
+            }
+            if let Some(reason) = repeat {
+                span.set_attribute(KeyValue::new("switchboard.resend_reason", reason));
+            }
         }
         context
     }
 
-    fn describe(&self, call: &Call, before: u32, template: StringValue, context: &TraceContext) {
+    fn describe(&self, call: &Call, template: StringValue, context: &TraceContext) {
         let Meta { method, name, .. } = call.meta;
         let span = context.span();
         span.set_attributes([
@@ -125,13 +137,6 @@ impl Facts {
         ]);
         if let Some(account) = call.progress.account() {
             span.set_attribute(KeyValue::new("switchboard.account", account));
-        }
-        if before > 0 {
-            let before = i64::from(before);
-            span.set_attribute(KeyValue::new("http.request.resend_count", before));
-        }
-        if let Some(reason) = call.progress.repeated_for() {
-            span.set_attribute(KeyValue::new("switchboard.resend_reason", reason));
         }
     }
 }

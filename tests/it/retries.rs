@@ -537,9 +537,13 @@ async fn an_attach_whose_login_was_never_sent_is_repeated() {
     .await;
     gateway.sandbox.genesys_listener().stop().await;
     let open = async {
-        let labels = [("vendor", "genesys")];
+        let labels = [("vendor", "genesys"), ("result", "unavailable")];
         until("a login has failed", || {
-            total(&gateway.metrics, "switchboard_retries_total", &labels) > 0
+            total(
+                &gateway.metrics,
+                "switchboard_token_refreshes_total",
+                &labels,
+            ) > 0
         })
         .await;
         gateway.sandbox.genesys_listener().start().unwrap();

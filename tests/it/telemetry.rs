@@ -16,7 +16,7 @@ use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
 use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::Watcher;
-use crate::support::{Gateway, SESSION, data, genesys_config, impatient, reason};
+use crate::support::{Gateway, SESSION, attempts, data, genesys_config, impatient, reason};
 
 /// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
 const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
@@ -225,6 +225,29 @@ async fn counts_add_up_under_faults() {
     let requests = sum("http_client_request_duration_seconds_count{", &|_| true);
     let logins = sum("switchboard_vendor_attempts_total{", &login);
     assert_eq!(requests, attempts + logins);
+}
+
+/// Whether it is the circuit or a login that comes between.
+#[tokio::test]
+async fn what_is_not_sent_again_is_no_retry() {
+    let gateway = Gateway::start_with(|config| {
+        impatient(config);
+        let breaker = &mut config.genesys.as_mut().unwrap().upstream.breaker;
+        breaker.enabled = true;
+        breaker.min_calls = 1;
+    })
+    .await;
+    let login = Rule::new(Fault::status(503)).operation("Token").times(1);
+    gateway.sandbox.faults().push(login).unwrap();
+    let answer = Call::QuerySettings.send(&gateway).await.unwrap();
+    assert_eq!(attempts(&answer), 1);
+    let down = Rule::new(Fault::status(503)).operation("GetSession");
+    gateway.sandbox.faults().push(down).unwrap();
+    let status = Call::GetSession.send(&gateway).await.unwrap_err();
+    assert_eq!(reason(&status), "CIRCUIT_OPEN");
+    assert_eq!(attempts(status.metadata()), 1);
+    let retries = total(&gateway.metrics, "switchboard_retries_total", &[]);
+    assert_eq!(retries, 0);
 }
 
 #[tokio::test]

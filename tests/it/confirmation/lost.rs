@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::{attach, attach_within, delete, push, sent, settled, shows, unknown, update, written};
 use crate::support::untimed::{self, within};
-use crate::support::watch::until;
+use crate::support::watch::{total, until};
 use crate::support::watcher::{Watcher, next_notification, value};
 use crate::support::{Gateway, attempts, fact, impatient, reason};
 
@@ -70,6 +70,8 @@ async fn a_lost_attach_that_was_not_done_is_sent_once_more() {
         let reads = sent(&gateway, "GetSession");
         assert!(reads >= 2, "one read proves no absence");
         assert_eq!(u64::from(attempts(&metadata)), 2 + reads);
+        let retries = total(&gateway.metrics, "switchboard_retries_total", &[]);
+        assert_eq!(retries, 1);
     }
 }
 

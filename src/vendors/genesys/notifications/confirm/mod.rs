@@ -91,8 +91,11 @@ impl<O: Write> Confirmation<O> {
     async fn send_and_prove(&self, _turn: Turn, consumer: Consumer) -> Result<Confirmed, Failure> {
         let mut sent = self.send().await?;
         let mut proof = self.prove(&sent, &consumer).await;
-        if matches!(proof, Proof::Absent) && self.may_send_again() {
+        if let (Proof::Absent, Sent::InDoubt(lost)) = (&proof, &sent)
+            && self.may_send_again()
+        {
             self.ticket.progress.forget_doubt();
+            self.ticket.progress.mark_repeat(lost.error.label());
             sent = self.send().await?;
             proof = self.prove(&sent, &consumer).await;
         }
