@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::SESSION;
 use crate::support::observed::Observed;
-use crate::support::watch::in_time;
+use crate::support::watch::{in_time, until};
 
 /// What the chart leaves between the end of the drain and SIGKILL.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -59,6 +59,33 @@ async fn costs_nothing(endpoint: &str, protocol: &str, timeout: &str, lost: &[&s
     let ended = tokio::time::timeout(MARGIN, process.end()).await;
     let status = ended.expect("an end before the SIGKILL");
     assert!(status.success(), "{status}: {}", process.log());
+}
+
+#[tokio::test]
+async fn why_is_told_and_not_with_each_export() {
+    for protocol in ["grpc", "http/protobuf"] {
+        let process = Observed::start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", REFUSING),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "20"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "10"),
+        ])
+        .await;
+        let several = async { while process.dropped("metrics").await < 5 {} };
+        in_time("several exports to fail", several).await;
+        let told = || {
+            let lines = process.lines().into_iter();
+            let told = lines.filter(|line| line["message"] == "telemetry was not delivered");
+            told.collect::<Vec<_>>()
+        };
+        until("word of it", || !told().is_empty()).await;
+        let told = told();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["signal"], "metrics");
+        let error = told[0]["error"].as_str().unwrap();
+        assert!(error.contains("export failed"), "{error}");
+    }
 }
 
 /// Nobody listens on the port of a protocol's past.

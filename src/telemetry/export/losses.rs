@@ -3,8 +3,8 @@
 //! The SDK's own queues are bounded too, but tell nobody what they drop. So the bound is taken
 //! before them, at the same length, and they never overflow.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::logs::Severity;
@@ -17,11 +17,15 @@ use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+use tokio::time::Instant;
 
 use super::Signal;
 
 /// The SDK's own default for the length of a queue.
 const QUEUE: usize = 2048;
+
+/// How often it is said why a signal is not delivered. Exports may fail many times a second.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// What was not delivered, by signal.
 #[derive(Clone, Debug, Default)]
@@ -87,21 +91,15 @@ impl Waiting {
     fn leave(&self, count: usize) {
         self.now.fetch_sub(count, Ordering::Relaxed);
     }
-
-    fn exported(&self, count: usize, result: OTelSdkResult) -> OTelSdkResult {
-        if result.is_err() {
-            let lost = self.losses.of(self.signal);
-            lost.export.fetch_add(count as u64, Ordering::Relaxed);
-        }
-        result
-    }
 }
 
-/// An exporter whose failures count.
+/// An exporter whose failures count, and are told.
 #[derive(Debug)]
 pub(in crate::telemetry) struct Counted<E> {
     inner: E,
     waiting: Waiting,
+    /// When it was last said why one failed.
+    said: Mutex<Option<Instant>>,
 }
 
 impl<E> Counted<E> {
@@ -117,11 +115,38 @@ impl<E> Counted<E> {
             signal,
             losses: losses.clone(),
         };
-        Counted { inner, waiting }
+        Counted {
+            inner,
+            waiting,
+            said: Mutex::default(),
+        }
     }
 
     pub(super) fn waiting(&self) -> Waiting {
         self.waiting.clone()
+    }
+
+    fn exported(&self, count: usize, result: OTelSdkResult) -> OTelSdkResult {
+        let Waiting { signal, losses, .. } = &self.waiting;
+        if let Err(error) = &result {
+            let lost = losses.of(*signal);
+            lost.export.fetch_add(count as u64, Ordering::Relaxed);
+            // The SDK has words of its own for it, a line for each export, and they are left out of
+            // the build. This one is for stderr alone: what is logged in here is not exported.
+            if self.is_to_be_said() {
+                tracing::warn!(signal = signal.name(), %error, "telemetry was not delivered");
+            }
+        }
+        result
+    }
+
+    fn is_to_be_said(&self) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.is_none_or(|said| said.elapsed() >= SAID_AGAIN);
+        if due {
+            *said = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -129,7 +154,7 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len();
         self.waiting.leave(count);
-        self.waiting.exported(count, self.inner.export(batch).await)
+        self.exported(count, self.inner.export(batch).await)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -149,7 +174,7 @@ impl<E: LogExporter> LogExporter for Counted<E> {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let count = batch.iter().count();
         self.waiting.leave(count);
-        self.waiting.exported(count, self.inner.export(batch).await)
+        self.exported(count, self.inner.export(batch).await)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -167,7 +192,7 @@ impl<E: LogExporter> LogExporter for Counted<E> {
 
 impl<E: PushMetricExporter> PushMetricExporter for Counted<E> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.waiting.exported(1, self.inner.export(metrics).await)
+        self.exported(1, self.inner.export(metrics).await)
     }
 
     fn force_flush(&self) -> OTelSdkResult {
