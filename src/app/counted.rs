@@ -8,7 +8,7 @@ use super::circuits::Circuits;
 use crate::telemetry::client::{self, ClientMetrics, Request};
 use crate::telemetry::recent::{Outcome, Recent};
 use crate::upstream::breaker::BreakerState;
-use crate::upstream::observer::{Attempt, Observer};
+use crate::upstream::observer::{Attempt, CANCELLED, Observer};
 use crate::upstream::operation::Vendor;
 use crate::vendors::{aicc, genesys};
 
@@ -96,6 +96,7 @@ fn health(attempt: &Attempt<'_>) -> Outcome {
     match attempt.error {
         None => Outcome::Ok,
         Some("refused") => Outcome::Refused,
+        Some(CANCELLED) => Outcome::Cancelled,
         Some(_) => Outcome::Failed,
     }
 }

@@ -39,6 +39,9 @@ pub trait Observer: Send + Sync + 'static {
     fn tls_failures(&self, vendor: &'static str, more: u64);
 }
 
+/// How an attempt ended that nobody waited for any longer: in place of an error.
+pub const CANCELLED: &str = "cancelled";
+
 /// One request and how it ended.
 #[derive(Debug)]
 pub struct Attempt<'a> {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::{Layer, Service};
 
 use super::error::{Error, Kind};
@@ -115,12 +115,13 @@ where
         }
         let limit = self.attempt.min(remaining);
         // All that those below have.
-        call.deadline = now + limit;
+        let end = now + limit;
+        call.deadline = end;
         let progress = call.progress.clone();
         let own = progress.next_attempt();
         let attempt = self.inner.call(call);
         Box::pin(async move {
-            let result = tokio::time::timeout(limit, attempt).await;
+            let result = timeout_at(end, attempt).await;
             // From here on it is not sent any more, so that what is said of it stays true.
             drop(own);
             let result = match result {

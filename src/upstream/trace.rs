@@ -12,12 +12,9 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::error::Error;
-use super::observer::{Attempt, Observer, Server};
+use super::observer::{Attempt, CANCELLED, Observer, Server};
 use super::operation::{Call, Meta, Reply};
 use super::progress::Progress;
-
-/// The outcome of an attempt that nobody waited for any longer.
-const CANCELLED: &str = "cancelled";
 
 /// Opens the spans of attempts, and tells the observer how each ended; the trace context goes out
 /// with the request.
@@ -86,6 +83,7 @@ where
             meta: call.meta,
             progress: call.progress.clone(),
             span: Some(span),
+            deadline: call.deadline,
             start: Instant::now(),
         };
         // Not entered: nothing in there opens a span, and log lines belong to the call as a whole.
@@ -149,6 +147,8 @@ struct Running {
     /// None once it has ended.
     span: Option<TraceContext>,
     start: Instant,
+    /// Of the call.
+    deadline: Instant,
 }
 
 impl Running {
@@ -183,11 +183,72 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end(None, Some(CANCELLED));
+        // Timers fire late in a busy runtime, and then it is from above that the deadline ends it.
+        let late = Instant::now() >= self.deadline;
+        let error = if late {
+            Error::Deadline.label()
+        } else {
+            CANCELLED
+        };
+        self.end(None, Some(error));
     }
 }
 
 /// Logins come back unjudged, so a no of theirs shows in the status alone.
 fn unjudged_no(reply: &Reply) -> Option<&'static str> {
     (!reply.status.is_success()).then_some("refused")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use futures_util::poll;
+    use http::HeaderMap;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::upstream::breaker::BreakerState;
+    use crate::upstream::operation::Replay;
+    use crate::upstream::testing::{call, vendor};
+
+    #[derive(Default)]
+    struct Ends(Mutex<Vec<Option<&'static str>>>);
+
+    impl Observer for Ends {
+        fn inject(&self, _: &TraceContext, _: &mut HeaderMap) {}
+        fn attempt(&self, attempt: &Attempt<'_>) {
+            self.0.lock().unwrap().push(attempt.error);
+        }
+        fn retry(&self, _: &'static str, _: &'static str) {}
+        fn retry_refusals(&self, _: &'static str, _: u64) {}
+        fn breaker(&self, _: &'static str, _: BreakerState) {}
+        fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
+        fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+        fn queue_refusals(&self, _: &'static str, _: u64) {}
+        fn tls_failures(&self, _: &'static str, _: u64) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_is_dropped_was_late_or_not_waited_for() {
+        let ends = Arc::new(Ends::default());
+        let server = Server {
+            address: "vendor.example".into(),
+            port: 443,
+            base: "https://vendor.example".to_owned(),
+            path: None,
+        };
+        let layer = AttemptSpanLayer::new("vendor", server, Arc::clone(&ends) as _);
+        let (vendor, _) = vendor(|_, _| std::future::pending());
+        let service = layer.layer(vendor);
+        let deadline = Duration::from_secs(5);
+        for after in [deadline - Duration::from_millis(1), deadline] {
+            let mut attempt = Box::pin(service.clone().oneshot(call(Replay::Safe, deadline)));
+            assert!(poll!(&mut attempt).is_pending());
+            tokio::time::advance(after).await;
+            drop(attempt);
+        }
+        assert_eq!(*ends.0.lock().unwrap(), [Some(CANCELLED), Some("deadline")]);
+    }
 }

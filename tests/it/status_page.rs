@@ -9,7 +9,7 @@ use tonic::Request;
 
 use crate::admin;
 use crate::support::calls::{ALL, Call};
-use crate::support::watch::in_time;
+use crate::support::watch::{in_time, total, until};
 use crate::support::{Gateway, SESSION, USER, impatient};
 
 async fn status(gateway: &Gateway) -> Value {
@@ -74,6 +74,36 @@ async fn an_outage_shows_at_its_vendor_and_in_the_calls_that_failed() {
         .map(|call| call["reason"].as_str().unwrap())
         .collect();
     assert_eq!(reasons, ["CIRCUIT_OPEN", "CIRCUIT_OPEN"]);
+}
+
+/// A vendor that is well looks well, however impatient its callers are.
+#[tokio::test]
+async fn a_request_that_nobody_waited_for_is_no_failure_of_the_vendors() {
+    let gateway = Gateway::start().await;
+    Call::GetSession.send(&gateway).await.unwrap();
+    let slow = Rule::new(Fault::Hang).operation("GetSession");
+    gateway.sandbox.faults().push(slow).unwrap();
+    let journal = gateway.sandbox.journal();
+    tokio::select! {
+        _ = Call::GetSession.send(&gateway) => panic!("it hangs"),
+        () = until("the request", || journal.count("genesys", "GetSession") == 2) => {}
+    }
+    let ended = [("operation", "GetSession"), ("outcome", "cancelled")];
+    until("its end", || {
+        total(
+            &gateway.metrics,
+            "switchboard_vendor_attempts_total",
+            &ended,
+        ) == 1
+    })
+    .await;
+    let status = status(&gateway).await;
+    let lately = &vendor(&status, "genesys")["lately"];
+    assert_eq!(
+        (&lately["failed"], &lately["success"]),
+        (&0.into(), &1.0.into())
+    );
+    assert_eq!(lately["cancelled"], 1);
 }
 
 #[tokio::test]

@@ -27,14 +27,17 @@ pub enum Outcome {
     /// The vendor said no to what was asked, which a healthy one does.
     Refused,
     Failed,
+    /// Nobody waited for it any longer.
+    Cancelled,
 }
 
-/// Attempts by how they ended, and how long they took.
+/// Attempts by how they ended, and how long those took that did by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     pub ok: u32,
     pub refused: u32,
     pub failed: u32,
+    pub cancelled: u32,
     ranges: [u32; RANGES],
 }
 
@@ -51,6 +54,7 @@ impl Default for Counts {
             ok: 0,
             refused: 0,
             failed: 0,
+            cancelled: 0,
             ranges: [0; RANGES],
         }
     }
@@ -62,8 +66,12 @@ impl Counts {
             Outcome::Ok => &mut self.ok,
             Outcome::Refused => &mut self.refused,
             Outcome::Failed => &mut self.failed,
+            Outcome::Cancelled => &mut self.cancelled,
         };
         *count = count.saturating_add(1);
+        if outcome == Outcome::Cancelled {
+            return;
+        }
         let range = &mut self.ranges[range(took)];
         *range = range.saturating_add(1);
     }
@@ -72,6 +80,7 @@ impl Counts {
         self.ok = self.ok.saturating_add(other.ok);
         self.refused = self.refused.saturating_add(other.refused);
         self.failed = self.failed.saturating_add(other.failed);
+        self.cancelled = self.cancelled.saturating_add(other.cancelled);
         for (mine, theirs) in self.ranges.iter_mut().zip(&other.ranges) {
             *mine = mine.saturating_add(*theirs);
         }
@@ -79,17 +88,22 @@ impl Counts {
 
     #[must_use]
     pub fn attempts(&self) -> u64 {
+        self.ended() + u64::from(self.cancelled)
+    }
+
+    /// Those that were not cancelled, which say nothing of the vendor.
+    fn ended(&self) -> u64 {
         u64::from(self.ok) + u64::from(self.refused) + u64::from(self.failed)
     }
 
-    /// The share of attempts that were accepted; none where there were none.
+    /// The share of them that were accepted; none where there were none.
     #[must_use]
     pub fn success(&self) -> Option<f64> {
-        let attempts = self.attempts();
-        (attempts > 0).then(|| f64::from(self.ok) / attempts as f64)
+        let ended = self.ended();
+        (ended > 0).then(|| f64::from(self.ok) / ended as f64)
     }
 
-    /// How long the attempt took that is at this share of them by length, from 0 to 1, in
+    /// How long the one took that is at this share of them by length, from 0 to 1, in
     /// milliseconds; none where there were none.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {

@@ -57,6 +57,18 @@ fn success_is_the_share_of_what_was_accepted() {
 }
 
 #[test]
+fn what_nobody_waited_for_says_nothing_of_the_vendor() {
+    let mut counts = Counts::default();
+    counts.add(Outcome::Cancelled, 1000 * MS);
+    assert_eq!((counts.success(), counts.quantile_ms(0.5)), (None, None));
+    counts.add(Outcome::Ok, MS);
+    let both = sum(&[counts, counts]);
+    assert_eq!(both.success(), Some(1.0));
+    assert!(both.quantile_ms(1.0).unwrap() < 2.0);
+    assert_eq!((both.cancelled, both.attempts()), (2, 4));
+}
+
+#[test]
 fn the_longest_and_the_shortest_have_a_range() {
     let mut counts = Counts::default();
     counts.add(Outcome::Ok, Duration::ZERO);
