@@ -56,7 +56,7 @@ struct Shared {
     attempts: u32,
     backoff: Backoff,
     budget: TpsBudget,
-    /// Deposits that a call makes into the budget.
+    /// Deposits that a call makes into the budget, unless the gateway itself refuses it.
     earned: u32,
     /// Deposits that pay for a retry.
     cost: u32,
@@ -158,7 +158,8 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         call: &mut Call,
         result: &mut Result<Reply, Error>,
     ) -> Option<Self::Future> {
-        if self.attempts == 0 && !self.replayed {
+        let refused = matches!(result, Err(Error::CircuitOpen { .. } | Error::QueueFull));
+        if self.attempts == 0 && !self.replayed && !refused {
             (0..self.shared.earned).for_each(|_| self.shared.budget.deposit());
         }
         let error = result.as_ref().err()?;

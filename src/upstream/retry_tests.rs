@@ -409,6 +409,29 @@ async fn calls_that_go_well_earn_repeats_for_those_that_do_not() {
     assert_eq!(attempts.count(), 4 + 2);
 }
 
+/// They are no load of the vendor's that repeats could be a share of: what they earn while a circuit
+/// is open would be spent at once when it closes, on a vendor that is barely up.
+#[tokio::test(start_paused = true)]
+async fn calls_that_the_gateway_refuses_earn_nothing() {
+    let retry_after = SECOND;
+    for (error, earned) in [
+        (Error::CircuitOpen { retry_after }, 0),
+        (Error::QueueFull, 0),
+        (refused(Refusal::State), 2),
+    ] {
+        let policy = policy(&budget(20, 0));
+        let (vendor, _) = vendor({
+            let error = error.clone();
+            move |_, _| std::future::ready(Err(error.clone()))
+        });
+        let service = RetryLayer::new(policy.clone()).layer(vendor);
+        for _ in 0..10 {
+            let _ = service.clone().oneshot(call(Replay::Safe, MINUTE)).await;
+        }
+        assert_eq!(policy.budget_left(), earned, "{error:?}");
+    }
+}
+
 /// A call earns once, however often it is sent.
 #[tokio::test(start_paused = true)]
 async fn a_replay_earns_nothing() {
