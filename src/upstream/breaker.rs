@@ -48,7 +48,11 @@ struct Breaker {
 }
 
 enum State {
-    Closed(Window),
+    /// What began before then is old news.
+    Closed {
+        since: Instant,
+        window: Window,
+    },
     Open {
         until: Instant,
     },
@@ -106,8 +110,17 @@ impl Window {
 /// makes room for the next one.
 struct Pass<'a> {
     breaker: &'a Breaker,
+    began: Instant,
     probe: bool,
     told: bool,
+}
+
+impl State {
+    fn closed() -> Self {
+        let since = Instant::now();
+        let window = Window::new(since);
+        State::Closed { since, window }
+    }
 }
 
 impl Breaker {
@@ -115,7 +128,7 @@ impl Breaker {
         let mut state = self.state();
         let now = Instant::now();
         let probe = match &*state {
-            State::Closed(_) => false,
+            State::Closed { .. } => false,
             State::Open { until } if now >= *until => true,
             State::Open { until } => {
                 return Err(Error::CircuitOpen {
@@ -134,6 +147,7 @@ impl Breaker {
         }
         Ok(Pass {
             breaker: self,
+            began: now,
             probe,
             told: false,
         })
@@ -141,7 +155,7 @@ impl Breaker {
 
     fn enter(&self, state: &mut State, next: State) {
         let told = match &next {
-            State::Closed(_) => BreakerState::Closed,
+            State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
             State::Probing => BreakerState::HalfOpen,
         };
@@ -151,12 +165,11 @@ impl Breaker {
 
     /// The vendor showed whether it is well.
     fn decide(&self, state: &mut State, failed: bool) {
-        let now = Instant::now();
         let (next, word) = if failed {
-            let until = now + self.settings.open;
+            let until = Instant::now() + self.settings.open;
             (State::Open { until }, BreakerState::Open)
         } else {
-            (State::Closed(Window::new(now)), BreakerState::Closed)
+            (State::closed(), BreakerState::Closed)
         };
         self.enter(state, next);
         tracing::warn!(vendor = self.vendor, state = ?word, "circuit breaker");
@@ -186,14 +199,14 @@ impl Pass<'_> {
         let mut state = breaker.state();
         match &mut *state {
             State::Probing if self.probe => breaker.decide(&mut state, failed),
-            State::Closed(window) => {
+            State::Closed { since, window } if self.began >= *since => {
                 let count = window.count(failed, Instant::now(), breaker.settings.window);
                 if breaker.settings.is_too_much(count.all, count.failed) {
                     breaker.decide(&mut state, true);
                 }
             }
-            // It began before the breaker opened: old news.
-            State::Probing | State::Open { .. } => {}
+            // It began before the breaker opened: old news, also where it has closed since.
+            State::Closed { .. } | State::Probing | State::Open { .. } => {}
         }
     }
 }
@@ -251,7 +264,7 @@ impl BreakerLayer {
                 vendor,
                 settings: settings.clone(),
                 observer: Arc::clone(observer),
-                state: Mutex::new(State::Closed(Window::new(Instant::now()))),
+                state: Mutex::new(State::closed()),
             })
         }))
     }
@@ -261,20 +274,21 @@ impl BreakerLayer {
     pub(super) fn now(&self) -> BreakerState {
         let state = self.0.as_ref().map(|breaker| breaker.state());
         match state.as_deref() {
-            None | Some(State::Closed(_)) => BreakerState::Closed,
+            None | Some(State::Closed { .. }) => BreakerState::Closed,
             Some(State::Open { until }) if Instant::now() >= *until => BreakerState::HalfOpen,
             Some(State::Open { .. } | State::Probing) => BreakerState::Open,
         }
     }
 
-    /// A login ended, which no circuit holds up. One that succeeds is no call that did: the call
-    /// that it was made for tells that.
-    pub(super) fn login_ended<T>(&self, result: &Result<T, LoginError>) {
+    /// A login ended that began then, which no circuit holds up. One that succeeds is no call that did:
+    /// the call that it was made for tells that.
+    pub(super) fn login_ended<T>(&self, began: Instant, result: &Result<T, LoginError>) {
         if let (Some(breaker), Err(error)) = (&self.0, result)
             && is_unavailable(error)
         {
             let login = Pass {
                 breaker,
+                began,
                 probe: false,
                 told: false,
             };

@@ -166,6 +166,29 @@ async fn what_began_before_it_opened_is_old_news() {
     assert!(refused(&breaker).is_some(), "it is for the probe to tell");
 }
 
+/// Those that hung while the vendor was ill end when it may be well again.
+#[tokio::test(start_paused = true)]
+async fn what_began_before_it_opened_is_old_news_when_it_is_closed_again() {
+    let breaker = breaker();
+    let layer = BreakerLayer(Some(Arc::clone(&breaker)));
+    let slow = [(); 8].map(|()| breaker.admit().expect("closed"));
+    let began = Instant::now();
+    for _ in 0..4 {
+        tell(&breaker, true);
+    }
+    tokio::time::advance(Duration::from_secs(10)).await;
+    breaker.admit().expect("a probe").tell(Some(false));
+    for pass in slow {
+        pass.tell(Some(true));
+        layer.login_ended::<()>(began, &Err(unavailable(false)));
+    }
+    assert_eq!(layer.now(), BreakerState::Closed);
+    for _ in 0..4 {
+        tell(&breaker, true);
+    }
+    assert_eq!(layer.now(), BreakerState::Open);
+}
+
 #[test]
 fn only_unavailability_counts() {
     let gone = || "gone".to_owned();
@@ -235,16 +258,15 @@ async fn logins_count_where_they_fail() {
     let breaker = breaker();
     let layer = BreakerLayer(Some(Arc::clone(&breaker)));
     for _ in 0..10 {
-        layer.login_ended(&Ok(()));
-        layer.login_ended::<()>(&Err(LoginError::Secret {
-            cause: String::new(),
-        }));
+        layer.login_ended(Instant::now(), &Ok(()));
+        let cause = String::new();
+        layer.login_ended::<()>(Instant::now(), &Err(LoginError::Secret { cause }));
     }
     for _ in 0..3 {
-        layer.login_ended::<()>(&Err(unavailable(false)));
+        layer.login_ended::<()>(Instant::now(), &Err(unavailable(false)));
     }
     assert_eq!(refused(&breaker), None);
-    layer.login_ended::<()>(&Err(unavailable(false)));
+    layer.login_ended::<()>(Instant::now(), &Err(unavailable(false)));
     assert!(refused(&breaker).is_some());
 }
 

@@ -261,6 +261,7 @@ impl<C: Credentials> TokenCache<C> {
         let login = async move {
             // Taken down on every way out, so that a panic cannot keep others waiting.
             let _ended = FlightEnded(&cache);
+            let began = Instant::now();
             let credentials = &cache.0.credentials;
             let mut version = credentials.look();
             let mut landing = cache.log_in(version).await;
@@ -271,7 +272,7 @@ impl<C: Credentials> TokenCache<C> {
                     landing = cache.log_in(version).await;
                 }
             }
-            cache.settle(&landing, version);
+            cache.settle(&landing, version, began);
             landed.send_replace(Some(landing));
         };
         tokio::spawn(span::within("login", attributes, login));
@@ -285,7 +286,7 @@ impl<C: Credentials> TokenCache<C> {
         in_time(Lease::new(grant.token, grant.life, from, version))
     }
 
-    fn settle(&self, landing: &Landing<C::Token>, version: secret::Version) {
+    fn settle(&self, landing: &Landing<C::Token>, version: secret::Version, began: Instant) {
         let mut state = self.state();
         let now = Instant::now();
         match landing {
@@ -327,7 +328,7 @@ impl<C: Credentials> TokenCache<C> {
             }
         }
         drop(state);
-        self.0.breaker.login_ended(landing);
+        self.0.breaker.login_ended(began, landing);
         self.tell(landing.as_ref().map_or_else(LoginError::label, |_| OK));
     }
 
