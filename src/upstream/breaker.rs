@@ -243,6 +243,7 @@ fn failed(result: &Result<Reply, Error>) -> Option<bool> {
         Err(
             Error::Deadline
             | Error::GivenUp
+            | Error::CircuitOpen { .. }
             | Error::QueueFull
             | Error::Unbuildable { .. }
             | Error::Login(_),
@@ -278,6 +279,19 @@ impl BreakerLayer {
             Some(State::Open { until }) if Instant::now() >= *until => BreakerState::HalfOpen,
             Some(State::Open { .. } | State::Probing) => BreakerState::Open,
         }
+    }
+
+    /// Whether the vendor is left alone now: for who was let through and had to wait since. The probe,
+    /// while it is under way, is one of those.
+    pub(super) fn rests(&self) -> Result<(), Error> {
+        let state = self.0.as_ref().map(|breaker| breaker.state());
+        if let Some(State::Open { until }) = state.as_deref() {
+            let retry_after = until.saturating_duration_since(Instant::now());
+            if !retry_after.is_zero() {
+                return Err(Error::CircuitOpen { retry_after });
+            }
+        }
+        Ok(())
     }
 
     /// A login ended that began then, which no circuit holds up. One that succeeds is no call that did:

@@ -1,8 +1,15 @@
 use super::*;
 use crate::telemetry::testing::Spans;
+use crate::upstream::limit::LimitLayer;
 use crate::upstream::observer::Blind;
-use crate::upstream::testing::{bare, busy, login_busy, throttled, unavailable};
+use crate::upstream::operation::Replay;
+use crate::upstream::testing::{
+    bare, busy, call, login_busy, lost, throttled, unavailable, vendor,
+};
 use proptest::prelude::*;
+use tower::ServiceExt;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn breaker() -> Arc<Breaker> {
     let observer: Arc<dyn Observer> = Arc::new(Blind);
@@ -189,6 +196,38 @@ async fn what_began_before_it_opened_is_old_news_when_it_is_closed_again() {
     assert_eq!(layer.now(), BreakerState::Open);
 }
 
+/// The queue of a vendor that hangs is long when its circuit opens.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_is_told_that_the_circuit_has_opened() {
+    let observer: Arc<dyn Observer> = Arc::new(Blind);
+    let settings = settings::Breaker {
+        enabled: true,
+        min_calls: 1,
+        ..settings::Breaker::default()
+    };
+    let breaker = BreakerLayer::new("vendor", &settings, &observer);
+    let limit = settings::Limit {
+        in_flight: 1,
+        queue: 10,
+    };
+    let limit = LimitLayer::new("vendor", &limit, breaker.clone(), &observer);
+    let (vendor, attempts) = vendor(|_, _| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Err(lost())
+    });
+    let service = breaker.layer(limit.layer(vendor));
+    let calls = (0..4).map(|_| service.clone().oneshot(call(Replay::Safe, MINUTE)));
+    let results = futures_util::future::join_all(calls).await;
+    assert_eq!(attempts.count(), 1);
+    for result in &results[1..] {
+        assert!(matches!(result, Err(Error::CircuitOpen { .. })));
+    }
+    // The probe has to wait for a place as well.
+    tokio::time::advance(settings.open).await;
+    let _ = service.oneshot(call(Replay::Safe, MINUTE)).await;
+    assert_eq!(attempts.count(), 2);
+}
+
 #[test]
 fn only_unavailability_counts() {
     let gone = || "gone".to_owned();
@@ -220,6 +259,12 @@ fn only_unavailability_counts() {
         (Error::Deadline, None),
         (Error::GivenUp, None),
         (Error::QueueFull, None),
+        (
+            Error::CircuitOpen {
+                retry_after: Duration::ZERO,
+            },
+            None,
+        ),
         // The login tells of itself, and it is one, whoever waits for it.
         (Error::Login(unavailable(true)), None),
         (Error::Login(login_busy(Duration::ZERO)), None),

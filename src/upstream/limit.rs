@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Layer, Service, ServiceExt};
 
+use super::breaker::BreakerLayer;
 use super::error::Error;
 use super::observer::Observer;
 use super::operation::{Call, Reply};
@@ -23,6 +24,7 @@ struct Gate {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
+    breaker: BreakerLayer,
     vendor: &'static str,
     observer: Arc<dyn Observer>,
 }
@@ -34,6 +36,7 @@ impl LimitLayer {
     pub(super) fn new(
         vendor: &'static str,
         settings: &settings::Limit,
+        breaker: BreakerLayer,
         observer: &Arc<dyn Observer>,
     ) -> Self {
         // A series that is there from the start can be alerted on.
@@ -42,6 +45,7 @@ impl LimitLayer {
             places: Arc::new(Semaphore::new(settings.in_flight)),
             waiting: AtomicUsize::new(0),
             queue: settings.queue,
+            breaker,
             vendor,
             observer: Arc::clone(observer),
         }))
@@ -55,10 +59,10 @@ impl Gate {
         }
         let _waiting = self.queue_up()?;
         // The semaphore serves in order of arrival, and is never closed.
-        Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::QueueFull)
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        // Many may wait when a vendor fails, and each would still be sent to it.
+        self.breaker.rests()?;
+        place.map_err(|_| Error::QueueFull)
     }
 
     fn queue_up(&self) -> Result<Waiting<'_>, Error> {
@@ -125,7 +129,8 @@ mod tests {
 
     fn gate(in_flight: usize, queue: usize) -> Arc<Gate> {
         let observer: Arc<dyn Observer> = Arc::new(Blind);
-        LimitLayer::new("test", &settings::Limit { in_flight, queue }, &observer).0
+        let limit = settings::Limit { in_flight, queue };
+        LimitLayer::new("test", &limit, BreakerLayer::default(), &observer).0
     }
 
     #[tokio::test]

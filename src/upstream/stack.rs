@@ -50,6 +50,7 @@ impl Kit {
         let connections = Connections::new(settings, Protocol::Negotiated, &files)?;
         let polls = Connections::new(settings, Protocol::Http1, &files)?;
         let both = [connections.clone(), polls.clone()];
+        let breaker = BreakerLayer::new(vendor, &settings.breaker, &observer);
         let renewal = Renewal::new(vendor, settings, &files, both, Arc::clone(&observer));
         Ok(Kit {
             vendor,
@@ -58,8 +59,8 @@ impl Kit {
             renewal: Arc::new(renewal),
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
-            breaker: BreakerLayer::new(vendor, &settings.breaker, &observer),
-            limit: LimitLayer::new(vendor, &settings.limit, &observer),
+            limit: LimitLayer::new(vendor, &settings.limit, breaker.clone(), &observer),
+            breaker,
             observer,
         })
     }
