@@ -22,8 +22,9 @@ pub use metrics::{DURATION_BOUNDARIES, Metrics, Reading};
 pub use panics::log_panics;
 
 use std::io::{self, IsTerminal as _};
+use std::sync::LazyLock;
 
-use opentelemetry::{KeyValue, global};
+use opentelemetry::{Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use tracing::Subscriber;
@@ -31,6 +32,7 @@ use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Layer, Registry};
+use uuid::Uuid;
 
 use self::export::{Export, ExportError};
 use self::logs::Output;
@@ -132,17 +134,27 @@ where
 
 /// Who we are, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` say it.
 fn resource() -> Resource {
-    let found = Resource::builder().build();
-    let named = found
-        .get(&"service.name".into())
-        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let builder = Resource::builder()
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    if named {
-        builder.build()
-    } else {
-        builder.with_service_name(NAME).build()
-    }
+    let ours = ours_beside(&Resource::builder().build());
+    Resource::builder().with_attributes(ours).build()
+}
+
+/// What nobody else has said.
+fn ours_beside(found: &Resource) -> Vec<KeyValue> {
+    /// Of this process: gateways without one would be one to a collector.
+    static INSTANCE: LazyLock<String> = LazyLock::new(|| Uuid::new_v4().to_string());
+    let is_said = |key| {
+        let value = found.get(&Key::from_static_str(key));
+        value.is_some_and(|value| !value.as_str().starts_with("unknown_service"))
+    };
+    [
+        ("service.name", NAME),
+        ("service.version", env!("CARGO_PKG_VERSION")),
+        ("service.instance.id", &**INSTANCE),
+    ]
+    .into_iter()
+    .filter(|(key, _)| !is_said(*key))
+    .map(|(key, value)| KeyValue::new(key, value.to_owned()))
+    .collect()
 }
 
 #[cfg(test)]

@@ -186,3 +186,27 @@ fn the_service_has_a_name_and_a_version() {
     assert_eq!(value("service.name"), "switchboard");
     assert_eq!(value("service.version"), env!("CARGO_PKG_VERSION"));
 }
+
+/// Processes that are told apart by nothing would be one to a collector, with counters that jump.
+#[test]
+fn each_process_has_an_id_and_all_its_signals_the_same() {
+    let id = || resource().get(&"service.instance.id".into()).unwrap();
+    assert_eq!(id(), id());
+    assert_eq!(id().as_str().len(), 36, "{}", id());
+}
+
+#[test]
+fn what_the_environment_says_of_us_stands() {
+    let said = |key| {
+        let found = Resource::builder_empty().with_attribute(KeyValue::new(key, "pod-1"));
+        let ours = ours_beside(&found.build());
+        ours.into_iter()
+            .map(|it| it.key.to_string())
+            .collect::<Vec<_>>()
+    };
+    let all = ["service.name", "service.version", "service.instance.id"];
+    assert_eq!(said("k8s.pod.name"), all);
+    for key in all {
+        assert!(!said(key).contains(&key.to_owned()), "{key}");
+    }
+}
