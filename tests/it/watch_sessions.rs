@@ -397,6 +397,18 @@ async fn refused_credentials_end_a_stream_at_its_start() {
     assert_eq!(gateway.sandbox.journal().count("genesys", "Login"), 2);
 }
 
+/// What the stream's head has said already, and the access log says, too.
+#[tokio::test]
+async fn reads_for_all_who_watch_are_no_attempts_of_a_stream() {
+    let gateway = Gateway::start().await;
+    let denied = Rule::new(Fault::status(403)).operation("ListSessions");
+    gateway.sandbox.faults().push(denied).unwrap();
+    let status = Watcher::open(&gateway, "", &[]).await.end().await;
+    assert_eq!(reason(&status), "VENDOR_DENIED");
+    assert_eq!(fact(&status, "vendorStatus"), "403");
+    assert_eq!(fact(&status, "attempts"), "0");
+}
+
 /// The gateway's own patience ends it, and no deadline of the caller: it is to open another one.
 #[tokio::test]
 async fn a_vendor_that_does_not_answer_ends_a_stream_as_unavailable() {

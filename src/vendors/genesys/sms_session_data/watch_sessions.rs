@@ -15,6 +15,7 @@ use crate::grpc::{Hold, status};
 use crate::pb::sessions_snapshot::Reason;
 use crate::pb::watch_sessions_response::Event as Body;
 use crate::pb::{SessionsSnapshot, WatchSessionsResponse};
+use crate::upstream::error::Failure;
 use crate::vendors::genesys::notifications::{
     Consumer, Event, Filter, Item, OpenStream, PATIENCE, PATIENCE_AT_FIRST, Snapshot,
 };
@@ -81,7 +82,7 @@ impl Watch {
     async fn told(&mut self) -> Result<WatchSessionsResponse, Status> {
         match self.consumer.next().await {
             Item::Event(event) => Ok(self.notification(&event)),
-            Item::Ended(failure) => Err((*failure).into()),
+            Item::Ended(failure) => Err(told_of(&failure)),
             Item::Missed(missed) => {
                 let patience = match self.started {
                     false => PATIENCE_AT_FIRST,
@@ -89,7 +90,7 @@ impl Watch {
                 };
                 match self.consumer.snapshot(missed, patience).await {
                     Ok(snapshot) => Ok(self.snapshot(&snapshot)),
-                    Err(failure) => Err((*failure).into()),
+                    Err(failure) => Err(told_of(&failure)),
                 }
             }
         }
@@ -114,6 +115,13 @@ impl Watch {
         });
         message(snapshot.receive_time, body)
     }
+}
+
+/// What was sent was for all who watch the account, and nothing for this call alone: so says its head.
+fn told_of(failure: &Failure) -> Status {
+    let sent = 0;
+    let failure = failure.clone();
+    Failure { sent, ..failure }.into()
 }
 
 fn message(received: SystemTime, event: Body) -> WatchSessionsResponse {
