@@ -434,6 +434,28 @@ async fn a_login_that_cannot_be_made_is_unavailable() {
     }
 }
 
+/// It says so in a 200 too, and then nobody has to look at the password.
+#[tokio::test]
+async fn a_login_that_the_vendor_fails_at_is_no_refusal() {
+    let answers = [
+        (200, "200", 4),
+        (200, "200", 9),
+        (400, "400", 4),
+        (500, "500", 4),
+    ];
+    for (status, told, code) in answers {
+        let body = format!(r#"{{"statusCode":{code},"statusMessage":"out of order"}}"#);
+        let (vendor, gateway) = logging_in_with(answer(status, "application/json", body)).await;
+        for number in 1..=2 {
+            let error = Call::Attach.send(&gateway).await.unwrap_err();
+            let down = Verdict::new(Code::Unavailable, "VENDOR_UNAVAILABLE").attempts(0);
+            down.status(told).check(Call::Attach, &error);
+            assert!(all_words(&error).contains("out of order"), "{error:?}");
+            assert_eq!(vendor.seen().len(), number, "the next call may do better");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_login_that_is_not_answered_is_unavailable() {
     let gateway = Gateway::start_with(|config| {

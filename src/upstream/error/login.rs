@@ -25,7 +25,7 @@ pub enum LoginError {
     #[error("the gateway cannot read its secret: {cause}")]
     Secret { cause: String },
 
-    /// No answer that means anything: 5xx, timeout, no connection.
+    /// No answer that means anything: 5xx, timeout, no connection, or a vendor that says it failed.
     #[error("the gateway could not log in to the vendor: {cause}")]
     Unavailable {
         cause: String,

@@ -94,10 +94,7 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
             cause: "no JSON object with a numeric statusCode".to_owned(),
         }),
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(refused)),
-        // A redirect is no answer to the credentials: it leads away from the vendor.
-        Err(Error::Refused { meaning, answer })
-            if answer.status.is_success() || answer.status.is_client_error() =>
-        {
+        Err(Error::Refused { meaning, answer }) if inferred::is_about_credentials(&answer) => {
             Err(LoginError::refused(meaning, answer))
         }
         Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
 
+use crate::upstream::error::Answer;
 use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 
@@ -61,6 +62,14 @@ pub(super) fn is_login(reply: &Reply, began_session: bool) -> bool {
         Some(None) => began_session,
         None => false,
     }
+}
+
+/// Whether a no to a login is one to the credentials. Not where the vendor failed (4) or came to no
+/// end (9), by whatever status; nor is a redirect, which leads away from the vendor. A code that
+/// is not known is: accounts lock.
+pub(super) fn is_about_credentials(no: &Answer) -> bool {
+    let failed = matches!(no.code.as_deref(), Some("4" | "9"));
+    !failed && (no.status.is_success() || no.status.is_client_error())
 }
 
 /// Basic credentials. Real clients encode them as ISO-8859-1, so a password that fits into it
