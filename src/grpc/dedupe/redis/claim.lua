@@ -1,6 +1,7 @@
 -- Asks to do a write, or goes on holding it: the same token may claim again and again.
--- KEYS: the write, its lease. ARGV: version, fingerprint, token, milliseconds of the window and
--- of the lease, and 1 if a write that was abandoned may be done again.
+-- KEYS: the write, its lease. ARGV: version, fingerprint, token, milliseconds of the window, of the
+-- lease and of what a claim has left at the least, and 1 if a write that was abandoned may be done
+-- again.
 local version, fingerprint, token, result =
   unpack(redis.call('HMGET', KEYS[1], 'version', 'fingerprint', 'token', 'result'))
 if version then
@@ -9,7 +10,7 @@ if version then
   if result then return {'ended', result} end
   if token ~= ARGV[3] then
     if redis.call('EXISTS', KEYS[2]) == 1 then return {'running'} end
-    if ARGV[6] ~= '1' then return {'abandoned'} end
+    if ARGV[7] ~= '1' then return {'abandoned'} end
   end
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
@@ -18,7 +19,7 @@ redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
 local left = redis.call('PTTL', KEYS[1])
 if left < 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
-elseif left < tonumber(ARGV[5]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+elseif left < tonumber(ARGV[6]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
 return {'mine'}

@@ -39,6 +39,10 @@ const VERSION: &str = "1";
 /// How long after its last sign of life somebody is taken to have abandoned a write.
 const LEASE: Duration = Duration::from_secs(6);
 
+/// What a claim has left at the least: it outlives its lease, so that whoever waits for the end of a
+/// write finds it abandoned, and not gone.
+const CLAIM: Duration = Duration::from_secs(12);
+
 /// How often it is looked whether another has ended.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
@@ -81,8 +85,7 @@ impl Redis {
     ) -> Arc<Self> {
         Arc::new(Redis {
             link: Link::new(url, meter),
-            // What is running must not be forgotten before its lease is.
-            window: window.max(LEASE),
+            window: window.max(CLAIM),
             tasks,
         })
     }

@@ -146,6 +146,29 @@ async fn what_was_abandoned_is_done_again_only_where_that_does_no_harm() {
     assert_eq!(outcome.unwrap_err().code(), Code::Unknown);
 }
 
+/// However short the window: who waits when it ends is not to be told that there was nothing.
+#[tokio::test]
+async fn an_abandoned_write_is_not_forgotten_under_who_waits_for_it() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(1));
+    let (at_once, later) = (write(&ONCE, "at once"), write(&ONCE, "later"));
+    begin_and_die(&redis, &at_once).await;
+    let renewed = async {
+        let mut turn = first(&redis, &later).await;
+        turn.spend(sleep(LEASE / 2)).await;
+    };
+    let waiting = async {
+        sleep(LEASE / 4).await;
+        again(&redis, &later).await
+    };
+    let (one, (), other) = tokio::join!(again(&redis, &at_once), renewed, waiting);
+    for told in [one, other] {
+        assert_eq!(told.unwrap_err().code(), Code::Unknown);
+    }
+}
+
 #[tokio::test]
 async fn a_result_that_comes_after_all_is_better_than_none() {
     let Some(server) = RedisServer::start().await else {

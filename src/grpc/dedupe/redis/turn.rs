@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::write::{Outcome, Write};
 use super::link::{Came, Failed};
-use super::{LEASE, Place, Redis, Standing, VERSION, kept, milliseconds, script};
+use super::{CLAIM, LEASE, Place, Redis, Standing, VERSION, kept, milliseconds, script};
 
 /// Often enough that a lease outlives two signs of life that got lost.
 const RENEWAL: Duration = Duration::from_secs(2);
@@ -97,7 +97,7 @@ impl Turn {
         let mut question = self.question(include_str!("claim.lua"));
         question.arg(VERSION).arg(&self.write.fingerprint);
         question.arg(&self.token).arg(self.left());
-        question.arg(milliseconds(LEASE));
+        question.arg(milliseconds(LEASE)).arg(milliseconds(CLAIM));
         question.arg(u8::from(self.write.asked.may_be_done_again()));
         Ok(standing(&self.redis.link.ask(&question).await?))
     }
@@ -108,7 +108,7 @@ impl Turn {
 
     /// Milliseconds of the window, for a Redis that has lost what it knew.
     fn left(&self) -> u64 {
-        milliseconds(LEASE.max(self.until - Instant::now()))
+        milliseconds(CLAIM.max(self.until - Instant::now()))
     }
 }
 
