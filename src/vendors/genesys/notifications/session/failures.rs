@@ -13,7 +13,8 @@ pub(super) fn unreadable() -> Error {
 
 pub(super) fn stopped() -> Error {
     Error::Lost {
-        cause: "the vendor ended the notifications (Bayeux advice `none`)".to_owned(),
+        cause: "the vendor ended the notifications: its Bayeux advice allows no further connect"
+            .to_owned(),
     }
 }
 

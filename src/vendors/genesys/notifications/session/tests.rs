@@ -339,7 +339,10 @@ async fn what_may_not_be_tried_again_ends_the_streams() {
         let mut answer = yes("/meta/connect");
         answer[0]["advice"] = advice;
         connect.say(&answer);
-        assert!(matches!(end(&consumer).await, Error::Lost { .. }));
+        let Error::Lost { cause } = end(&consumer).await else {
+            panic!("not lost");
+        };
+        assert!(cause.ends_with("its Bayeux advice allows no further connect"));
         server.quiet().await;
     }
 }
