@@ -181,11 +181,13 @@ impl Dedupe {
                 }
                 Claim::Again(kept) => {
                     self.0.hits.add(1, &[]);
-                    let before = kept.as_ref().ok().cloned();
-                    let answer = settle(kept.and_then(decode)).await?;
-                    let after = Bytes::from(answer.encode_to_vec());
+                    let kept = kept.and_then(decode);
+                    // As it is read here: a newer gateway may have kept more than is known to this one.
+                    let before = kept.as_ref().ok().map(T::encode_to_vec);
+                    let answer = settle(kept).await?;
+                    let after = answer.encode_to_vec();
                     if before.as_ref() != Some(&after) {
-                        self.0.store.replace(write, after);
+                        self.0.store.replace(write, after.into());
                     }
                     Ok(answer)
                 }

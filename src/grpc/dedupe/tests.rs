@@ -507,3 +507,31 @@ async fn what_an_unknown_outcome_is_settled_to_is_what_later_repeats_get() {
         .unwrap();
     assert_eq!(work.done(), 1, "forgotten when the first would have been");
 }
+
+/// What it does not know of an answer is there for the others who ask.
+#[tokio::test]
+async fn a_repeat_at_an_older_gateway_takes_nothing_from_what_is_kept() {
+    #[derive(Clone, PartialEq, Message)]
+    struct Older {}
+    let dedupe = dedupe(10);
+    let call = ("default", "id", "s");
+    let work = Work::default().answer(Duration::ZERO);
+    let first = run(&dedupe, call, work).await.unwrap();
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let identity = Identity::of_caller("", "id", &message("s"));
+    let ticket = ticket("default");
+    let never = async { panic!("done again") };
+    let older = dedupe.run(
+        asked,
+        identity,
+        &ticket,
+        never,
+        std::future::ready::<Result<Older, _>>,
+    );
+    older.await.unwrap();
+    let never = async { panic!("done again") };
+    assert_eq!(run(&dedupe, call, never).await.unwrap(), first);
+}
