@@ -87,7 +87,10 @@ impl Memory {
     }
 
     pub(super) fn replace(&self, write: &Write, response: Bytes) {
-        if let Some(run) = self.known().runs.get_mut(&write.key) {
+        // The window may have ended meanwhile, and what is there be another write.
+        if let Some(run) = self.known().runs.get_mut(&write.key)
+            && run.fingerprint == write.fingerprint
+        {
             run.result = watch::channel(Some(Ok(response))).1;
         }
     }

@@ -535,3 +535,40 @@ async fn a_repeat_at_an_older_gateway_takes_nothing_from_what_is_kept() {
     let never = async { panic!("done again") };
     assert_eq!(run(&dedupe, call, never).await.unwrap(), first);
 }
+
+/// Looking takes its time, and the window may end meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_an_outcome_is_settled_to_is_never_taken_for_a_later_write() {
+    let dedupe = dedupe(10);
+    let reference = |reference_id| AttachUserDataResponse {
+        reference_id: Some(reference_id),
+        ..Default::default()
+    };
+    let unknown = async { Err(Status::unknown("whether it was done")) };
+    run(&dedupe, ("default", "id", "s"), unknown)
+        .await
+        .unwrap_err();
+    tokio::time::advance(Duration::from_secs(599)).await;
+    let asked = Asked {
+        vendor: "genesys",
+        meta: &META,
+    };
+    let identity = Identity::of_caller("", "id", &message("s"));
+    let ticket = ticket("default");
+    let never = async { panic!("done again") };
+    let settle = async |_: Answer| {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Ok(reference(83))
+    };
+    let settling = dedupe.run(asked, identity, &ticket, never, settle);
+    let another = ("default", "id", "another");
+    let later = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        run(&dedupe, another, async move { Ok(reference(84)) }).await
+    };
+    let (settled, later) = tokio::join!(settling, later);
+    assert_eq!(settled.unwrap(), reference(83));
+    assert_eq!(later.unwrap(), reference(84));
+    let never = async { panic!("done again") };
+    assert_eq!(run(&dedupe, another, never).await.unwrap(), reference(84));
+}
