@@ -16,8 +16,8 @@ use crate::upstream::secret::{Secret, Version};
 /// For connecting, with TLS and authentication, and for each answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who comes so soon after a connection that could not be made is told so at once.
-const PAUSE: Duration = Duration::from_millis(250);
+/// Who comes so soon after a connection that could not be made, or was of no use, is told so at once.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a changed URL that is of no use is let alone while the old one does.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
@@ -50,6 +50,8 @@ struct Live {
 pub(super) struct Failed {
     cause: String,
     pub(super) came: Came,
+    /// It was the connection's fault, and another may do better.
+    again: bool,
 }
 
 /// How far a question came.
@@ -77,41 +79,48 @@ impl Link {
         }
     }
 
-    /// Asks Redis, twice if a connection turns out to have broken: whatever is asked must bear it.
+    /// Asks Redis, twice if a connection turns out to be of no use any more: whatever is asked must bear
+    /// it.
     pub(super) async fn ask(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
-        let answer = match self.ask_once(question).await {
-            Err((Some(error), _)) if error.is_io_error() && !error.is_timeout() => {
-                let again = self.ask_once(question).await;
-                again.map_err(|(_, failed)| Failed {
-                    came: Came::Perhaps,
-                    ..failed
-                })
+        let mut answer = self.ask_once(question).await;
+        if let Err(Failed {
+            again: true, came, ..
+        }) = answer
+        {
+            answer = self.ask_once(question).await;
+            if let Err(failed) = &mut answer {
+                if failed.again {
+                    self.pause(failed).await;
+                }
+                // The first time it may have been done.
+                if came == Came::Perhaps {
+                    failed.came = came;
+                }
             }
-            answer => answer.map_err(|(_, failed)| failed),
-        };
+        }
         self.note(&answer);
         answer
     }
 
-    /// With the error of Redis itself, if there was a connection to have one on.
-    async fn ask_once(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, (Option<RedisError>, Failed)> {
-        let mut live = self.live().await.map_err(|failed| (None, failed))?;
+    async fn ask_once(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
+        let mut live = self.live().await?;
         let answer = question.query_async(&mut live.connection).await;
         match answer {
             Ok(answer) => Ok(answer),
             Err(error) => {
-                if is_about_the_connection(&error) {
+                let useless = is_about_the_connection(&error);
+                if useless {
                     self.forget(live.number).await;
                 }
-                let came = match error.is_io_error() {
-                    true => Came::Perhaps,
-                    false => Came::Refused,
-                };
-                let failed = Failed {
+                Err(Failed {
                     cause: cause(&error),
-                    came,
-                };
-                Err((Some(error), failed))
+                    // An answer that cannot be read may have been a yes.
+                    came: match error.code() {
+                        Some(_) => Came::Refused,
+                        None => Came::Perhaps,
+                    },
+                    again: useless && !error.is_timeout(),
+                })
             }
         }
     }
@@ -151,10 +160,8 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, Failed> {
-        let url = self.url.read().map_err(|error| Failed {
-            cause: error.to_string(),
-            came: Came::Nowhere,
-        })?;
+        let url = self.url.read();
+        let url = url.map_err(|error| Failed::to_connect(error.to_string()))?;
         let timeouts = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
@@ -164,16 +171,23 @@ impl Link {
                 .get_multiplexed_async_connection_with_config(&timeouts)
                 .await
         };
-        connecting.await.map_err(|error| Failed {
-            cause: cause(&error),
-            came: Came::Nowhere,
-        })
+        let connected = connecting.await;
+        connected.map_err(|error| Failed::to_connect(cause(&error)))
     }
 
     async fn forget(&self, number: u64) {
         let mut state = self.state.lock().await;
         if state.live.as_ref().is_some_and(|it| it.number == number) {
             state.live = None;
+        }
+    }
+
+    /// A new connection was of no use either.
+    async fn pause(&self, failed: &Failed) {
+        let mut state = self.state.lock().await;
+        if state.live.is_none() {
+            let failed = Failed::to_connect(failed.cause.clone());
+            state.failed = Some((Instant::now(), failed));
         }
     }
 
@@ -198,13 +212,42 @@ impl Link {
     }
 }
 
+impl Failed {
+    fn to_connect(cause: String) -> Self {
+        Failed {
+            cause,
+            came: Came::Nowhere,
+            again: false,
+        }
+    }
+}
+
 /// A server that is no longer the one to ask, or that wants another login, is left as well.
 fn is_about_the_connection(error: &RedisError) -> bool {
-    error.is_io_error() || matches!(error.code(), None | Some("READONLY" | "NOAUTH" | "NOPERM"))
+    match code(error) {
+        Some(code) => ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM"].contains(&code),
+        None => true,
+    }
+}
+
+/// The word that an error begins with. What is refused within a script comes as an `ERR` up to Redis 6,
+/// which quotes it: `Error running script (call to f_1): @user_script:1: -READONLY You can't write`.
+fn code(error: &RedisError) -> Option<&str> {
+    let code = error.code()?;
+    let words = error.detail().unwrap_or_default().split(' ');
+    let quoted =
+        |word: &'_ &str| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let mut quoted = words
+        .filter_map(|word| word.strip_prefix('-'))
+        .filter(quoted);
+    match code {
+        "ERR" => quoted.next().or(Some(code)),
+        _ => Some(code),
+    }
 }
 
 fn cause(error: &RedisError) -> String {
-    match error.code() {
+    match code(error) {
         Some(code) => format!("Redis answered {code}"),
         None if error.is_timeout() => "Redis did not answer in time".to_owned(),
         None if error.is_io_error() => error.to_string(),

@@ -204,4 +204,6 @@ pub(super) fn take_in(bytes: &[u8]) {
 }
 
 #[cfg(test)]
+mod played;
+#[cfg(test)]
 mod tests;

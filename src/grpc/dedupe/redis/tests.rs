@@ -1,6 +1,9 @@
-//! Against a real server. What callers see of it is in `tests/it/request_id_redis.rs`.
+//! Against a real server, and one that is played by hand. What callers see of it is in
+//! `tests/it/request_id_redis.rs`.
 
 use super::super::write::Asked;
+use super::link::PAUSE;
+use super::played::{DONE, GREETED, MINE, Played, Question, Step};
 use super::*;
 use crate::settings::testing::Dir;
 use crate::upstream::operation::{Meta, Replay};
@@ -30,8 +33,11 @@ static IDEMPOTENT: Meta = Meta {
 
 /// A gateway's share in the store.
 fn replica(server: &RedisServer, window: Duration) -> Arc<Redis> {
+    replica_at(Secret::fixed(server.url()), window)
+}
+
+fn replica_at(url: Secret, window: Duration) -> Arc<Redis> {
     let meter = opentelemetry::global::meter("test");
-    let url = Secret::fixed(server.url());
     Redis::new(url, window, TaskTracker::new(), &meter)
 }
 
@@ -350,6 +356,35 @@ async fn an_id_is_kept_no_longer_than_its_window() {
     assert_eq!(lease.unwrap(), ":0\r\n");
 }
 
+/// What ADR 12 asks for is enough.
+#[tokio::test]
+async fn a_login_needs_no_more_than_operators_are_asked_to_give_it() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let host = server.url().replace("redis://", "");
+    // The first knows no other database.
+    for (database, beside) in [("", ""), ("/1", " +select")] {
+        let listed = "+eval +hmget +hset +set +exists +pttl +pexpire +del";
+        let rights = format!("~switchboard:dedupe:* -@all {listed}{beside}");
+        let user = format!("ACL SETUSER gateway on >hunter2 {rights}");
+        assert_eq!(server.ask(&user).await.unwrap(), "+OK\r\n");
+        let url = format!("redis://gateway:hunter2@{host}{database}");
+        let redis = replica_at(Secret::fixed(url), WINDOW);
+        let (kept, left) = (write(&ONCE, "kept"), write(&ONCE, "left"));
+        let mut turn = first(&redis, &kept).await;
+        turn.spend(std::future::ready(())).await;
+        turn.keep(response("done")).await;
+        assert_eq!(again(&redis, &kept).await.unwrap(), "done");
+        redis.replace(kept.clone(), Bytes::from_static(b"settled"));
+        drop(first(&redis, &left).await);
+        redis.tasks.close();
+        redis.tasks.wait().await;
+        assert_eq!(again(&redis, &kept).await.unwrap(), "settled");
+        drop(first(&redis, &left).await);
+    }
+}
+
 #[test]
 fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
     let key = |account: &str, id: &str| Key {
@@ -412,4 +447,131 @@ async fn the_url_is_shown_nowhere() {
     let failed = redis.link.ask(&redis::cmd("PING")).await.unwrap_err();
     assert!(!format!("{failed:?}").contains("hunter2"), "{failed:?}");
     assert_eq!(failed.came, Came::Nowhere);
+}
+
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// As Redis says it, and as its versions before 7 do.
+const READ_ONLY: [&str; 2] = [
+    "-READONLY You can't write against a read only replica.\r\n",
+    "-ERR Error running script (call to f_c0ffee): @user_script:15: @user_script: 15: \
+     -READONLY You can't write against a read only replica.\r\n",
+];
+
+/// Who has so much time left.
+fn hurried(time: Duration) -> Ticket {
+    Ticket {
+        deadline: Instant::now() + time,
+        ..ticket(0)
+    }
+}
+
+async fn refused(redis: &Arc<Redis>, write: &Write, ticket: &Ticket) -> Status {
+    match redis.claim(write, ticket).await {
+        Err(status) => status,
+        Ok(Claim::First(_)) => panic!("it was this call's to do"),
+        Ok(Claim::Again(outcome)) => panic!("was done before: {outcome:?}"),
+    }
+}
+
+/// Until it is so; nothing that is waited for here takes that long unless it never comes.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let come_true = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let come_true = tokio::time::timeout(Duration::from_secs(30), come_true).await;
+    come_true.unwrap_or_else(|_| panic!("still waiting: {what}"));
+}
+
+#[tokio::test]
+async fn a_claim_whose_caller_left_is_given_back() {
+    let server = Played::start(|_, question| match question {
+        Question::Claim => Step::Hang,
+        Question::Release => DONE,
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let hurried = hurried(Duration::from_millis(300));
+    refused(&redis, &write(&ONCE, "id"), &hurried).await;
+    until("it is released", || server.count(Question::Release) == 1).await;
+}
+
+/// What cannot be read may have been a yes.
+#[tokio::test]
+async fn a_claim_with_an_answer_that_cannot_be_read_is_given_back() {
+    for answer in ["?mine\r\n", ":1\r\n", "*1\r\n:1\r\n"] {
+        let server = Played::start(move |_, question| match question {
+            Question::Claim => Step::Say(answer),
+            Question::Release => DONE,
+            _ => GREETED,
+        })
+        .await;
+        let redis = replica_at(server.url(), WINDOW);
+        let status = refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+        assert_eq!(status.code(), Code::Unavailable);
+        until(answer, || server.count(Question::Release) == 1).await;
+    }
+}
+
+/// What was answered before is nobody's to know, so it is asked again.
+#[tokio::test]
+async fn a_connection_that_ends_before_or_within_an_answer_costs_nobody_a_refusal() {
+    for half in ["", "*1\r\n$4\r\nmi"] {
+        let server = Played::start(move |connection, question| match (connection, question) {
+            (1, Question::Claim) if half.is_empty() => Step::Close,
+            (1, Question::Claim) => Step::SayAndClose(half),
+            (_, Question::Claim) => MINE,
+            (_, Question::Greeting) => GREETED,
+            _ => DONE,
+        })
+        .await;
+        let redis = replica_at(server.url(), WINDOW);
+        let turn = first(&redis, &write(&ONCE, "id")).await;
+        assert_eq!(server.connections(), 2);
+        turn.keep(response("done")).await;
+        assert_eq!(server.count(Question::Release), 0);
+    }
+}
+
+/// The address leads to another server by now.
+#[tokio::test]
+async fn a_server_that_is_no_longer_the_one_to_ask_is_left_at_once() {
+    let others = [
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        "-NOAUTH Authentication required.\r\n",
+    ];
+    for answer in READ_ONLY.into_iter().chain(others) {
+        let server = Played::start(move |connection, question| match (connection, question) {
+            (1, Question::Claim) => Step::Say(answer),
+            (_, Question::Claim) => MINE,
+            (_, Question::Greeting) => GREETED,
+            _ => DONE,
+        })
+        .await;
+        let redis = replica_at(server.url(), WINDOW);
+        let turn = first(&redis, &write(&ONCE, "id")).await;
+        turn.keep(response("done")).await;
+        assert_eq!(server.connections(), 2, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_not_connected_to_for_every_question() {
+    let server = Played::start(|_, question| match question {
+        Question::Greeting => GREETED,
+        _ => Step::Say(READ_ONLY[0]),
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let begun = Instant::now();
+    for _ in 0..200 {
+        refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+    }
+    let pauses = begun.elapsed().as_millis() / PAUSE.as_millis();
+    let most = 2 * (1 + pauses as usize);
+    assert!(server.connections() <= most, "{}", server.connections());
 }
