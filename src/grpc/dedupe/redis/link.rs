@@ -1,7 +1,7 @@
 //! The connection to Redis: made when it is needed, made anew when it broke or when the file with
 //! its URL changed, and never waited for long.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{self, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Meter};
@@ -22,10 +22,14 @@ pub(super) const PAUSE: Duration = Duration::from_millis(250);
 /// How long a changed URL that is of no use is let alone while the old one does.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
+/// A store is back when it has not failed for so long, and another cause is told no sooner: a full one
+/// refuses some questions and answers others.
+const QUIET: Duration = Duration::from_secs(5);
+
 pub(super) struct Link {
     url: Secret,
     state: Mutex<State>,
-    reachable: AtomicBool,
+    trouble: sync::Mutex<Option<Trouble>>,
     failures: Counter<u64>,
 }
 
@@ -43,6 +47,14 @@ struct Live {
     number: u64,
     version: Version,
     connection: MultiplexedConnection,
+}
+
+/// A store that fails, as far as the log was told.
+struct Trouble {
+    cause: String,
+    told: Instant,
+    /// The last time.
+    failed: Instant,
 }
 
 /// Why Redis did not do what it was asked. Its own words are left out: they can quote the question.
@@ -74,7 +86,7 @@ impl Link {
         Link {
             url,
             state: Mutex::default(),
-            reachable: AtomicBool::new(true),
+            trouble: sync::Mutex::default(),
             failures,
         }
     }
@@ -191,24 +203,33 @@ impl Link {
         }
     }
 
-    /// Counts failures, and tells of the first and of the end of them.
+    /// Counts failures, and tells of the first, of other causes, and of the end of them.
     fn note<T>(&self, answer: &Result<T, Failed>) {
-        match answer {
-            Ok(_) => {
-                if !self.reachable.swap(true, Ordering::Relaxed) {
-                    tracing::info!("the store of request_ids is back");
-                }
+        let lock = self.trouble.lock();
+        let mut trouble = lock.unwrap_or_else(PoisonError::into_inner);
+        let Err(Failed { cause, .. }) = answer else {
+            if trouble.take_if(|it| it.failed.elapsed() >= QUIET).is_some() {
+                tracing::info!("the store of request_ids is back");
             }
-            Err(Failed { cause, .. }) => {
-                self.failures.add(1, &[]);
-                if self.reachable.swap(false, Ordering::Relaxed) {
-                    tracing::warn!(
-                        cause,
-                        "the store of request_ids is out of reach: calls with one are refused"
-                    );
-                }
+            return;
+        };
+        self.failures.add(1, &[]);
+        let now = Instant::now();
+        if let Some(known) = &mut *trouble {
+            known.failed = now;
+            if known.cause == *cause || now - known.told < QUIET {
+                return;
             }
         }
+        tracing::warn!(
+            cause,
+            "the store of request_ids is out of reach: calls with one are refused"
+        );
+        *trouble = Some(Trouble {
+            cause: cause.clone(),
+            told: now,
+            failed: now,
+        });
     }
 }
 

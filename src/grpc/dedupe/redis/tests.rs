@@ -6,9 +6,11 @@ use super::link::PAUSE;
 use super::played::{DONE, GREETED, MINE, Played, Question, Step};
 use super::*;
 use crate::settings::testing::Dir;
+use crate::telemetry::testing::Spans;
 use crate::upstream::operation::{Meta, Replay};
 use crate::upstream::progress::Progress;
 use server::RedisServer;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::Code;
 
 #[allow(unreachable_pub, reason = "other tests use it too")]
@@ -457,6 +459,7 @@ const READ_ONLY: [&str; 2] = [
     "-ERR Error running script (call to f_c0ffee): @user_script:15: @user_script: 15: \
      -READONLY You can't write against a read only replica.\r\n",
 ];
+const FULL: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
 /// Who has so much time left.
 fn hurried(time: Duration) -> Ticket {
@@ -574,4 +577,62 @@ async fn a_server_that_refuses_is_not_connected_to_for_every_question() {
     let pauses = begun.elapsed().as_millis() / PAUSE.as_millis();
     let most = 2 * (1 + pauses as usize);
     assert!(server.connections() <= most, "{}", server.connections());
+}
+
+/// Of the log's lines, how bad and with which cause.
+fn told(log: &Spans) -> Vec<(String, String)> {
+    let word = |line: &serde_json::Value, key: &str| line[key].as_str().unwrap_or("").to_owned();
+    let lines = log.lines();
+    let told = |line| (word(line, "level"), word(line, "cause"));
+    lines.iter().map(told).collect()
+}
+
+/// It answers for what is there, and takes in nothing new.
+#[tokio::test]
+async fn a_full_redis_is_complained_of_once() {
+    let asked = AtomicUsize::new(0);
+    let server = Played::start(move |_, question| match question {
+        Question::Claim if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+            Step::Say(FULL)
+        }
+        Question::Claim => Step::Say("*1\r\n$6\r\nreused\r\n"),
+        _ => GREETED,
+    })
+    .await;
+    let log = Spans::capture();
+    let redis = replica_at(server.url(), WINDOW);
+    for code in [Code::Unavailable, Code::InvalidArgument].repeat(10) {
+        let status = refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+        assert_eq!(status.code(), code);
+    }
+    let complaint = ("WARN".to_owned(), "Redis answered OOM".to_owned());
+    assert_eq!(told(&log), [complaint]);
+}
+
+/// Nothing that it waits for is real: there is no server behind either URL.
+#[tokio::test(start_paused = true)]
+async fn another_connection_is_tried_after_a_pause_and_another_cause_is_told() {
+    let dir = Dir::new();
+    let gone = format!("unix://{}", dir.path("gone").display());
+    let file = dir.write("redis_url", gone);
+    let log = Spans::capture();
+    let redis = replica_at(Secret::file(file.clone()), WINDOW);
+    let failure = async || {
+        let failed = redis.link.ask(&redis::cmd("PING")).await.unwrap_err();
+        assert_eq!(failed.came, Came::Nowhere);
+        format!("{failed:?}").contains("cannot read")
+    };
+    assert!(!failure().await);
+    std::fs::remove_file(&file).unwrap();
+    assert!(!failure().await, "nothing was tried");
+    tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
+    assert!(!failure().await, "nothing was tried");
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(failure().await);
+    assert_eq!(told(&log).len(), 1, "one soon after the other");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(failure().await);
+    let lines = told(&log);
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].1.contains("cannot read"), "{lines:?}");
 }
