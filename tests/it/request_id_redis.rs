@@ -326,6 +326,68 @@ async fn a_store_that_hangs_is_one_that_is_away() {
     assert_eq!(pair.attached(), 3);
 }
 
+fn within(time: Duration, request: AttachUserDataRequest) -> tonic::Request<AttachUserDataRequest> {
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(time);
+    request
+}
+
+/// Callers take a new `request_id` after an answer about the vendor, and that would be another write.
+#[tokio::test]
+async fn a_repeat_that_learns_nothing_in_time_is_told_nothing_of_the_vendor() {
+    let Some(pair) = Pair::start().await else {
+        return;
+    };
+    let first = attach_by(&pair.one, "order-1", "a").await.unwrap();
+    attach_by(&pair.two, "order-1", "a").await.unwrap();
+    pair.redis.freeze();
+    let mut sms = pair.two.sms();
+    let repeat = within(Duration::from_millis(500), attach("order-1", "a"));
+    let status = in_time("an answer", sms.attach_user_data(repeat)).await;
+    pair.redis.go_on();
+    let status = status.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(reason(&status), "DEADLINE");
+    assert_eq!(fact(&status, "vendor"), "");
+    let again = once_it_is_back(&pair.two, "order-1").await;
+    assert_eq!(first.into_inner(), again);
+    assert_eq!(pair.attached(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_that_waits_while_the_store_goes_is_not_told_that_nothing_was_sent() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    pair.fail_once(Rule::new(Fault::Hang));
+    let (one, two) = (pair.one.sms(), pair.two.sms());
+    let first = tokio::spawn(async move { one.clone().attach_user_data(attach("o", "a")).await });
+    until("the vendor has the request", || pair.attached() == 1).await;
+    let repeat = within(Duration::from_secs(3), attach("o", "a"));
+    let repeat = tokio::spawn(async move { two.clone().attach_user_data(repeat).await });
+    let looked = async {
+        // Of the first, of the repeat, and of one that comes after an answer to that.
+        while asked(&pair.redis).await < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("looks at how the write stands", looked).await;
+    pair.redis.stop();
+    let status = in_time("an answer", repeat).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
+    assert_eq!(attempts(status.metadata()), 0);
+    first.abort();
+}
+
+/// How many scripts it was asked to run.
+async fn asked(redis: &RedisServer) -> u32 {
+    let stats = redis.ask("INFO commandstats").await.unwrap();
+    let eval = stats.split_once("cmdstat_eval:calls=");
+    let calls = eval.and_then(|(_, rest)| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
 #[tokio::test]
 async fn who_did_the_write_gets_its_result_though_it_cannot_be_kept() {
     let Some(mut pair) = Pair::start().await else {

@@ -80,11 +80,6 @@ impl Asked {
         })
     }
 
-    /// The deadline ran out before it was known whether anybody does the write.
-    pub(super) fn late(self) -> Status {
-        self.failure(Error::Deadline).into()
-    }
-
     /// The deadline ran out while another replica does the write; how far it is nobody here knows.
     pub(super) fn late_elsewhere(self) -> Status {
         Status::from(Failure {
@@ -127,6 +122,19 @@ fn late(progress: &Progress) -> Error {
     }
 }
 
+/// The deadline ran out before it was known whether anybody does the write, or has done it. Nothing is
+/// told of the vendor, as nothing is known: what is would be an answer to all calls of this `request_id`.
+pub(super) fn late_unasked() -> Status {
+    Rejection::new(
+        Code::DeadlineExceeded,
+        ErrorReason::Deadline,
+        "the deadline ran out before the store of request_ids had answered; nothing was sent for this call, \
+         and what became of an earlier one with this request_id is not known",
+    )
+    .fact("attempts", &0)
+    .into_status()
+}
+
 pub(super) fn reused() -> Status {
     Rejection::new(
         Code::InvalidArgument,
@@ -145,7 +153,7 @@ pub(super) fn unavailable(why: &str, wait: Duration) -> Status {
     Rejection::new(
         Code::Unavailable,
         ErrorReason::DedupeUnavailable,
-        format!("{why}; nothing was sent, and without a request_id the call is possible"),
+        format!("{why}; nothing was sent for this call, and with the same request_id it can be made again"),
     )
     .fact("attempts", &0)
     .retry_after(Some(wait.max(SOON)))

@@ -30,7 +30,7 @@ use tonic::Status;
 use self::link::{Came, Failed, Link};
 pub(super) use self::turn::Turn;
 use super::store::{self, Claim};
-use super::write::{Key, Outcome, SOON, Write, reused, unavailable};
+use super::write::{Key, Outcome, SOON, Write, late_unasked, reused, unavailable};
 use crate::upstream::client::Ticket;
 use crate::upstream::secret::Secret;
 
@@ -98,28 +98,40 @@ impl Redis {
         let (asked, deadline) = (write.asked, ticket.deadline);
         let mut turn = Turn::new(Arc::clone(self), write.clone());
         let mut look = FIRST_LOOK;
-        let mut late = asked.late();
+        let mut runs_elsewhere = false;
+        let late = |runs_elsewhere| match runs_elsewhere {
+            true => asked.late_elsewhere(),
+            false => late_unasked(),
+        };
         loop {
             let Ok(standing) = timeout_at(deadline, turn.claim()).await else {
-                return Err(late);
+                return Err(late(runs_elsewhere));
             };
-            match standing
-                .map_err(|_| unavailable("the store of request_ids is out of reach", SOON))?
-            {
-                Standing::Mine => return Ok(Claim::First(store::Turn::Redis(Box::new(turn)))),
-                Standing::Ended(outcome) => return Ok(Claim::Again(outcome)),
-                Standing::Abandoned => return Ok(Claim::Again(Err(asked.abandoned()))),
-                Standing::Reused => return Err(reused()),
-                Standing::Foreign => {
+            match standing {
+                Ok(Standing::Mine) => {
+                    return Ok(Claim::First(store::Turn::Redis(Box::new(turn))));
+                }
+                Ok(Standing::Ended(outcome)) => return Ok(Claim::Again(outcome)),
+                Ok(Standing::Abandoned) => return Ok(Claim::Again(Err(asked.abandoned()))),
+                Ok(Standing::Reused) => return Err(reused()),
+                Ok(Standing::Foreign) => {
                     return Err(unavailable(
                         "this request_id is kept in an unknown form",
                         SOON,
                     ));
                 }
-                Standing::Running => late = asked.late_elsewhere(),
+                Ok(Standing::Running) => runs_elsewhere = true,
+                // The store may be back before the time is over, and until then it stands as it stood.
+                Err(_) if runs_elsewhere => {}
+                Err(_) => {
+                    return Err(unavailable(
+                        "the store of request_ids is out of reach",
+                        SOON,
+                    ));
+                }
             }
             if timeout_at(deadline, sleep(look)).await.is_err() {
-                return Err(late);
+                return Err(late(runs_elsewhere));
             }
             look = LONGEST_LOOK.min(look * 2);
         }

@@ -35,6 +35,7 @@ pub(super) enum Step {
 }
 
 pub(super) const MINE: Step = Step::Say("*1\r\n$4\r\nmine\r\n");
+pub(super) const RUNNING: Step = Step::Say("*1\r\n$7\r\nrunning\r\n");
 /// What releases, finishes and replaces are told.
 pub(super) const DONE: Step = Step::Say("*1\r\n$4\r\ndone\r\n");
 pub(super) const GREETED: Step = Step::Say("+OK\r\n");

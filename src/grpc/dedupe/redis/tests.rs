@@ -3,7 +3,7 @@
 
 use super::super::write::Asked;
 use super::link::PAUSE;
-use super::played::{DONE, GREETED, MINE, Played, Question, Step};
+use super::played::{DONE, GREETED, MINE, Played, Question, RUNNING, Step};
 use super::*;
 use crate::settings::testing::Dir;
 use crate::telemetry::testing::Spans;
@@ -12,6 +12,7 @@ use crate::upstream::progress::Progress;
 use server::RedisServer;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 #[allow(unreachable_pub, reason = "other tests use it too")]
 #[path = "../../../../tests/it/support/redis.rs"]
@@ -303,8 +304,6 @@ async fn who_waits_for_another_has_a_deadline() {
     };
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert!(status.message().contains("may or may not"), "{status:?}");
-    let nothing_sent = write.asked.late();
-    assert!(!nothing_sent.message().contains("may or may not"));
 }
 
 #[tokio::test]
@@ -486,6 +485,59 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     };
     let come_true = tokio::time::timeout(Duration::from_secs(30), come_true).await;
     come_true.unwrap_or_else(|_| panic!("still waiting: {what}"));
+}
+
+/// It knows that the write is done by another.
+#[tokio::test]
+async fn a_repeat_that_waits_outlasts_a_redis_that_fails() {
+    let asked = AtomicUsize::new(0);
+    let server = Played::start(move |_, question| match question {
+        Question::Claim => match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => RUNNING,
+            1 => Step::Say(FULL),
+            2 => Step::Close,
+            3 => Step::Say("-LOADING Redis is loading the dataset in memory\r\n"),
+            _ => Step::Say("*2\r\n$5\r\nended\r\n$6\r\n\n\x04done\r\n"),
+        },
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let told = again(&redis, &write(&ONCE, "id")).await;
+    assert_eq!(told.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_repeat_that_waits_is_never_told_that_nothing_was_sent() {
+    let asked = AtomicUsize::new(0);
+    let server = Played::start(move |_, question| match question {
+        Question::Claim if asked.fetch_add(1, Ordering::Relaxed) == 0 => RUNNING,
+        Question::Claim => Step::Say(FULL),
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let status = refused(&redis, &write(&ONCE, "id"), &ticket(1)).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(status.message().contains("may or may not"), "{status:?}");
+}
+
+/// A new `request_id` would be no repeat of a call that may have been made before.
+#[tokio::test]
+async fn who_learned_nothing_in_time_is_told_nothing_about_the_vendor() {
+    let server = Played::start(|_, question| match question {
+        Question::Claim => Step::Hang,
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let hurried = hurried(Duration::from_millis(300));
+    let status = refused(&redis, &write(&ONCE, "id"), &hurried).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "DEADLINE");
+    assert_eq!(info.metadata.get("vendor"), None);
+    assert_eq!(info.metadata["attempts"], "0");
 }
 
 #[tokio::test]
