@@ -104,9 +104,10 @@ impl Redis {
             false => late_unasked(),
         };
         loop {
-            let Ok(standing) = timeout_at(deadline, turn.claim()).await else {
+            let Ok((back, standing)) = timeout_at(deadline, turn.claim()).await else {
                 return Err(late(runs_elsewhere));
             };
+            turn = back;
             match standing {
                 Ok(Standing::Mine) => {
                     return Ok(Claim::First(store::Turn::Redis(Box::new(turn))));

@@ -540,6 +540,20 @@ async fn who_learned_nothing_in_time_is_told_nothing_about_the_vendor() {
     assert_eq!(info.metadata["attempts"], "0");
 }
 
+/// However many they are, and however long it lasts.
+#[tokio::test]
+async fn who_leaves_before_redis_was_asked_leaves_nothing_behind() {
+    let server = Played::start(|_, _| Step::Hang).await;
+    let redis = replica_at(server.url(), WINDOW);
+    let write = write(&ONCE, "id");
+    let hurried = hurried(Duration::from_millis(100));
+    let calls = (0..20).map(|_| refused(&redis, &write, &hurried));
+    for status in futures_util::future::join_all(calls).await {
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+    until("no task is left", || redis.tasks.is_empty()).await;
+}
+
 #[tokio::test]
 async fn a_claim_whose_caller_left_is_given_back() {
     let server = Played::start(|_, question| match question {

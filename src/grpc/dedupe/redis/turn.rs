@@ -2,9 +2,11 @@
 //! and given back with the result, or without one when nothing was done.
 
 use std::convert::Infallible;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::trace::FutureExt as _;
 use redis::Cmd;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
@@ -42,16 +44,21 @@ impl Turn {
         }
     }
 
-    /// Asks for the write. Whoever stops waiting for the answer may hold it all the same.
-    pub(super) async fn claim(&mut self) -> Result<Standing, Failed> {
-        self.idle = true;
-        let standing = self.ask_for_it().await;
-        self.idle = match &standing {
-            Ok(Standing::Mine) => true,
-            Ok(_) => false,
-            Err(failed) => failed.came == Came::Perhaps,
+    /// Asks for the write, in a task of its own: whoever stops waiting for the answer may hold it all the
+    /// same, and then it is given back, or else nothing is left of it.
+    pub(super) async fn claim(mut self) -> (Self, Result<Standing, Failed>) {
+        let tasks = self.redis.tasks.clone();
+        let asking = async move {
+            let standing = self.ask_for_it().await;
+            self.idle = match &standing {
+                Ok(Standing::Mine) => true,
+                Ok(_) => false,
+                Err(failed) => failed.came == Came::Perhaps,
+            };
+            (self, standing)
         };
-        standing
+        let asked = tasks.spawn(asking.with_current_context()).await;
+        asked.unwrap_or_else(|died| resume_unwind(died.into_panic()))
     }
 
     pub(in super::super) async fn spend<R>(&mut self, work: impl Future<Output = R>) -> R {
