@@ -1,7 +1,7 @@
 //! The connection to Redis: made when it is needed, made anew when it broke or when the file with
 //! its URL changed, and never waited for long.
 
-use std::sync::{self, PoisonError};
+use std::sync::{self, Arc, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Meter};
@@ -40,6 +40,8 @@ struct State {
     made: u64,
     /// When no connection could be made, and why.
     failed: Option<(Instant, Failed)>,
+    /// When a changed URL was tried beside a connection that lives.
+    tried: Option<(Instant, Version)>,
 }
 
 #[derive(Clone)]
@@ -77,23 +79,25 @@ pub(super) enum Came {
 }
 
 impl Link {
-    pub(super) fn new(url: Secret, meter: &Meter) -> Self {
+    pub(super) fn new(url: Secret, meter: &Meter) -> Arc<Self> {
         let failures = meter
             .u64_counter("switchboard_dedupe_store_failures")
-            .with_description("Questions to the store of request_ids that it did not answer.");
+            .with_description(
+                "Questions to the store of request_ids that it did not answer, or refused.",
+            );
         let failures = failures.build();
         failures.add(0, &[]);
-        Link {
+        Arc::new(Link {
             url,
             state: Mutex::default(),
             trouble: sync::Mutex::default(),
             failures,
-        }
+        })
     }
 
     /// Asks Redis, twice if a connection turns out to be of no use any more: whatever is asked must bear
     /// it.
-    pub(super) async fn ask(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
+    pub(super) async fn ask(self: &Arc<Self>, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
         let mut answer = self.ask_once(question).await;
         if let Err(Failed {
             again: true, came, ..
@@ -114,7 +118,7 @@ impl Link {
         answer
     }
 
-    async fn ask_once(&self, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
+    async fn ask_once(self: &Arc<Self>, question: &Cmd) -> Result<Vec<Vec<u8>>, Failed> {
         let mut live = self.live().await?;
         let answer = question.query_async(&mut live.connection).await;
         match answer {
@@ -137,37 +141,38 @@ impl Link {
         }
     }
 
-    /// One connects, and who comes meanwhile waits for that.
-    async fn live(&self) -> Result<Live, Failed> {
+    /// One connects, and who comes meanwhile waits for that; for a connection to a changed URL nobody does.
+    async fn live(self: &Arc<Self>) -> Result<Live, Failed> {
         let mut state = self.state.lock().await;
         let version = self.url.version();
-        match (&state.live, &state.failed) {
-            (Some(live), _) if live.version == version => return Ok(live.clone()),
-            (Some(live), Some((at, _))) if at.elapsed() < LONG_PAUSE => return Ok(live.clone()),
-            (None, Some((at, failed))) if at.elapsed() < PAUSE => return Err(failed.clone()),
-            _ => {}
+        if let Some(live) = state.live.clone() {
+            if live.version != version && state.is_to_try(version) {
+                state.tried = Some((Instant::now(), version));
+                tokio::spawn(Arc::clone(self).change_to(version));
+            }
+            return Ok(live);
+        }
+        if let Some((at, failed)) = &state.failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(failed.clone());
         }
         match self.connect().await {
-            Ok(connection) => {
-                state.made += 1;
-                let live = Live {
-                    number: state.made,
-                    version,
-                    connection,
-                };
-                state.live = Some(live.clone());
-                state.failed = None;
-                Ok(live)
-            }
+            Ok(connection) => Ok(state.take(connection, version)),
             Err(failed) => {
                 state.failed = Some((Instant::now(), failed.clone()));
-                let old = state.live.clone().ok_or(failed.clone())?;
-                tracing::warn!(
-                    cause = failed.cause,
-                    "the changed URL of the store of request_ids cannot be used yet"
-                );
-                Ok(old)
+                Err(failed)
             }
+        }
+    }
+
+    async fn change_to(self: Arc<Self>, version: Version) {
+        match self.connect().await {
+            Ok(connection) => drop(self.state.lock().await.take(connection, version)),
+            Err(Failed { cause, .. }) => tracing::warn!(
+                cause,
+                "the changed URL of the store of request_ids cannot be used yet"
+            ),
         }
     }
 
@@ -230,6 +235,26 @@ impl Link {
             told: now,
             failed: now,
         });
+    }
+}
+
+impl State {
+    fn is_to_try(&self, changed: Version) -> bool {
+        let lately =
+            |(at, tried): (Instant, Version)| tried == changed && at.elapsed() < LONG_PAUSE;
+        !self.tried.is_some_and(lately)
+    }
+
+    fn take(&mut self, connection: MultiplexedConnection, version: Version) -> Live {
+        self.made += 1;
+        let live = Live {
+            number: self.made,
+            version,
+            connection,
+        };
+        self.live = Some(live.clone());
+        self.failed = None;
+        live
     }
 }
 

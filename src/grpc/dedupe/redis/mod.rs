@@ -54,7 +54,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Redis {
-    link: Link,
+    link: Arc<Link>,
     window: Duration,
     tasks: TaskTracker,
 }

@@ -70,8 +70,12 @@ impl Played {
         played
     }
 
+    pub(super) fn address(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
     pub(super) fn url(&self) -> Secret {
-        Secret::fixed(format!("redis://{}", self.address))
+        Secret::fixed(self.address())
     }
 
     pub(super) fn connections(&self) -> usize {

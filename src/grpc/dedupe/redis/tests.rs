@@ -440,6 +440,36 @@ async fn a_changed_url_is_taken_up_once_it_is_of_use() {
     assert!(new.ask("GET where").await.unwrap().contains("new"));
 }
 
+/// However long it takes to learn that it is of none.
+#[tokio::test]
+async fn nobody_waits_for_a_changed_url_while_the_old_one_is_of_use() {
+    let answers = |question| match question {
+        Question::Claim => MINE,
+        Question::Greeting => GREETED,
+        _ => DONE,
+    };
+    let old = Played::start(move |_, question| answers(question)).await;
+    let silent = Played::start(|_, _| Step::Hang).await;
+    let new = Played::start(move |_, question| answers(question)).await;
+    let dir = Dir::new();
+    let redis = replica_at(Secret::file(dir.write("redis_url", old.address())), WINDOW);
+    let write = write(&ONCE, "id");
+    drop(first(&redis, &write).await);
+    dir.write("redis_url", silent.address() + "/0");
+    sleep(Duration::from_millis(1100)).await;
+    for _ in 0..3 {
+        let hurried = hurried(Duration::from_millis(500));
+        let claim = redis.claim(&write, &hurried).await;
+        assert!(matches!(claim, Ok(Claim::First(_))));
+    }
+    until("it was tried", || silent.connections() == 1).await;
+    dir.write("redis_url", new.address());
+    while new.count(Question::Claim) == 0 {
+        drop(first(&redis, &write).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_url_is_shown_nowhere() {
     let meter = opentelemetry::global::meter("test");
