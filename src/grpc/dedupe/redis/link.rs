@@ -71,6 +71,7 @@ pub(super) struct Failed {
 /// How far a question came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
+    /// Not to a Redis that takes questions.
     Nowhere,
     /// To a Redis that did not answer, and may have done it nevertheless or do it later.
     Perhaps,
@@ -130,9 +131,10 @@ impl Link {
                 }
                 Err(Failed {
                     cause: cause(&error),
-                    // An answer that cannot be read may have been a yes.
                     came: match error.code() {
+                        Some(_) if useless => Came::Nowhere,
                         Some(_) => Came::Refused,
+                        // An answer that cannot be read may have been a yes.
                         None => Came::Perhaps,
                     },
                     again: useless && !error.is_timeout(),
@@ -268,12 +270,18 @@ impl Failed {
     }
 }
 
-/// A server that is no longer the one to ask, or that wants another login, is left as well.
+/// What a server answers that is no longer the one to ask, or that wants another login. It is left as well.
+const NOT_THE_ONE: [&str; 6] = [
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "NOAUTH",
+    "NOPERM",
+];
+
 fn is_about_the_connection(error: &RedisError) -> bool {
-    match code(error) {
-        Some(code) => ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM"].contains(&code),
-        None => true,
-    }
+    code(error).is_none_or(|code| NOT_THE_ONE.contains(&code))
 }
 
 /// The word that an error begins with. What is refused within a script comes as an `ERR` up to Redis 6,

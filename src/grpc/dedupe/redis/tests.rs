@@ -641,6 +641,7 @@ async fn a_server_that_is_no_longer_the_one_to_ask_is_left_at_once() {
     let others = [
         "-LOADING Redis is loading the dataset in memory\r\n",
         "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        "-NOREPLICAS Not enough good replicas to write.\r\n",
         "-NOAUTH Authentication required.\r\n",
     ];
     for answer in READ_ONLY.into_iter().chain(others) {
@@ -655,6 +656,42 @@ async fn a_server_that_is_no_longer_the_one_to_ask_is_left_at_once() {
         let turn = first(&redis, &write(&ONCE, "id")).await;
         turn.keep(response("done")).await;
         assert_eq!(server.connections(), 2, "{answer}");
+    }
+}
+
+/// Only what is told to a server that takes questions can be refused. One that loads, or that became a
+/// replica, is waited for as one that is gone.
+#[tokio::test]
+async fn how_far_a_question_came_is_told_by_the_answer() {
+    let [read_only, wrapped] = READ_ONLY;
+    let full_within = "-ERR Error running script (call to f_c0ffee): @user_script:13: \
+                       -OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    for (answer, came) in [
+        (read_only, Came::Nowhere),
+        (wrapped, Came::Nowhere),
+        ("-LOADING Redis is loading\r\n", Came::Nowhere),
+        ("-MASTERDOWN Link with MASTER is down\r\n", Came::Nowhere),
+        (
+            "-NOREPLICAS Not enough good replicas to write.\r\n",
+            Came::Nowhere,
+        ),
+        ("-NOAUTH Authentication required.\r\n", Came::Nowhere),
+        (FULL, Came::Refused),
+        (full_within, Came::Refused),
+        ("-MISCONF Redis is configured to save\r\n", Came::Refused),
+        ("-ERR - what - ever -x -A1\r\n", Came::Refused),
+        ("?what\r\n", Came::Perhaps),
+        ("+mine\r\n", Came::Perhaps),
+    ] {
+        let server = Played::start(move |_, question| match question {
+            Question::Greeting => GREETED,
+            _ => Step::Say(answer),
+        })
+        .await;
+        let redis = replica_at(server.url(), WINDOW);
+        let question = script(include_str!("release.lua"), &[]);
+        let failed = redis.link.ask(&question).await.unwrap_err();
+        assert_eq!(failed.came, came, "{answer}");
     }
 }
 
