@@ -7,8 +7,9 @@
 //!                   |  in the background    |  for one   |
 //! ```
 //!
-//! A failed refresh never throws away a token that is still good. A refused login is
-//! remembered for some seconds, so that no storm of logins locks the account.
+//! A failed refresh never throws away a token that is still good. A refused login, and one whose
+//! answer cannot be read, is remembered for some seconds, so that no storm of logins locks the
+//! account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use super::lease::Lease;
 use super::observer::Observer;
 use super::{secret, span};
 
-/// How long a refused login is taken for an answer.
+/// How long a login that was answered and not granted is taken for an answer.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
 
 /// How long at the most a vendor is believed that names a time for the next login.
@@ -384,7 +385,9 @@ impl LoginError {
     /// How long it is the answer to whoever wants a token; mostly a further login may do better.
     fn holds(&self) -> Duration {
         match self {
-            LoginError::Refused(_) | LoginError::Misdirected { .. } => REFUSAL_REMEMBERED,
+            LoginError::Refused(_)
+            | LoginError::Misdirected { .. }
+            | LoginError::Unreadable { .. } => REFUSAL_REMEMBERED,
             LoginError::Throttled {
                 retry_after: Some(wait),
                 ..

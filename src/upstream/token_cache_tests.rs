@@ -260,16 +260,24 @@ async fn in_its_last_part_a_token_outlives_failed_logins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_login_is_remembered_for_five_seconds() {
-    let (logins, cache) = scripted([Login::refused()]);
-    let start = Instant::now();
-    for _ in 0..49 {
-        assert_eq!(label(&cache).await, "refused");
-        sleep(SECOND / 10).await;
+async fn an_answer_that_grants_nothing_is_remembered_for_five_seconds() {
+    let unreadable = LoginError::Unreadable {
+        cause: String::new(),
+    };
+    for (login, expected) in [
+        (Login::refused(), "refused"),
+        (Login::failed(unreadable), "unreadable"),
+    ] {
+        let (logins, cache) = scripted([login]);
+        let start = Instant::now();
+        for _ in 0..49 {
+            assert_eq!(label(&cache).await, expected);
+            sleep(SECOND / 10).await;
+        }
+        assert_eq!(logins.made(), 1);
+        at(start, SECOND * 5).await;
+        assert_eq!(number(&cache).await, 2);
     }
-    assert_eq!(logins.made(), 1);
-    at(start, SECOND * 5).await;
-    assert_eq!(number(&cache).await, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,9 +337,6 @@ async fn other_failures_are_not_remembered() {
         unavailable(true),
         unavailable(false),
         login_throttled(None),
-        LoginError::Unreadable {
-            cause: String::new(),
-        },
         LoginError::Secret {
             cause: String::new(),
         },

@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use crate::support::calls::{ALL, Call, ONCE};
 use crate::support::vendor::{self, Vendor, answer, json};
 use crate::support::verdict::{Verdict, all_words, pushback, retry_info};
-use crate::support::watch::{total, until};
+use crate::support::watch::{in_time, total, until};
 use crate::support::{self, Gateway, impatient, patient, relocate};
 
 /// A write of each vendor and what its logins are called.
@@ -487,23 +487,30 @@ async fn logins_fail(gateway: &Gateway, fault: &Fault, status: &'static str) {
 
 #[tokio::test]
 async fn a_login_that_cannot_be_read_is_the_vendors_fault() {
-    let gateway = Gateway::start_with(impatient).await;
-    for fault in [
+    let faults = [
         Fault::Garbage,
         Fault::NoCode,
         Fault::WrongType,
         Fault::Html { status: 200 },
         Fault::Oversize { bytes: 5_000_000 },
-    ] {
+    ];
+    join_all(faults.map(|fault| async move {
+        let gateway = Gateway::start_with(impatient).await;
         during_logins(&gateway, &fault);
         for call in ALL {
             unreadable_login(call, &call.send(&gateway).await.unwrap_err());
         }
-    }
-    gateway.sandbox.faults().clear();
-    for call in ALL {
-        call.send(&gateway).await.unwrap();
-    }
+        gateway.sandbox.faults().clear();
+        for (call, _) in WRITES {
+            // It is remembered for some seconds.
+            let cured = async { while call.send(&gateway).await.is_err() {} };
+            in_time("a login", cured).await;
+        }
+        for call in ALL {
+            call.send(&gateway).await.unwrap();
+        }
+    }))
+    .await;
 }
 
 #[tokio::test]
@@ -520,6 +527,39 @@ async fn a_token_that_cannot_be_used_is_the_vendors_fault() {
         unreadable_login(Call::CreateSettings, &error);
         assert!(vendor.calls().is_empty());
     }
+}
+
+/// A page says the same to the next login, and whoever counts logins counts them all.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_brings_no_storm_of_logins() {
+    let page = answer(200, "text/html", "<html>please log in</html>");
+    let (vendor, gateway) = logging_in_with(page).await;
+    for call in [Call::GetSession, Call::QuerySettings] {
+        for answer in join_all((0..50).map(|_| call.send(&gateway))).await {
+            unreadable_login(call, &answer.unwrap_err());
+        }
+        for _ in 0..50 {
+            unreadable_login(call, &call.send(&gateway).await.unwrap_err());
+        }
+    }
+    assert!(vendor.calls().is_empty());
+    // Two hundred calls in less than a few times five seconds.
+    assert!(vendor.seen().len() <= 4, "{}", vendor.seen().len());
+}
+
+/// As its calls are, a login may be refused within a 200.
+#[tokio::test]
+async fn a_login_that_aicc_refuses_within_a_200_is_told_in_its_words() {
+    let body = format!(r#"{{"returnCode":"0401000","returnDesc":"wrong secret {AICC_SECRET}"}}"#);
+    let (vendor, gateway) = logging_in_with(json(body)).await;
+    for call in [Call::CreateSettings, Call::QuerySettings] {
+        let error = call.send(&gateway).await.unwrap_err();
+        let rejected = Verdict::new(Code::Internal, "VENDOR_CREDENTIAL_REJECTED");
+        let rejected = rejected.status("200").vendor_code("0401000").attempts(0);
+        rejected.check(call, &error);
+        assert!(error.message().contains("wrong secret ***"), "{error:?}");
+    }
+    assert_eq!(vendor.seen().len(), 1);
 }
 
 /// And it does not come before.

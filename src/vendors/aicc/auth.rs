@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::config::{Account, Config};
-use super::wire;
+use super::{inferred, wire};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError, Refusal};
-use crate::upstream::judge::{by_status, plain_text};
+use crate::upstream::judge::{answer, by_status, plain_text};
 use crate::upstream::operation::{Meta, Replay, Reply, json_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -143,15 +143,17 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
             other => failed(other),
         });
     }
-    let granted: Granted = wire::read(reply).map_err(|cause| LoginError::Unreadable {
-        cause: format!("no AccessToken in it ({cause})"),
-    })?;
-    if granted.access_token.is_empty() {
-        return Err(LoginError::Unreadable {
-            cause: "its AccessToken is empty".to_owned(),
-        });
+    let cause = match wire::read::<Granted>(reply) {
+        Ok(granted) if !granted.access_token.is_empty() => return Ok(granted),
+        Ok(_) => "its AccessToken is empty".to_owned(),
+        Err(cause) => format!("no AccessToken in it ({cause})"),
+    };
+    if !inferred::is_login_refusal(&envelope) {
+        return Err(LoginError::Unreadable { cause });
     }
-    Ok(granted)
+    let mut answer = answer(reply, envelope.code(), envelope.text().unwrap_or_default());
+    redactor.clean_answer(&mut answer);
+    Err(LoginError::Refused(answer))
 }
 
 /// A 4xx is a no; anything else is the vendor's trouble.

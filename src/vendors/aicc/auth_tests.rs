@@ -96,6 +96,15 @@ fn how_a_login_fails() {
         (502, "", "unavailable"),
         (503, "", "unavailable"),
         (504, "", "unavailable"),
+        (200, r#"{"returnCode":"0401000"}"#, "refused"),
+        (200, r#"{"returnCode":-1,"AccessToken":""}"#, "refused"),
+        (
+            200,
+            r#"{"errorCode":"0","exceptionInfo":"auth fail!"}"#,
+            "refused",
+        ),
+        (200, r#"{"returnCode":"0"}"#, "unreadable"),
+        (200, r#"{"returnDesc":"welcome"}"#, "unreadable"),
         (200, "", "unreadable"),
         (200, "{}", "unreadable"),
         (200, "<html>please log in</html>", "unreadable"),
@@ -118,6 +127,10 @@ fn no_failure_repeats_a_secret() {
         ),
         (500, r#"{"exceptionInfo":"s3cret-of-the-app and my-app"}"#),
         (403, "s3cret-of-the-app and my-app"),
+        (
+            200,
+            r#"{"returnCode":"my-app","returnDesc":"s3cret-of-the-app is wrong"}"#,
+        ),
         (
             200,
             r#"{"AccessToken":["s3cret-of-the-app"],"AppKey":"my-app"}"#,

@@ -4,6 +4,7 @@
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::wire::Envelope;
 use crate::upstream::judge::object;
 use crate::upstream::operation::Reply;
 
@@ -28,6 +29,14 @@ pub(super) fn is_token_failure(reply: &Reply) -> bool {
             || words.contains("access token")
             || words.contains("accesstoken")
     })
+}
+
+/// Whether a 2xx without a token is the vendor's no to a login, and not a page of something in front:
+/// it says so as in answers to calls, with a `returnCode` that is no yes, or as the gateway in front of
+/// it does.
+pub(super) fn is_login_refusal(envelope: &Envelope) -> bool {
+    let code = envelope.code();
+    code.map_or(envelope.tells_of_failure(), |code| code != "0")
 }
 
 /// A query that succeeds without an `id` found no record: what the vendor answers for an

@@ -38,6 +38,11 @@ impl Envelope {
             .find_map(|text| text.as_str().map(str::to_owned))
     }
 
+    /// The gateway in front of the vendor says what went wrong, in place of an answer.
+    pub(super) fn tells_of_failure(&self) -> bool {
+        self.exception_info.is_string()
+    }
+
     /// The words of a yes; they may hold numbers of people, as those of a no.
     pub(super) fn description(&self) -> String {
         Redactor::default().clean(self.return_desc.as_str().unwrap_or_default())
