@@ -6,7 +6,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 use tonic::Status;
@@ -15,6 +15,9 @@ use super::EXPIRED;
 use super::verified::{Bearer, Verified};
 use crate::grpc::caller::is_sound;
 use crate::grpc::status;
+
+/// Those by which tokens are signed.
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
 /// How far clocks may be apart, in seconds.
 const LEEWAY: u64 = 30;
@@ -124,13 +127,13 @@ impl Keys {
             return Ok(bearer);
         }
         let header = decode_header(token).map_err(|_| Refusal::Because(NOT_A_TOKEN))?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err(Refusal::Because(NOT_A_TOKEN));
+        }
         if header.crit.is_some() {
             return Err(Refusal::Because(CRITICAL));
         }
-        let key = self.key(header.kid.as_deref())?;
-        let claims = decode::<Claims>(token, &key.key, &key.validation)
-            .map_err(|error| Refusal::Because(words(&error)))?
-            .claims;
+        let claims = self.claims(token, &header)?;
         if !is_sound(&claims.sub) {
             return Err(Refusal::Because(SUBJECT));
         }
@@ -143,16 +146,29 @@ impl Keys {
         Ok(bearer)
     }
 
-    /// A token without a key's id can mean only the one that there is.
-    fn key(&self, id: Option<&str>) -> Result<&Key, Refusal> {
-        match id {
-            Some(id) => self.keys.iter().find(|key| key.id.as_deref() == Some(id)),
-            None => self.keys.first().filter(|_| self.keys.len() == 1),
-        }
-        .ok_or(Refusal::UnknownKey(match self.are_none() {
+    /// By the keys that it may be of, one after the other: those that bear the name which it gives its
+    /// key, mostly one; or, as nobody has to give one, all of its algorithm.
+    fn claims(&self, token: &str, header: &Header) -> Result<Claims, Refusal> {
+        let mut why = Refusal::UnknownKey(match self.are_none() {
             true => NO_KEYS,
             false => NOT_PUBLISHED,
-        }))
+        });
+        for key in self.keys.iter().filter(|key| key.fits(header)) {
+            let error = match decode(token, &key.key, &key.validation) {
+                Ok(token) => return Ok(token.claims),
+                Err(error) => error,
+            };
+            let words = words(&error);
+            why = match (error.kind(), &header.kid) {
+                (ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm, Some(_)) => {
+                    Refusal::Because(words)
+                }
+                (ErrorKind::InvalidSignature, None) => Refusal::UnknownKey(words),
+                // Its signature is right.
+                _ => return Err(Refusal::Because(words)),
+            };
+        }
+        Err(why)
     }
 }
 
@@ -172,6 +188,13 @@ impl Key {
             key: DecodingKey::from_jwk(jwk).ok()?,
             validation,
         })
+    }
+
+    fn fits(&self, header: &Header) -> bool {
+        match &header.kid {
+            Some(_) => self.id == header.kid,
+            None => self.validation.algorithms.contains(&header.alg),
+        }
     }
 }
 

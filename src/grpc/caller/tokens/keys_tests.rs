@@ -174,19 +174,68 @@ fn the_key_is_the_one_that_is_named() {
     assert!(both.verify(&a.token("b", &claims("s"))).is_err());
     let unknown = both.verify(&a.token("c", &claims("s")));
     assert_eq!(unknown, Err(Refusal::UnknownKey(NOT_PUBLISHED)));
-    let nameless = signed(&json!({"alg": "ES256"}), &claims("s"), |it| a.sign(it));
     assert_eq!(
-        both.verify(&nameless),
-        Err(Refusal::UnknownKey(NOT_PUBLISHED))
-    );
-    assert!(
-        keys(&[a.jwk("a")]).verify(&nameless).is_ok(),
-        "it is the only one"
-    );
-    assert_eq!(
-        Keys::none().verify(&nameless),
+        Keys::none().verify(&a.token("a", &claims("s"))),
         Err(Refusal::UnknownKey(NO_KEYS))
     );
+}
+
+fn nameless(signer: &Signer, claims: &Value) -> String {
+    let header = json!({"alg": signer.algorithm()});
+    signed(&header, claims, |it| signer.sign(it))
+}
+
+/// Names are the issuer's choice (RFC 7515, section 4.1.4), and while keys are replaced there are two.
+#[test]
+fn a_token_that_names_no_key_may_be_of_any() {
+    let (old, new, other) = (Signer::es256(), Signer::es256(), Signer::rs256());
+    let mut unnamed = new.jwk("b");
+    unnamed.as_object_mut().unwrap().remove("kid");
+    let keys = keys(&[old.jwk("a"), unnamed, other.jwk("c")]);
+    for signer in [&old, &new, &other] {
+        let token = nameless(signer, &claims("s"));
+        assert!(keys.verify(&token).is_ok(), "{}", signer.algorithm());
+        // Its own key says so, and no other is asked.
+        let late = nameless(signer, &but("s", "exp", json!(from_now(-60))));
+        assert_eq!(keys.verify(&late), Err(Refusal::Because(EXPIRED)));
+    }
+    // Perhaps of a key that is published by now.
+    let thief = nameless(&Signer::es256(), &claims("s"));
+    assert!(matches!(keys.verify(&thief), Err(Refusal::UnknownKey(_))));
+    let unknown = nameless(&Signer::eddsa(), &claims("s"));
+    assert!(matches!(keys.verify(&unknown), Err(Refusal::UnknownKey(_))));
+    assert_eq!(
+        Keys::none().verify(&thief),
+        Err(Refusal::UnknownKey(NO_KEYS))
+    );
+}
+
+/// As where the name says what a key is for; RFC 7517, section 4.5, has them differ by their kind.
+#[test]
+fn keys_that_share_a_name_all_count() {
+    let signers = [Signer::es256(), Signer::rs256(), Signer::es256()];
+    let keys = keys(&signers.each_ref().map(|signer| signer.jwk("a")));
+    for signer in &signers {
+        assert!(keys.verify(&signer.token("a", &claims("s"))).is_ok());
+    }
+    let forged = Signer::es256().token("a", &claims("s"));
+    assert_eq!(refused(&keys, &forged), "the token's signature is wrong");
+}
+
+/// No key will ever do, so nobody waits for one; and it may well be published.
+#[test]
+fn an_algorithm_that_is_not_known_here_is_told_as_that() {
+    let signer = Signer::es256();
+    let keys = keys(&[signer.jwk("a")]);
+    for alg in ["RS512", "PS256", "ES384", "HS256"] {
+        let header = json!({"alg": alg, "kid": "b"});
+        let token = signed(&header, &claims("s"), |it| signer.sign(it));
+        assert_eq!(
+            keys.verify(&token),
+            Err(Refusal::Because(NOT_A_TOKEN)),
+            "{alg}"
+        );
+    }
 }
 
 #[test]

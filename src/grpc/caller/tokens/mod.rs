@@ -1,9 +1,9 @@
 //! Who a token says its bearer is, by the keys that its issuer publishes.
 //!
 //! Keys come from a file or a URL, and are looked at again by one task for all calls: every
-//! second in a file, every five minutes at a URL, and at once when a token names a key that is
-//! not among them, but not more often than every five seconds. Keys that cannot be had, or
-//! cannot be read, leave those from before in use; until the first are there, no token passes.
+//! second in a file, every five minutes at a URL, and at once when the key of a token is not
+//! among them, but not more often than every five seconds. Keys that cannot be had, or cannot be
+//! read, leave those from before in use; until the first are there, no token passes.
 
 mod keys;
 mod verified;
@@ -51,7 +51,7 @@ pub struct Tokens {
     rules: Rules,
     source: Source,
     keys: ArcSwap<Keys>,
-    /// A token named a key that is not there.
+    /// A token is of a key that is not there.
     missed: Notify,
     waiting: Semaphore,
     /// Counts how often the source was asked, or would have been too soon.
