@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use secrecy::{SecretString, zeroize::Zeroizing};
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -21,6 +21,9 @@ use super::files::{self, FileError};
 
 /// No password is this long; a file that is has been named by mistake.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// How often the file is looked at, however often calls ask.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -55,6 +58,11 @@ pub enum SecretError {
     TooLong(PathBuf),
     #[error("{} is not UTF-8 text", .0.display())]
     NotText(PathBuf),
+    #[error(
+        "{} holds what no secret does: a control character, such as a second newline, or a byte order mark",
+        .0.display()
+    )]
+    NotALine(PathBuf),
 }
 
 impl Secret {
@@ -75,8 +83,21 @@ impl Secret {
         }
     }
 
-    /// Reads the file afresh. One newline at its end is the editor's and not the secret's.
+    /// Reads the file afresh. One newline at its end is the editor's and not the secret's. What else
+    /// nobody types is a slip: a vendor would take it for a wrong secret, and count it.
     pub fn read(&self) -> Result<SecretString, SecretError> {
+        let secret = self.read_lines()?;
+        let text = secret.expose_secret();
+        match self.path() {
+            Some(path) if text.contains(char::is_control) || text.starts_with(BYTE_ORDER_MARK) => {
+                Err(SecretError::NotALine(path.to_owned()))
+            }
+            _ => Ok(secret),
+        }
+    }
+
+    /// The same of a secret that has lines, as a key in PEM has.
+    pub fn read_lines(&self) -> Result<SecretString, SecretError> {
         match &self.0 {
             Source::File(watched) => read(&watched.path),
             Source::Fixed(value) => Ok(value.clone()),
@@ -176,8 +197,6 @@ fn read(path: &Path) -> Result<SecretString, SecretError> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
     use crate::settings::testing::Dir;
 
@@ -188,22 +207,28 @@ mod tests {
             ("hunter2", "hunter2"),
             ("hunter2\n", "hunter2"),
             ("hunter2\r\n", "hunter2"),
-            ("hunter2\n\n", "hunter2\n"),
-            ("hunter2\r", "hunter2\r"),
             (" hunter2 \n", " hunter2 "),
             ("pässword\n", "pässword"),
         ] {
             let read = Secret::file(dir.write("secret", contents)).read().unwrap();
             assert_eq!(read.expose_secret(), secret, "{contents:?}");
         }
+        let key = Secret::file(dir.write("key", "one\r\ntwo\n\n"));
+        assert_eq!(key.read_lines().unwrap().expose_secret(), "one\r\ntwo\n");
     }
 
     #[test]
     fn what_can_be_no_secret_is_refused_without_a_word_of_it() {
         let dir = Dir::new();
         let long = "hunter2".repeat(MAX_BYTES / 7 + 1);
+        let slip = "holds what no secret does: a control character, such as a second newline, or a byte \
+                    order mark";
         for (contents, reason) in [
-            (&b""[..], "is empty"),
+            (&b"hunter2\n\n"[..], slip),
+            (b"hunter2\r", slip),
+            (b"user\thunter2", slip),
+            (b"\xef\xbb\xbfhunter2\n", slip),
+            (b"", "is empty"),
             (b"\n", "is empty"),
             (b"\r\n", "is empty"),
             (b"hunter2\xff", "is not UTF-8 text"),

@@ -253,6 +253,10 @@ fn a_secret_must_be_readable_at_once() {
     let empty = dir.write("empty", "");
     let expected = format!("password_file: {} is empty", empty.display());
     assert_eq!(read(&empty).1, [expected]);
+    let two_lines = dir.write("two-lines", "hunter2\n\n");
+    let problems = read(&two_lines).1;
+    assert!(problems[0].contains("control character"), "{problems:?}");
+    assert!(!problems[0].contains("hunter2"), "{problems:?}");
     let gone = dir.path("gone");
     let expected = format!("password_file: cannot read {}: ", gone.display());
     assert!(read(&gone).1[0].starts_with(&expected));

@@ -28,7 +28,9 @@ impl Files {
         Ok(Files {
             ca: read(&tls.ca_file)?,
             cert: read(&tls.client_cert_file)?,
-            key: key.map(|path| Secret::file(path).read()).transpose()?,
+            key: key
+                .map(|path| Secret::file(path).read_lines())
+                .transpose()?,
         })
     }
 

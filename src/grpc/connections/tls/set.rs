@@ -85,7 +85,7 @@ impl Contents {
         let optional = |path: &Option<PathBuf>| path.as_deref().map(files::read).transpose();
         Ok(Contents {
             cert: files::read(&files.cert)?,
-            key: Secret::file(files.key.clone()).read()?,
+            key: Secret::file(files.key.clone()).read_lines()?,
             client_ca: optional(&files.client_ca)?,
             crl: optional(&files.crl)?,
         })
