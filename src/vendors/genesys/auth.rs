@@ -26,6 +26,9 @@ use crate::upstream::secret;
 /// Names the header to send, and that header has the value.
 const CSRF_NAME: &str = "x-csrf-header";
 
+/// Servers and balancers set a handful, and each goes with every request.
+const MOST_COOKIES: usize = 50;
+
 static LOGIN: Meta = Meta {
     name: "Login",
     method: Method::GET,
@@ -196,7 +199,12 @@ impl Token for Session {
             state.csrf = fresh;
         }
         let parsed = set.filter_map(|value| RawCookie::parse(value.to_str().ok()?.to_owned()).ok());
-        state.jar.store_response_cookies(parsed, &self.base);
+        let mut jar = state.jar.clone();
+        jar.store_response_cookies(parsed, &self.base);
+        // A server that gives each answer a cookie of its own would have every request grow.
+        if jar.iter_any().count() <= MOST_COOKIES {
+            state.jar = jar;
+        }
         state.cookies = state
             .goes_everywhere(&self.base)
             .then(|| cookies(&state.jar, &self.base))

@@ -132,6 +132,34 @@ fn later_answers_change_them_and_silent_ones_do_not() {
     assert_eq!(header(&request, "x-other"), Some("second"));
 }
 
+/// Or each request would be longer than the one before, until nobody takes it.
+#[test]
+fn cookies_without_end_are_not_collected() {
+    for life in ["", "; Max-Age=3600"] {
+        let session = session();
+        session.answered(&headers(&[("set-cookie", "JSESSIONID=one; Path=/")]));
+        for number in 0..1000 {
+            let mut answer = HeaderMap::new();
+            let cookie = format!("c{number}=x; Path=/{life}");
+            answer.append("set-cookie", HeaderValue::from_str(&cookie).unwrap());
+            session.answered(&answer);
+        }
+        let request = signed(&session);
+        let cookies = header(&request, "cookie").unwrap();
+        assert_eq!(cookies.split("; ").count(), MOST_COOKIES);
+        // Those that are there go on to change.
+        session.answered(&headers(&[
+            ("set-cookie", "JSESSIONID=two; Path=/"),
+            ("x-csrf-header", "X-CSRF-TOKEN"),
+            ("x-csrf-token", "first"),
+        ]));
+        let request = signed(&session);
+        let cookies = header(&request, "cookie").unwrap();
+        assert!(cookies.contains("JSESSIONID=two"), "{cookies}");
+        assert_eq!(header(&request, "x-csrf-token"), Some("first"));
+    }
+}
+
 #[test]
 fn strange_headers_are_survived() {
     let session = session();
