@@ -11,6 +11,9 @@ const SPREAD: Duration = Duration::from_secs(5);
 /// The first wait after a 429 that does not say how long.
 const THROTTLED_BASE: Duration = Duration::from_secs(1);
 
+/// At least half of it: a throttled vendor wants a pause, not a chance of none.
+pub(super) const LEAST_THROTTLED: Duration = Duration::from_millis(500);
+
 /// Exponential backoff between two bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
@@ -27,13 +30,11 @@ impl Backoff {
 
     /// The same for a vendor that limits the rate without saying for how long.
     pub(super) fn wait_throttled(self, repeat: u32) -> Duration {
-        // At least half the base: a throttled vendor wants a pause, not a chance of none.
-        let least = THROTTLED_BASE / 2;
         let rest = Backoff {
-            base: least,
-            cap: self.cap.max(THROTTLED_BASE) - least,
+            base: THROTTLED_BASE - LEAST_THROTTLED,
+            cap: self.cap.max(THROTTLED_BASE) - LEAST_THROTTLED,
         };
-        least + rest.wait(repeat)
+        LEAST_THROTTLED + rest.wait(repeat)
     }
 }
 
@@ -134,7 +135,7 @@ mod tests {
             prop_assert!(wait <= backoff.cap);
             prop_assert!(wait <= backoff.base * (1 << repeat.min(16)));
             let throttled = backoff.wait_throttled(repeat);
-            prop_assert!(throttled >= THROTTLED_BASE / 2);
+            prop_assert!(throttled >= LEAST_THROTTLED);
             prop_assert!(throttled <= backoff.cap.max(THROTTLED_BASE));
         }
 

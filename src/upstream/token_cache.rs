@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::auth::Credentials;
+use super::backoff::LEAST_THROTTLED;
 use super::breaker::BreakerLayer;
 use super::error::{Answer, LoginError};
 use super::lease::Lease;
@@ -388,6 +389,10 @@ impl LoginError {
             LoginError::Refused(_)
             | LoginError::Misdirected { .. }
             | LoginError::Unreadable { .. } => REFUSAL_REMEMBERED,
+            // A call that was told so waits no less before it tries again.
+            LoginError::Throttled {
+                retry_after: None, ..
+            } => LEAST_THROTTLED,
             LoginError::Throttled {
                 retry_after: Some(wait),
                 ..

@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::*;
+use crate::upstream::backoff::LEAST_THROTTLED;
 use crate::upstream::testing::{
     Login, Logins, answer, login_busy, login_throttled, tokens, unavailable,
 };
@@ -336,7 +337,6 @@ async fn other_failures_are_not_remembered() {
     for failure in [
         unavailable(true),
         unavailable(false),
-        login_throttled(None),
         LoginError::Secret {
             cause: String::new(),
         },
@@ -372,6 +372,20 @@ async fn a_vendor_that_names_a_time_is_left_alone_until_then() {
         logins.change_secret();
         assert_eq!(number(&cache).await, 3, "another secret, another chance");
     }
+}
+
+/// Nor asked by any other call before one that was throttled would come again.
+#[tokio::test(start_paused = true)]
+async fn a_vendor_that_limits_logins_and_names_no_time_is_not_asked_at_once() {
+    let (logins, cache) = scripted([Login::failed(login_throttled(None))]);
+    let start = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(label(&cache).await, "throttled");
+        sleep(LEAST_THROTTLED / 11).await;
+    }
+    assert_eq!(logins.made(), 1);
+    at(start, LEAST_THROTTLED).await;
+    assert_eq!(number(&cache).await, 2);
 }
 
 /// A slip of the vendor's, or of something in front of it, is not believed for a day.
