@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A failed refresh never throws away a token that is still good. A refused login, and one whose
-//! answer cannot be read, is remembered for some seconds, so that no storm of logins locks the
-//! account.
+//! answer cannot be read, is remembered for some seconds, and refusals of one secret for longer each
+//! time, so that no logins of ours lock the account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,10 @@ use super::{secret, span};
 
 /// How long a login that was answered and not granted is taken for an answer.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
+
+/// The same at the most, when the credentials are refused again and again: vendors lock accounts out
+/// that fail to log in some times in a quarter of an hour, and for as long as they do.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
 /// How long at the most a vendor is believed that names a time for the next login.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -63,6 +67,8 @@ struct Inner<C: Credentials> {
 struct State<T> {
     flight: Option<Flight<T>>,
     refusal: Option<Refusal>,
+    /// How often in a row the vendor refused the credentials, and with which secret.
+    refused: (u32, secret::Version),
     /// After a refresh that failed, while there is a good token.
     pause: Option<Pause>,
     /// Granted logins in a row of which not one was ever accepted.
@@ -105,6 +111,7 @@ impl<C: Credentials> TokenCache<C> {
             state: Mutex::new(State {
                 flight: None,
                 refusal: None,
+                refused: Default::default(),
                 pause: None,
                 useless: 0,
                 failing: false,
@@ -298,6 +305,7 @@ impl<C: Credentials> TokenCache<C> {
                     state.useless = 0;
                 }
                 state.pause = None;
+                state.refused = Default::default();
                 if std::mem::take(&mut state.failing) {
                     tracing::info!(
                         vendor = self.0.vendor,
@@ -317,7 +325,10 @@ impl<C: Credentials> TokenCache<C> {
                         "login failed"
                     );
                 }
-                let holds = error.holds();
+                let holds = match error {
+                    LoginError::Refused(_) => state.refused_again(version),
+                    error => error.holds(),
+                };
                 state.pause = Some(Pause {
                     until: now + self.pause().max(holds),
                     version,
@@ -345,6 +356,20 @@ impl<C: Credentials> TokenCache<C> {
     fn state(&self) -> MutexGuard<'_, State<C::Token>> {
         // Nothing panics while holding it, and its parts are valid one by one.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    /// How long a refusal of the credentials is taken for an answer: twice as long as the one before, so
+    /// that a trouble of the vendor's that passes lasts about twice as long here, at the most.
+    fn refused_again(&mut self, version: secret::Version) -> Duration {
+        let before = match self.refused {
+            (times, same) if same == version => times,
+            _ => 0,
+        };
+        self.refused = (before + 1, version);
+        let holds = REFUSAL_REMEMBERED.saturating_mul(1 << before.min(16));
+        holds.min(LONGEST_REFUSAL)
     }
 }
 
@@ -383,12 +408,11 @@ const RESULTS: [&str; 8] = [
 ];
 
 impl LoginError {
-    /// How long it is the answer to whoever wants a token; mostly a further login may do better.
+    /// How long it is the answer to whoever wants a token, where the credentials were not refused; mostly
+    /// a further login may do better.
     fn holds(&self) -> Duration {
         match self {
-            LoginError::Refused(_)
-            | LoginError::Misdirected { .. }
-            | LoginError::Unreadable { .. } => REFUSAL_REMEMBERED,
+            LoginError::Misdirected { .. } | LoginError::Unreadable { .. } => REFUSAL_REMEMBERED,
             // A call that was told so waits no less before it tries again.
             LoginError::Throttled {
                 retry_after: None, ..

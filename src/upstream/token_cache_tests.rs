@@ -281,6 +281,50 @@ async fn an_answer_that_grants_nothing_is_remembered_for_five_seconds() {
     }
 }
 
+/// Agents are locked out after some refused logins, and as long as there are more of them. Each is
+/// remembered twice as long as the one before, up to five minutes.
+#[tokio::test(start_paused = true)]
+async fn refused_again_and_again_an_account_is_left_alone_for_longer_each_time() {
+    let (logins, cache) = scripted(std::iter::repeat_with(Login::refused).take(20));
+    let start = Instant::now();
+    let mut made_at = Vec::new();
+    while start.elapsed() < SECOND * 1200 {
+        let made = logins.made();
+        assert_eq!(label(&cache).await, "refused");
+        if logins.made() > made {
+            made_at.push(start.elapsed().as_secs());
+        }
+        sleep(SECOND).await;
+    }
+    assert_eq!(made_at, [0, 5, 15, 35, 75, 155, 315, 615, 915]);
+    // Another secret has not been refused yet.
+    for _ in 0..2 {
+        let made = logins.made();
+        logins.change_secret();
+        assert_eq!(label(&cache).await, "refused");
+        sleep(SECOND * 5).await;
+        assert_eq!(label(&cache).await, "refused");
+        assert_eq!(logins.made(), made + 2);
+    }
+}
+
+/// What refused the right secret was a passing trouble, and is over.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_succeeds_makes_refusals_forgotten() {
+    let life = SECOND * 100;
+    let (refused, granted) = (Login::refused, Login::granted(life));
+    let (logins, cache) = scripted([refused(), refused(), granted, refused(), refused()]);
+    for moments in [[0, 5, 15], [0, 5, 15]] {
+        let (start, made) = (Instant::now(), logins.made());
+        for (before, moment) in moments.into_iter().enumerate() {
+            at(start, SECOND * moment).await;
+            let _ = cache.get().await;
+            assert_eq!(logins.made(), made + before + 1, "{moment}");
+        }
+        sleep(life).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_secret_makes_a_refusal_forgotten_at_once() {
     let (logins, cache) = scripted([Login::refused(), Login::refused()]);
