@@ -137,6 +137,13 @@ mod tests {
             printable("a\r\nb\u{85}\u{2028}c\u{1b}[0m"),
             "a\u{fffd}\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}[0m"
         );
+        // As a screen shows it, what follows on the line would be a part of it.
+        assert_eq!(
+            printable("a\u{202e}b\u{2066}c\u{2069}"),
+            "a\u{fffd}b\u{fffd}c\u{fffd}"
+        );
+        // Marks of scripts that run from right to left change nothing but what is beside them.
+        assert_eq!(printable("שלום\u{200f}!"), "שלום\u{200f}!");
         assert_eq!(printable(&"é".repeat(1_000_000)).chars().count(), LONGEST);
     }
 }

@@ -93,7 +93,8 @@ fn is_sound(identity: &str) -> bool {
     (1..=LONGEST_IDENTITY).contains(&identity.len()) && !identity.contains(breaks_lines)
 }
 
-/// What could end a line, or move about on a screen.
+/// What could end a line, or move about on a screen, as what turns the direction of all that follows.
 fn breaks_lines(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || turns
 }

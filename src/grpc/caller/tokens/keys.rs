@@ -218,7 +218,7 @@ const NO_KEYS: &str = "the keys of the token's issuer have not been had yet";
 
 const NOT_PUBLISHED: &str = "the token's key is none of those that its issuer publishes";
 
-const SUBJECT: &str = "the token's subject is empty, too long, or not of one line";
+const SUBJECT: &str = "the token's subject is empty, too long, or not of one plain line";
 
 /// No extension of RFC 7515 is known here, and the library passes over what demands one.
 const CRITICAL: &str = "the token demands an extension (crit) that is not known here";

@@ -71,6 +71,7 @@ fn what_a_token_says_of_itself_has_to_be_right() {
         ("nbf", json!("tomorrow"), lacks),
         ("sub", json!(""), SUBJECT),
         ("sub", json!("a\u{2028}b"), SUBJECT),
+        ("sub", json!("a\u{202e}b"), SUBJECT),
         ("sub", json!("x".repeat(1025)), SUBJECT),
     ] {
         let token = signer.token("a", &but("s", name, value.clone()));
