@@ -411,19 +411,12 @@ impl LoginError {
     /// How long it is the answer to whoever wants a token, where the credentials were not refused; mostly
     /// a further login may do better.
     fn holds(&self) -> Duration {
+        // A call that was told no time waits no less before it tries again.
+        let within = |told: Duration| told.clamp(LEAST_THROTTLED, LONGEST_WAIT);
         match self {
             LoginError::Misdirected { .. } | LoginError::Unreadable { .. } => REFUSAL_REMEMBERED,
-            // A call that was told so waits no less before it tries again.
-            LoginError::Throttled {
-                retry_after: None, ..
-            } => LEAST_THROTTLED,
-            LoginError::Throttled {
-                retry_after: Some(wait),
-                ..
-            }
-            | LoginError::Busy {
-                retry_after: wait, ..
-            } => LONGEST_WAIT.min(*wait),
+            LoginError::Throttled { retry_after, .. } => within(retry_after.unwrap_or_default()),
+            LoginError::Busy { retry_after, .. } => within(*retry_after),
             _ => Duration::ZERO,
         }
     }

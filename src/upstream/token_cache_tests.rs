@@ -418,18 +418,26 @@ async fn a_vendor_that_names_a_time_is_left_alone_until_then() {
     }
 }
 
-/// Nor asked by any other call before one that was throttled would come again.
+/// Nor asked by any other call before one that was told so would come again.
 #[tokio::test(start_paused = true)]
 async fn a_vendor_that_limits_logins_and_names_no_time_is_not_asked_at_once() {
-    let (logins, cache) = scripted([Login::failed(login_throttled(None))]);
-    let start = Instant::now();
-    for _ in 0..10 {
-        assert_eq!(label(&cache).await, "throttled");
-        sleep(LEAST_THROTTLED / 11).await;
+    let none = Duration::ZERO;
+    for told in [
+        login_throttled(None),
+        login_throttled(Some(none)),
+        login_busy(none),
+    ] {
+        let expected = told.label();
+        let (logins, cache) = scripted([Login::failed(told)]);
+        let start = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(label(&cache).await, expected);
+            sleep(LEAST_THROTTLED / 11).await;
+        }
+        assert_eq!(logins.made(), 1);
+        at(start, LEAST_THROTTLED).await;
+        assert_eq!(number(&cache).await, 2);
     }
-    assert_eq!(logins.made(), 1);
-    at(start, LEAST_THROTTLED).await;
-    assert_eq!(number(&cache).await, 2);
 }
 
 /// A slip of the vendor's, or of something in front of it, is not believed for a day.
