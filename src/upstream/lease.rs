@@ -1,6 +1,6 @@
 //! A token in use, and the moments of its life.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
@@ -24,8 +24,12 @@ pub(super) struct Lease<T> {
     wait_at: Option<Instant>,
     ends_at: Option<Instant>,
     pub(super) life: Option<Duration>,
-    accepted: AtomicBool,
+    /// Since the vendor took it last.
+    refusals: AtomicU32,
 }
+
+/// In place of a number of refusals: the vendor never took it.
+const UNTRIED: u32 = u32::MAX;
 
 impl<T> Lease<T> {
     pub(super) fn new(
@@ -43,7 +47,7 @@ impl<T> Lease<T> {
             wait_at: life.map(|life| from + life - margin(life)),
             ends_at: life.map(|life| from + life),
             life,
-            accepted: AtomicBool::new(false),
+            refusals: AtomicU32::new(UNTRIED),
         }
     }
 
@@ -51,15 +55,21 @@ impl<T> Lease<T> {
         &self.token
     }
 
-    /// The vendor took it at least once.
+    /// The vendor took it.
     pub(super) fn mark_accepted(&self) {
-        if !self.accepted.load(Ordering::Relaxed) {
-            self.accepted.store(true, Ordering::Relaxed);
+        if self.refusals.load(Ordering::Relaxed) != 0 {
+            self.refusals.store(0, Ordering::Relaxed);
         }
     }
 
+    /// At least once.
     pub(super) fn was_accepted(&self) -> bool {
-        self.accepted.load(Ordering::Relaxed)
+        self.refusals.load(Ordering::Relaxed) != UNTRIED
+    }
+
+    /// Counts a refusal of one that was accepted; how many there have been since.
+    pub(super) fn refused_again(&self) -> u32 {
+        self.refusals.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// How long ago its login was sent, and what is left of its life, if that is known.

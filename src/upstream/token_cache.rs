@@ -44,6 +44,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How many granted logins in a row may be refused on first use before it counts as a refusal.
 const USELESS_GRANTS: u32 = 2;
 
+/// How many tokens that the vendor took before are thrown away for a refusal. Tokens are not lost so often;
+/// but where one kind of call is refused whatever the token, each of those would cost a login or two, and
+/// all other calls and notifications the token that they are well with.
+const THROWN_AWAY_A_MINUTE: u32 = 30;
+
+/// Refusals in a row after which a token is lost, however many others were thrown away.
+const LOST: u32 = 10;
+
 pub(super) struct TokenCache<C: Credentials>(Arc<Inner<C>>);
 
 impl<C: Credentials> Clone for TokenCache<C> {
@@ -71,6 +79,8 @@ struct State<T> {
     refused: (u32, secret::Version),
     /// After a refresh that failed, while there is a good token.
     pause: Option<Pause>,
+    /// Tokens that had been accepted, and were refused then.
+    thrown_away: AMinute,
     /// Granted logins in a row of which not one was ever accepted.
     useless: u32,
     /// The last login failed: said once, and not again at every try of an outage.
@@ -79,6 +89,13 @@ struct State<T> {
 
 type Landing<T> = Result<Arc<Lease<T>>, LoginError>;
 type Flight<T> = watch::Receiver<Option<Landing<T>>>;
+
+/// How often something happened in a minute.
+#[derive(Default)]
+struct AMinute {
+    begun: Option<Instant>,
+    times: u32,
+}
 
 /// No refresh with this secret before that time.
 struct Pause {
@@ -113,6 +130,7 @@ impl<C: Credentials> TokenCache<C> {
                 refusal: None,
                 refused: Default::default(),
                 pause: None,
+                thrown_away: AMinute::default(),
                 useless: 0,
                 failing: false,
             }),
@@ -160,7 +178,8 @@ impl<C: Credentials> TokenCache<C> {
         self.land().await.map(drop)
     }
 
-    /// Throws a refused token away, unless a newer one took its place already.
+    /// Throws a refused token away, unless a newer one took its place already, or too many were that the
+    /// vendor had taken before.
     pub(super) fn invalidate(&self, refused: &Arc<Lease<C::Token>>, answer: &Answer) {
         let mut state = self.state();
         let current = self.0.current.load();
@@ -170,11 +189,22 @@ impl<C: Credentials> TokenCache<C> {
         {
             return;
         }
-        self.0.current.store(None);
         if refused.was_accepted() {
             state.useless = 0;
+            let number = state.thrown_away.one_more(Instant::now());
+            if number <= THROWN_AWAY_A_MINUTE || refused.refused_again() >= LOST {
+                self.0.current.store(None);
+            } else if number == THROWN_AWAY_A_MINUTE + 1 {
+                tracing::warn!(
+                    vendor = self.0.vendor,
+                    account = %self.0.account,
+                    %answer,
+                    "some calls are refused whatever the login: no more are made for them this minute"
+                );
+            }
             return;
         }
+        self.0.current.store(None);
         state.useless += 1;
         if state.useless < USELESS_GRANTS {
             return;
@@ -370,6 +400,21 @@ impl<T> State<T> {
         self.refused = (before + 1, version);
         let holds = REFUSAL_REMEMBERED.saturating_mul(1 << before.min(16));
         holds.min(LONGEST_REFUSAL)
+    }
+}
+
+impl AMinute {
+    /// The number that this time has in its minute.
+    fn one_more(&mut self, now: Instant) -> u32 {
+        let lasts = |begun| now < begun + Duration::from_secs(60);
+        if !self.begun.is_some_and(lasts) {
+            *self = AMinute {
+                begun: Some(now),
+                times: 0,
+            };
+        }
+        self.times = self.times.saturating_add(1);
+        self.times
     }
 }
 

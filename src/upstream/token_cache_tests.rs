@@ -468,6 +468,47 @@ async fn a_hundred_refusals_of_one_token_are_one_login() {
     assert_eq!(logins.made(), 2);
 }
 
+/// What refuses them is not the token, which others took: no login cures that.
+#[tokio::test(start_paused = true)]
+async fn accepted_tokens_are_thrown_away_so_often_a_minute_and_no_more() {
+    let logins = Logins::new(None, []);
+    let cache = tokens(&logins);
+    for minute in 1..4 {
+        let start = Instant::now();
+        for _ in 0..200 {
+            let lease = cache.get().await.expect("a token");
+            lease.mark_accepted();
+            cache.invalidate(&lease, &answer(401));
+            sleep(SECOND / 4).await;
+        }
+        let thrown_away = minute * THROWN_AWAY_A_MINUTE as usize;
+        // One is there in the end, and stays.
+        assert_eq!(logins.made(), thrown_away + 1);
+        assert_eq!(number(&cache).await, thrown_away + 1);
+        at(start, SECOND * 60).await;
+    }
+}
+
+/// One that is refused to everybody is lost, whatever was refused before it.
+#[tokio::test(start_paused = true)]
+async fn a_lost_token_is_thrown_away_however_many_were() {
+    let logins = Logins::new(None, []);
+    let cache = tokens(&logins);
+    for _ in 0..2 * THROWN_AWAY_A_MINUTE {
+        let lease = cache.get().await.expect("a token");
+        lease.mark_accepted();
+        cache.invalidate(&lease, &answer(401));
+    }
+    let lost = cache.get().await.expect("a token");
+    lost.mark_accepted();
+    let made = logins.made();
+    for refusal in 1..=LOST {
+        assert_eq!(number(&cache).await, made, "{refusal}");
+        cache.invalidate(&lost, &answer(401));
+    }
+    assert_eq!(number(&cache).await, made + 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn grants_that_are_refused_at_once_count_as_a_refusal() {
     let (logins, cache) = scripted([]);

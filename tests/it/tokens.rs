@@ -303,6 +303,28 @@ async fn a_second_refusal_of_the_credentials_is_final() {
     }
 }
 
+/// As where the account lacks what it takes for one kind of call: no login cures that, and the other calls
+/// are well with the token that they have.
+#[tokio::test]
+async fn one_kind_of_call_that_is_refused_for_good_brings_no_storm_of_logins() {
+    let vendor = Vendor::start(|seen| async move {
+        match seen.target.ends_with("/create") {
+            true => answer(401, "application/json", "{}"),
+            false => json(r#"{"returnCode":"0","id":"1","userId":"u"}"#),
+        }
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    for _ in 0..150 {
+        Call::QuerySettings.send(&gateway).await.unwrap();
+        let error = Call::CreateSettings.send(&gateway).await.unwrap_err();
+        assert_eq!(support::reason(&error), "VENDOR_CREDENTIAL_REJECTED");
+    }
+    let logins = vendor.seen().len() - vendor.calls().len();
+    // Less than it would be in two minutes.
+    assert!(logins <= 150, "{logins}");
+}
+
 /// Agents are locked out after some logins that fail; an application's token may be asked for again.
 #[tokio::test]
 async fn a_login_that_was_lost_is_made_again_at_once_only_where_that_locks_nobody() {
