@@ -105,9 +105,12 @@ where
             lease.token().sign(&mut call.request);
             let token: Arc<dyn Token> = lease.clone();
             call.signed = Some(Signed(token));
+            let replayed = call.replayed;
             let result = inner.oneshot(call).await;
             match &result {
-                Err(Error::CredentialRefused(answer)) => tokens.invalidate(&lease, answer),
+                Err(Error::CredentialRefused(answer)) => {
+                    tokens.invalidate(&lease, answer, replayed);
+                }
                 Ok(_) | Err(Error::Refused { .. }) => lease.mark_accepted(),
                 Err(_) => {}
             }

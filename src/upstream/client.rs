@@ -229,6 +229,7 @@ impl<V: Vendor> Client<V> {
             request: Box::new(request),
             deadline,
             caller_repeats: false,
+            replayed: false,
             progress: Progress::default(),
             signed: None,
         };
@@ -264,6 +265,7 @@ impl<V: Vendor> Client<V> {
             request: Box::new(operation.request()?),
             deadline: ticket.deadline,
             caller_repeats: ticket.caller_repeats,
+            replayed: false,
             progress: ticket.progress.clone(),
             signed: None,
         };
@@ -307,6 +309,7 @@ impl LoginTransport {
             request: Box::new(request),
             deadline: Instant::now() + LOGIN_DEADLINE,
             caller_repeats: false,
+            replayed: false,
             progress: Progress::default(),
             signed: None,
         };

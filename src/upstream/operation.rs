@@ -90,6 +90,8 @@ pub struct Call {
     pub deadline: Instant,
     /// The caller is itself repeating, so this is not the place to multiply it.
     pub caller_repeats: bool,
+    /// Its credentials were refused once, and this is another attempt with others.
+    pub(super) replayed: bool,
     pub progress: Progress,
     /// Whose credentials the request carries, once it does.
     pub(super) signed: Option<Signed>,

@@ -48,7 +48,6 @@ pub(super) struct Policy {
     shared: Arc<Shared>,
     /// Attempts made, replays after a fresh login not counted.
     attempts: u32,
-    replayed: bool,
 }
 
 struct Shared {
@@ -87,7 +86,6 @@ impl Policy {
                 observer,
             }),
             attempts: 0,
-            replayed: false,
         }
     }
 
@@ -110,13 +108,13 @@ impl Policy {
     }
 
     /// How long to sleep before the next attempt; `None` to let the result stand.
-    fn decide(&mut self, call: &Call, error: &Error) -> Option<Duration> {
+    fn decide(&mut self, call: &mut Call, error: &Error) -> Option<Duration> {
         let verdict = verdict(error.kind(), call.meta.replay);
         if verdict == Verdict::Replay {
             // A cured refusal is no repeat: it costs neither an attempt nor budget, and its
             // bound is one per call. Else a vendor's outage could not be told from a token
             // that ran out while the budget was spent.
-            return (!std::mem::replace(&mut self.replayed, true)).then_some(Duration::ZERO);
+            return (!std::mem::replace(&mut call.replayed, true)).then_some(Duration::ZERO);
         }
         self.attempts += 1;
         if self.attempts >= self.shared.attempts || call.caller_repeats {
@@ -159,7 +157,7 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
         result: &mut Result<Reply, Error>,
     ) -> Option<Self::Future> {
         let refused = matches!(result, Err(Error::CircuitOpen { .. } | Error::QueueFull));
-        if self.attempts == 0 && !self.replayed && !refused {
+        if self.attempts == 0 && !call.replayed && !refused {
             (0..self.shared.earned).for_each(|_| self.shared.budget.deposit());
         }
         let error = result.as_ref().err()?;

@@ -64,6 +64,7 @@ pub(super) fn call(replay: Replay, within: Duration) -> Call {
         request: Box::new(Request::new(Bytes::from_static(b"{}"))),
         deadline: Instant::now() + within,
         caller_repeats: false,
+        replayed: false,
         progress: Progress::default(),
         signed: None,
     }

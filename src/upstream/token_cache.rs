@@ -33,7 +33,7 @@ const REFUSAL_REMEMBERED: Duration = Duration::from_secs(5);
 
 /// The same at the most, when the credentials are refused again and again: vendors lock accounts out
 /// that fail to log in some times in a quarter of an hour, and for as long as they do.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
+const LONGEST_REFUSAL: Duration = Duration::from_secs(60);
 
 /// How long at the most a vendor is believed that names a time for the next login.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -44,12 +44,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How many granted logins in a row may be refused on first use before it counts as a refusal.
 const USELESS_GRANTS: u32 = 2;
 
-/// How many tokens that the vendor took before are thrown away for a refusal. Tokens are not lost so often;
-/// but where one kind of call is refused whatever the token, each of those would cost a login or two, and
-/// all other calls and notifications the token that they are well with.
-const THROWN_AWAY_A_MINUTE: u32 = 30;
+/// How many calls a minute may be refused with a fresh token, too, until no more are thrown away that others
+/// are well with: where one kind of call is refused whatever the token, each would cost a login or two, and
+/// all other calls and notifications their token.
+const IN_VAIN_A_MINUTE: u32 = 30;
 
-/// Refusals in a row after which a token is lost, however many others were thrown away.
+/// Refusals in a row after which a token is lost, however many logins were in vain.
 const LOST: u32 = 10;
 
 pub(super) struct TokenCache<C: Credentials>(Arc<Inner<C>>);
@@ -79,8 +79,8 @@ struct State<T> {
     refused: (u32, secret::Version),
     /// After a refresh that failed, while there is a good token.
     pause: Option<Pause>,
-    /// Tokens that had been accepted, and were refused then.
-    thrown_away: AMinute,
+    /// Calls that a fresh token did not help.
+    in_vain: AMinute,
     /// Granted logins in a row of which not one was ever accepted.
     useless: u32,
     /// The last login failed: said once, and not again at every try of an outage.
@@ -130,7 +130,7 @@ impl<C: Credentials> TokenCache<C> {
                 refusal: None,
                 refused: Default::default(),
                 pause: None,
-                thrown_away: AMinute::default(),
+                in_vain: AMinute::default(),
                 useless: 0,
                 failing: false,
             }),
@@ -178,9 +178,15 @@ impl<C: Credentials> TokenCache<C> {
         self.land().await.map(drop)
     }
 
-    /// Throws a refused token away, unless a newer one took its place already, or too many were that the
-    /// vendor had taken before.
-    pub(super) fn invalidate(&self, refused: &Arc<Lease<C::Token>>, answer: &Answer) {
+    /// Throws a refused token away, unless a newer one took its place already, or it is the call that is
+    /// refused, and not the token: the vendor took that from others, and a replayed call's first one was
+    /// refused like this one.
+    pub(super) fn invalidate(
+        &self,
+        refused: &Arc<Lease<C::Token>>,
+        answer: &Answer,
+        replayed: bool,
+    ) {
         let mut state = self.state();
         let current = self.0.current.load();
         if !current
@@ -189,18 +195,20 @@ impl<C: Credentials> TokenCache<C> {
         {
             return;
         }
+        let in_vain = state.in_vain.times(replayed, Instant::now());
+        if replayed && in_vain == IN_VAIN_A_MINUTE {
+            tracing::warn!(
+                vendor = self.0.vendor,
+                account = %self.0.account,
+                %answer,
+                "some calls are refused whatever the login: no more are made for them this minute"
+            );
+        }
         if refused.was_accepted() {
             state.useless = 0;
-            let number = state.thrown_away.one_more(Instant::now());
-            if number <= THROWN_AWAY_A_MINUTE || refused.refused_again() >= LOST {
+            let spared = replayed || in_vain >= IN_VAIN_A_MINUTE;
+            if !spared || refused.refused_again() >= LOST {
                 self.0.current.store(None);
-            } else if number == THROWN_AWAY_A_MINUTE + 1 {
-                tracing::warn!(
-                    vendor = self.0.vendor,
-                    account = %self.0.account,
-                    %answer,
-                    "some calls are refused whatever the login: no more are made for them this minute"
-                );
             }
             return;
         }
@@ -404,8 +412,8 @@ impl<T> State<T> {
 }
 
 impl AMinute {
-    /// The number that this time has in its minute.
-    fn one_more(&mut self, now: Instant) -> u32 {
+    /// How often in the minute under way, with one more if it happened again.
+    fn times(&mut self, again: bool, now: Instant) -> u32 {
         let lasts = |begun| now < begun + Duration::from_secs(60);
         if !self.begun.is_some_and(lasts) {
             *self = AMinute {
@@ -413,7 +421,7 @@ impl AMinute {
                 times: 0,
             };
         }
-        self.times = self.times.saturating_add(1);
+        self.times = self.times.saturating_add(u32::from(again));
         self.times
     }
 }

@@ -321,8 +321,8 @@ async fn one_kind_of_call_that_is_refused_for_good_brings_no_storm_of_logins() {
         assert_eq!(support::reason(&error), "VENDOR_CREDENTIAL_REJECTED");
     }
     let logins = vendor.seen().len() - vendor.calls().len();
-    // Less than it would be in two minutes.
-    assert!(logins <= 150, "{logins}");
+    // Two for each of the first 30; it may take longer than a minute.
+    assert!(logins <= 125, "{logins}");
 }
 
 /// Agents are locked out after some logins that fail; an application's token may be asked for again.
