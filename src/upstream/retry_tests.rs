@@ -1,18 +1,17 @@
 //! The retry table, and the policy at work in tower's own retry service, in paused time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tower::retry::RetryLayer;
 use tower::{Layer, ServiceExt};
 
 use super::*;
 use crate::upstream::error::{LoginError, Refusal};
-use crate::upstream::observer::{Attempt, Blind, Server};
+use crate::upstream::observer::Blind;
 use crate::upstream::testing::{
-    REFUSALS, REPLAYS, answer, bare, busy, call, credential_refused, login_busy, login_throttled,
-    lost, never_sent, refused, throttled, unavailable, vendor, yes,
+    REFUSALS, REPLAYS, Witness, answer, bare, busy, call, credential_refused, login_busy,
+    login_throttled, lost, never_sent, refused, server, throttled, unavailable, vendor, yes,
 };
 use crate::upstream::trace::AttemptSpanLayer;
 
@@ -487,31 +486,13 @@ async fn clones_share_the_budget() {
     assert_eq!(made, 10 + 10);
 }
 
-#[derive(Default)]
-struct Reasons(Mutex<Vec<&'static str>>);
-
-impl Observer for Reasons {
-    fn inject(&self, _: &opentelemetry::Context, _: &mut HeaderMap) {}
-    fn attempt(&self, _: &Attempt<'_>) {}
-    fn retry(&self, vendor: &'static str, reason: &'static str) {
-        assert_eq!(vendor, "vendor");
-        self.0.lock().unwrap().push(reason);
-    }
-    fn retry_refusals(&self, _: &'static str, _: u64) {}
-    fn breaker(&self, _: &'static str, _: crate::upstream::breaker::BreakerState) {}
-    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
-    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-    fn queue_refusals(&self, _: &'static str, _: u64) {}
-    fn tls_failures(&self, _: &'static str, _: u64) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn every_repeat_is_counted_with_its_reason() {
-    let reasons = Arc::new(Reasons::default());
+    let witness = Arc::new(Witness::default());
     let policy = Policy::new(
         "vendor",
         &settings::Retry::default(),
-        Arc::clone(&reasons) as _,
+        Arc::clone(&witness) as _,
     );
     let (vendor, _) = vendor(|number, _| {
         std::future::ready(Err(match number {
@@ -520,18 +501,12 @@ async fn every_repeat_is_counted_with_its_reason() {
             _ => lost(),
         }))
     });
-    let server = Server {
-        address: "vendor.example".into(),
-        port: 443,
-        base: "https://vendor.example".to_owned(),
-        path: None,
-    };
-    let attempts = AttemptSpanLayer::new("vendor", server, Arc::clone(&reasons) as _);
+    let attempts = AttemptSpanLayer::new("vendor", server(), Arc::clone(&witness) as _);
     let service = RetryLayer::new(policy).layer(attempts.layer(vendor));
     let _ = service.oneshot(call(Replay::Safe, MINUTE)).await;
     assert_eq!(
-        *reasons.0.lock().unwrap(),
-        ["never_sent", "credential_refused", "lost"]
+        *witness.retries.lock().unwrap(),
+        ["never_sent", "credential_refused", "lost"].map(|reason| ("vendor", reason))
     );
 }
 

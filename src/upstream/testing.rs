@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tower::{Service, service_fn};
 
 use super::auth::{Credentials, Grant, Token};
-use super::breaker::BreakerLayer;
+use super::breaker::{BreakerLayer, BreakerState};
 use super::error::{Answer, Error, Failure, Kind, LoginError, Refusal};
-use super::observer::Blind;
+use super::observer::{Attempt, Blind, Observer, Server};
 use super::operation::{Call, Meta, Replay, Reply};
 use super::progress::Progress;
 use super::secret::Version;
@@ -52,6 +52,44 @@ pub(crate) const REFUSALS: [Refusal; 12] = [
     Refusal::Credentials,
     Refusal::Failed,
 ];
+
+/// An observer that remembers what it was told.
+#[derive(Default)]
+pub(super) struct Witness {
+    /// How each attempt ended.
+    pub(super) attempts: Mutex<Vec<Option<&'static str>>>,
+    /// To which vendor, and why, each request was sent again.
+    pub(super) retries: Mutex<Vec<(&'static str, &'static str)>>,
+    pub(super) tls_failures: AtomicU64,
+}
+
+impl Observer for Witness {
+    fn inject(&self, _: &opentelemetry::Context, _: &mut HeaderMap) {}
+    fn attempt(&self, attempt: &Attempt<'_>) {
+        self.attempts.lock().unwrap().push(attempt.error);
+    }
+    fn retry(&self, vendor: &'static str, reason: &'static str) {
+        self.retries.lock().unwrap().push((vendor, reason));
+    }
+    fn retry_refusals(&self, _: &'static str, _: u64) {}
+    fn breaker(&self, _: &'static str, _: BreakerState) {}
+    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
+    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
+    fn queue_refusals(&self, _: &'static str, _: u64) {}
+    fn tls_failures(&self, _: &'static str, more: u64) {
+        self.tls_failures.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// Where attempts are said to go.
+pub(super) fn server() -> Server {
+    Server {
+        address: "vendor.example".into(),
+        port: 443,
+        base: "https://vendor.example".to_owned(),
+        path: None,
+    }
+}
 
 /// A call that has `within` until its deadline.
 pub(super) fn call(replay: Replay, within: Duration) -> Call {

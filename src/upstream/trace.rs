@@ -201,45 +201,19 @@ fn unjudged_no(reply: &Reply) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use futures_util::poll;
-    use http::HeaderMap;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::upstream::breaker::BreakerState;
     use crate::upstream::operation::Replay;
-    use crate::upstream::testing::{call, vendor};
-
-    #[derive(Default)]
-    struct Ends(Mutex<Vec<Option<&'static str>>>);
-
-    impl Observer for Ends {
-        fn inject(&self, _: &TraceContext, _: &mut HeaderMap) {}
-        fn attempt(&self, attempt: &Attempt<'_>) {
-            self.0.lock().unwrap().push(attempt.error);
-        }
-        fn retry(&self, _: &'static str, _: &'static str) {}
-        fn retry_refusals(&self, _: &'static str, _: u64) {}
-        fn breaker(&self, _: &'static str, _: BreakerState) {}
-        fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
-        fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-        fn queue_refusals(&self, _: &'static str, _: u64) {}
-        fn tls_failures(&self, _: &'static str, _: u64) {}
-    }
+    use crate::upstream::testing::{Witness, call, server, vendor};
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_is_dropped_was_late_or_not_waited_for() {
-        let ends = Arc::new(Ends::default());
-        let server = Server {
-            address: "vendor.example".into(),
-            port: 443,
-            base: "https://vendor.example".to_owned(),
-            path: None,
-        };
-        let layer = AttemptSpanLayer::new("vendor", server, Arc::clone(&ends) as _);
+        let witness = Arc::new(Witness::default());
+        let layer = AttemptSpanLayer::new("vendor", server(), Arc::clone(&witness) as _);
         let (vendor, _) = vendor(|_, _| std::future::pending());
         let service = layer.layer(vendor);
         let deadline = Duration::from_secs(5);
@@ -249,6 +223,9 @@ mod tests {
             tokio::time::advance(after).await;
             drop(attempt);
         }
-        assert_eq!(*ends.0.lock().unwrap(), [Some(CANCELLED), Some("deadline")]);
+        assert_eq!(
+            *witness.attempts.lock().unwrap(),
+            [Some(CANCELLED), Some("deadline")]
+        );
     }
 }

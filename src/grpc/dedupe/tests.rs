@@ -65,6 +65,11 @@ impl Work {
 
 type Answer = Result<AttachUserDataResponse, Status>;
 
+const ASKED: Asked = Asked {
+    vendor: "genesys",
+    meta: &META,
+};
+
 async fn run(
     dedupe: &Dedupe,
     (account, id, session): (&str, &str, &str),
@@ -79,14 +84,10 @@ async fn run_settled(
     work: impl Future<Output = Result<AttachUserDataResponse, Status>> + Send + 'static,
     settle: impl FnOnce(Answer) -> Answer,
 ) -> Answer {
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let identity = Identity::of_caller("", id, &message(session));
     let settle = |kept| std::future::ready(settle(kept));
     dedupe
-        .run(asked, identity, &ticket(account), work, settle)
+        .run(ASKED, identity, &ticket(account), work, settle)
         .await
 }
 
@@ -357,14 +358,10 @@ async fn who_waits_has_a_deadline_and_learns_what_may_have_happened() {
 #[tokio::test(start_paused = true)]
 async fn what_is_told_at_the_deadline_stays_true() {
     let (dedupe, ticket) = (dedupe(10), ticket("default"));
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let leave = ticket.progress.leave(ticket.deadline).unwrap();
     let identity = Identity::of_caller("", "id", &message("s"));
     let late = std::future::pending::<Answer>();
-    let told = dedupe.run(asked, identity, &ticket, late, std::future::ready);
+    let told = dedupe.run(ASKED, identity, &ticket, late, std::future::ready);
     assert_eq!(reason(&told.await.unwrap_err()), "DEADLINE");
     assert!(!leave.take());
 }
@@ -373,10 +370,6 @@ async fn what_is_told_at_the_deadline_stays_true() {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
     let dedupe = dedupe(10);
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let join = async |first: &Ticket| {
         let seconds = Duration::from_secs(2);
         let repeat = Ticket {
@@ -387,7 +380,7 @@ async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
             let identity = Identity::of_caller("", "id", &message("s"));
             let never = std::future::pending::<Answer>();
             let settle = std::future::ready;
-            dedupe.run(asked, identity, ticket, never, settle).await
+            dedupe.run(ASKED, identity, ticket, never, settle).await
         };
         let mut first = Box::pin(work(first));
         assert!(futures_util::poll!(&mut first).is_pending());
@@ -404,17 +397,13 @@ async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_anothers_write_is_known_to() {
     let dedupe = dedupe(10);
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let write = |ticket: Ticket| {
         let identity = Identity::of_caller("", "id", &message("s"));
         let never = std::future::pending::<Answer>();
         let dedupe = dedupe.clone();
         Box::pin(async move {
             let settle = std::future::ready;
-            dedupe.run(asked, identity, &ticket, never, settle).await
+            dedupe.run(ASKED, identity, &ticket, never, settle).await
         })
     };
     let (first, repeat) = (ticket("default"), ticket("default"));
@@ -428,10 +417,6 @@ async fn who_waits_for_anothers_write_is_known_to() {
 /// Whatever it waits for: the gateway does not, and another one is asked to do it.
 #[tokio::test(start_paused = true)]
 async fn what_was_cut_before_it_was_sent_ends_with_its_caller() {
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     for sent in [false, true] {
         let tasks = TaskTracker::new();
         let options = Options {
@@ -444,7 +429,7 @@ async fn what_was_cut_before_it_was_sent_ends_with_its_caller() {
         let ticket = ticket("default");
         let identity = Identity::of_caller("", "id", &message("s"));
         let never = std::future::pending::<Answer>();
-        let mut call = Box::pin(dedupe.run(asked, identity, &ticket, never, std::future::ready));
+        let mut call = Box::pin(dedupe.run(ASKED, identity, &ticket, never, std::future::ready));
         assert!(futures_util::poll!(&mut call).is_pending());
         if sent {
             ticket.progress.mark_sent();
@@ -517,15 +502,11 @@ async fn a_repeat_at_an_older_gateway_takes_nothing_from_what_is_kept() {
     let call = ("default", "id", "s");
     let work = Work::default().answer(Duration::ZERO);
     let first = run(&dedupe, call, work).await.unwrap();
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let identity = Identity::of_caller("", "id", &message("s"));
     let ticket = ticket("default");
     let never = async { panic!("done again") };
     let older = dedupe.run(
-        asked,
+        ASKED,
         identity,
         &ticket,
         never,
@@ -549,10 +530,6 @@ async fn what_an_outcome_is_settled_to_is_never_taken_for_a_later_write() {
         .await
         .unwrap_err();
     tokio::time::advance(Duration::from_secs(599)).await;
-    let asked = Asked {
-        vendor: "genesys",
-        meta: &META,
-    };
     let identity = Identity::of_caller("", "id", &message("s"));
     let ticket = ticket("default");
     let never = async { panic!("done again") };
@@ -560,7 +537,7 @@ async fn what_an_outcome_is_settled_to_is_never_taken_for_a_later_write() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         Ok(reference(83))
     };
-    let settling = dedupe.run(asked, identity, &ticket, never, settle);
+    let settling = dedupe.run(ASKED, identity, &ticket, never, settle);
     let another = ("default", "id", "another");
     let later = async {
         tokio::time::sleep(Duration::from_secs(2)).await;

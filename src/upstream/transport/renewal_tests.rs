@@ -1,30 +1,11 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use rcgen::{CertificateParams, KeyPair};
 
 use super::*;
 use crate::settings::testing::Dir;
-use crate::upstream::breaker::BreakerState;
-use crate::upstream::observer::Attempt;
+use crate::upstream::testing::Witness;
 use crate::upstream::transport::Protocol;
-
-#[derive(Default)]
-struct Failures(AtomicU64);
-
-impl Observer for Failures {
-    fn inject(&self, _: &opentelemetry::Context, _: &mut http::HeaderMap) {}
-    fn attempt(&self, _: &Attempt<'_>) {}
-    fn retry(&self, _: &'static str, _: &'static str) {}
-    fn retry_refusals(&self, _: &'static str, _: u64) {}
-    fn breaker(&self, _: &'static str, _: BreakerState) {}
-    fn account(&self, _: &'static str, _: &str, _: &[&'static str]) {}
-    fn login(&self, _: &'static str, _: &str, _: &'static str) {}
-    fn queue_refusals(&self, _: &'static str, _: u64) {}
-
-    fn tls_failures(&self, _: &'static str, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-}
 
 /// A certificate, good as an authority too, and its key.
 fn pair() -> (String, String) {
@@ -46,7 +27,7 @@ fn settings(dir: &Dir) -> Settings {
 
 #[test]
 fn only_a_change_that_can_be_used_makes_new_clients() {
-    let (dir, failures) = (Dir::new(), Arc::new(Failures::default()));
+    let (dir, witness) = (Dir::new(), Arc::new(Witness::default()));
     let (one, two) = (pair(), pair());
     let write = |ca: &str, cert: &str, key: &str| {
         for (name, contents) in [("ca.crt", ca), ("tls.crt", cert), ("tls.key", key)] {
@@ -58,7 +39,7 @@ fn only_a_change_that_can_be_used_makes_new_clients() {
     let files = Files::read(&settings.tls).unwrap();
     let connections = [Protocol::Negotiated, Protocol::Http1]
         .map(|protocol| Connections::new(&settings, protocol, &files).unwrap());
-    let observer: Arc<dyn Observer> = failures.clone();
+    let observer: Arc<dyn Observer> = witness.clone();
     let renewal = Renewal::new("v", &settings, &files, connections.clone(), observer);
     let clients = || connections.each_ref().map(|it| it.client.load_full());
     let half = |pem: &str| pem[..pem.len() / 2].to_owned();
@@ -99,12 +80,12 @@ fn only_a_change_that_can_be_used_makes_new_clients() {
         for (before, after) in before.iter().zip(&clients()) {
             assert!(Arc::ptr_eq(before, after), "{what}, at once");
         }
-        let counted = failures.0.load(Ordering::Relaxed);
+        let counted = witness.tls_failures.load(Ordering::Relaxed);
         renewal.look();
         for (before, after) in before.iter().zip(&clients()) {
             assert_eq!(!Arc::ptr_eq(before, after), renewed, "{what}");
         }
-        let counted = failures.0.load(Ordering::Relaxed) - counted;
+        let counted = witness.tls_failures.load(Ordering::Relaxed) - counted;
         assert_eq!(counted, failed, "{what}");
     }
 }
