@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 const LOGIN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
@@ -23,6 +24,10 @@ const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
 
 /// Who asks, where nobody logs in.
 pub(crate) const AUTHORIZATION: &str = "Basic YWdlbnQxOnNlY3JldA==";
+
+/// At a time; those that come then wait. A server that falls behind can open as many as there are file
+/// handles, and this process needs some for the others.
+const MOST_CONNECTIONS: usize = 12_000;
 
 pub(crate) struct Vendor {
     pub(crate) url: String,
@@ -71,7 +76,10 @@ impl Vendor {
         };
         let connections = Arc::clone(&vendor.connections);
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+            loop {
+                let place = Arc::clone(&places).acquire_owned().await.unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
                 let connections = Arc::clone(&connections);
                 let tls = tls.clone();
                 stream.set_nodelay(true).unwrap();
@@ -86,6 +94,7 @@ impl Vendor {
                         },
                     };
                     connections.now.fetch_sub(1, Ordering::Relaxed);
+                    drop(place);
                 });
             }
         });
