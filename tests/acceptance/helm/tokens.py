@@ -1,5 +1,5 @@
 """Tokens of service accounts, as a real API server gives them, at a gateway that knows the cluster's keys:
-what the README says of them is done as it is said, and seen with grpcurl.
+what docs/CONFIGURATION.md says of them is done as it is said, and seen with grpcurl.
 
     tokens.py SERVERS SWITCHBOARD GRPCURL SCRATCH     SERVERS: kube-apiserver and etcd
 """
@@ -105,7 +105,7 @@ def until(what, true):
 
 
 def start(site):
-    """A cluster, and a gateway that is told of it only what the README says."""
+    """A cluster, and a gateway that is told of it only what docs/CONFIGURATION.md says."""
     site.cluster.until_ready()
     issuer = json.loads(site.get("/.well-known/openid-configuration"))["issuer"]
     (site.scratch / "jwks.json").write_text(site.get("/openid/v1/jwks"))
