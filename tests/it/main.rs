@@ -21,6 +21,7 @@ mod connections;
 mod dead_collector;
 mod deadlines;
 mod discovery;
+mod documents;
 mod drain;
 mod errors;
 mod hostile_callers;
