@@ -299,6 +299,21 @@ fn every_line_of_the_log_that_warns_is_in_the_runbook() {
     assert!(gone.is_empty(), "said by nobody: {gone:?}");
 }
 
+#[test]
+fn every_kind_of_failure_is_explained() {
+    let source = document("src/upstream/error.rs");
+    let label = source.split("fn label(").nth(1).unwrap();
+    let label = label.split("\n    }\n").next().unwrap();
+    let words: BTreeSet<_> = label.split('"').skip(1).step_by(2).collect();
+    assert!(words.len() > 10, "{words:?}");
+    let metrics = document("docs/METRICS.md");
+    let section = metrics
+        .split("\n## ")
+        .find(|it| it.starts_with("Kinds of failure"));
+    let told = rows(section.unwrap()).flat_map(|row| quoted(row[0]).collect::<Vec<_>>());
+    assert_eq!(told.collect::<BTreeSet<_>>(), words);
+}
+
 /// The names by which a document's sections are linked to.
 fn anchors(document: &str) -> BTreeSet<String> {
     let heads = prose(document).into_iter();
