@@ -144,7 +144,8 @@ impl std::error::Error for ConfigError {}
 /// The operator's file, for the fuzzer: what loads is printed as what loads as the same.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing {
-    use super::{Config, Problems, Section, layers};
+    use crate::config::Config;
+    use crate::settings::{Problems, Section, layers};
 
     pub(crate) fn file(bytes: &[u8]) {
         let load = |text: &str| {
