@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::details::Rejection;
-use super::methods;
+use super::{deadline, methods};
 use crate::pb::ErrorReason;
 
 /// How long the rest of a request that is no call of gRPC may take to arrive.
@@ -90,10 +90,15 @@ where
 }
 
 /// The answer to a request that is not made as gRPC makes calls. Pages can have a browser make others, with
-/// its reader's certificate, and who sees a GET fail may repeat it. The HTTP status is for clients that do
-/// not know gRPC, to which its own errors look like a success.
+/// its reader's certificate, and who sees a GET fail may repeat it. Another HTTP status than 200 is for clients
+/// that do not know gRPC, to which its own errors look like a success.
 fn no_call(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
     let (http, what) = match (method == Method::POST, is_grpc(headers)) {
+        // Its caller counts on a deadline that nobody here would keep.
+        (true, true) if deadline::is_malformed(headers) => (
+            StatusCode::OK,
+            "the request's grpc-timeout is not 1 to 8 digits and one of H, M, S, m, u and n",
+        ),
         (true, true) => return None,
         (true, false) => (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

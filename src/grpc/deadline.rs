@@ -23,6 +23,8 @@ use super::status;
 /// late one is replaced by a bare CANCELLED or DEADLINE_EXCEEDED without details.
 const HEAD_START: Duration = Duration::from_millis(20);
 
+const TIMEOUT: &str = "grpc-timeout";
+
 /// The operator's bounds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineLayer {
@@ -145,10 +147,14 @@ impl HttpBody for InTime {
     }
 }
 
-/// The caller's timeout (gRPC over HTTP/2: at most 8 digits and a unit); one that cannot be
-/// read counts as none.
+/// Whether the caller gives a timeout that cannot be read.
+pub(super) fn is_malformed(headers: &HeaderMap) -> bool {
+    headers.contains_key(TIMEOUT) && grpc_timeout(headers).is_none()
+}
+
+/// The caller's timeout (gRPC over HTTP/2: at most 8 digits and a unit).
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get("grpc-timeout")?.to_str().ok()?;
+    let value = headers.get(TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -227,14 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_counts_as_none() {
-        for nonsense in ["", "S", "5", "-1S", "123456789S", "1.5S", "1s", "1ä"] {
+    fn nonsense_is_malformed_and_none_is_not() {
+        assert!(!is_malformed(&HeaderMap::new()));
+        for (timeout, malformed) in [
+            ("", true),
+            ("S", true),
+            ("5", true),
+            ("-1S", true),
+            ("123456789S", true),
+            ("1.5S", true),
+            ("1s", true),
+            ("1ä", true),
+            ("0n", false),
+            ("99999999H", false),
+        ] {
             let mut headers = HeaderMap::new();
-            headers.insert(
-                "grpc-timeout",
-                HeaderValue::from_bytes(nonsense.as_bytes()).unwrap(),
-            );
-            assert_eq!(asked(&headers), None, "{nonsense:?}");
+            let value = HeaderValue::from_bytes(timeout.as_bytes()).unwrap();
+            headers.insert("grpc-timeout", value);
+            assert_eq!(is_malformed(&headers), malformed, "{timeout:?}");
         }
     }
 

@@ -281,6 +281,33 @@ async fn what_is_no_call_of_grpc_is_not_made_as_one() {
     }
 }
 
+/// Its caller counts on a deadline: to be served under another one would be no answer to it.
+#[tokio::test]
+async fn a_deadline_that_cannot_be_read_is_refused() {
+    let gateway = Gateway::start().await;
+    let connection = untimed::connect(gateway.address).await.unwrap();
+    let failure = async |path: &str, timeout: &str| {
+        let body = Body::new(Full::new(Bytes::from(message(&get()))));
+        let request = Request::post(format!("http://{}{path}", gateway.address))
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", timeout);
+        let request = request.body(body).unwrap();
+        let answer = connection.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        tonic::Status::from_header_map(answer.headers())
+    };
+    for path in [GET, ATTACH, CHECK] {
+        for timeout in ["", "5", "1.5S", "30s", "-1S", "123456789m"] {
+            let status = failure(path, timeout).await.expect(timeout);
+            assert_eq!(status.code(), Code::Internal, "{timeout:?}: {status:?}");
+            assert_eq!(support::reason(&status), "INVALID_MESSAGE");
+            assert!(status.message().contains("grpc-timeout"), "{status:?}");
+        }
+    }
+    assert!(gateway.sandbox.journal().entries().is_empty());
+    assert!(failure(GET, "5S").await.is_none());
+}
+
 /// One that is cut short by its answer is a failure to many clients of HTTP, and one that never ends is not
 /// waited for.
 #[tokio::test]
