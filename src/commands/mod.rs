@@ -74,11 +74,28 @@ fn fail(code: u8, error: &dyn Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints a line on stdout; a reader that has gone away is not an error.
+/// Prints a line on stdout.
 fn say(line: &dyn Display) -> io::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        said => said,
+    writeln!(Stdout, "{line}")
+}
+
+/// Stdout, where a reader that has gone away is not an error.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        unless_unread(io::stdout().write(bytes), bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        unless_unread(io::stdout().flush(), ())
+    }
+}
+
+fn unless_unread<T>(written: io::Result<T>, all: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(all),
+        written => written,
     }
 }
 

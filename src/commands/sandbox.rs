@@ -1,7 +1,6 @@
 //! `switchboard sandbox`: both vendors simulated, the gateway in front, and a tour.
 
 use std::collections::BTreeMap;
-use std::io::stdout;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 use tonic::transport::Endpoint;
 use url::Url;
 
-use super::{block_on, fail, say};
+use super::{Stdout, block_on, fail, say};
 use crate::app::{App, Listeners};
 use crate::config::{Config, Dedupe, Log, Server};
 use crate::lifecycle;
@@ -79,8 +78,8 @@ async fn play(arguments: &Arguments, telemetry: &Telemetry) -> Result<bool, Erro
     let (end, ended) = oneshot::channel();
     let running = app.run(listeners, Box::pin(until(signals, ended)));
     tokio::pin!(running);
+    let mut out = Stdout;
     let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-    let mut out = stdout();
     let documented = tokio::select! {
         result = &mut running => {
             result?;

@@ -862,6 +862,18 @@ async fn an_address_in_use_is_told() {
     assert!(told.contains(&address.to_string()), "{told}");
 }
 
+/// Whoever reads the tour may have read enough: `switchboard sandbox --once | head`.
+#[tokio::test]
+async fn the_tour_goes_on_to_its_end_when_nobody_reads_it() {
+    let (unread, out) = std::io::pipe().unwrap();
+    drop(unread);
+    let mut command = switchboard(&["sandbox", "--once"]);
+    command.stdout(out).stderr(Stdio::piped());
+    let output = tokio::task::spawn_blocking(move || command.spawn().unwrap().wait_with_output());
+    let output = in_time("the tour", output).await.unwrap().unwrap();
+    assert_eq!((code(&output), err(&output)), (0, String::new()));
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_told_by_the_sandbox_too() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
