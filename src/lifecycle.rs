@@ -8,7 +8,7 @@
 mod accept;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,6 +24,10 @@ pub use self::accept::accept;
 
 /// What a cut leaves, for calls to be told of it.
 const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// What whoever sends SIGHUP wants to know.
+const READ_AGAIN: &str = "files of secrets, certificates and keys are read again whenever they change, \
+                          the configuration and variables at the start";
 
 /// What a second signal leaves of a drain: time for an idle server to close, and no more.
 const FORCED: Duration = Duration::from_millis(500);
@@ -75,13 +79,27 @@ pub enum Ending<T> {
     Cut,
 }
 
-/// SIGTERM and SIGINT, each as it comes. From this call on they no longer end
-/// the process by themselves. Needs a runtime.
+/// SIGTERM and SIGINT, each as it comes, and SIGHUP where the log goes to a
+/// terminal. From this call on they no longer end the process by themselves.
+/// Needs a runtime.
 pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
+    signals_with(io::stderr().is_terminal())
+}
+
+fn signals_with(terminal: bool) -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(stream::poll_fn(move |cx| {
-        let came = terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready();
+        let mut came = terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready();
+        while hang_up.poll_recv(cx).is_ready() {
+            // From a terminal it says that this is gone. Elsewhere it comes from those who know it as the
+            // wish that files be read again, and do not mean to end anything.
+            came |= terminal;
+            if !terminal {
+                tracing::warn!("SIGHUP changes nothing: {READ_AGAIN}");
+            }
+        }
         if came {
             Poll::Ready(Some(()))
         } else {
@@ -304,16 +322,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_process_hears_sigterm_and_sigint() {
-        let mut signals = signals().unwrap();
-        for name in ["-TERM", "-INT"] {
-            let killed = std::process::Command::new("kill")
-                .args([name, &std::process::id().to_string()])
-                .status()
-                .unwrap();
-            assert!(killed.success());
-            let heard = tokio::time::timeout(Duration::from_secs(5), signals.next());
-            assert_eq!(heard.await.unwrap(), Some(()));
+    async fn the_process_hears_what_is_to_end_it() {
+        for (terminal, names) in [(false, &["TERM", "INT"][..]), (true, &["TERM", "HUP"])] {
+            let mut signals = signals_with(terminal).unwrap();
+            for name in names {
+                let killed = std::process::Command::new("kill")
+                    .args([&format!("-{name}"), &std::process::id().to_string()])
+                    .status()
+                    .unwrap();
+                assert!(killed.success());
+                let heard = tokio::time::timeout(Duration::from_secs(5), signals.next());
+                assert_eq!(heard.await.unwrap(), Some(()), "{name}");
+            }
         }
     }
 }

@@ -168,8 +168,12 @@ impl Process {
     }
 
     fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, name: &str) {
         let id = self.0.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let killed = Command::new("kill").args([name, &id]).status().unwrap();
         assert!(killed.success());
     }
 
@@ -224,6 +228,22 @@ async fn serve_finds_its_configuration_and_changes_in_the_environment() {
     let mut gateway = Process::spawn(command);
     serving(elsewhere).await;
     assert_eq!(code(&health(site.listen, "").await), 1);
+    gateway.terminate();
+    assert_eq!(gateway.exit_code().await, 0);
+}
+
+/// As from who is used to a service that reads its files again then.
+#[tokio::test]
+async fn a_hang_up_ends_nothing_where_there_is_no_terminal() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let mut gateway = Process::spawn(site.serve());
+    serving(site.listen).await;
+    for _ in 0..2 {
+        gateway.signal("-HUP");
+        let told = || fs::read_to_string(site.stderr()).unwrap();
+        until("it is told", || told().contains("SIGHUP changes nothing")).await;
+        attach(site.listen).await.unwrap();
+    }
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 0);
 }
