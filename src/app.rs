@@ -231,7 +231,7 @@ impl App {
             log_level,
         };
         let admin_closed = admin::start(listeners.admin, state, stop_admin.clone())?;
-        let (health, opens) = (server.health(), server.opens());
+        let (health, opens, in_flight) = (server.health(), server.opens(), server.in_flight());
         let meter = metrics.meter();
         let closing = lifecycle.closing.clone();
         let serving = server.serve(listeners.grpc, connections, &meter, recent, closing);
@@ -243,7 +243,7 @@ impl App {
                 health.set(true).await;
             };
             let told = tell_health(&health, warm, circuits, &lifecycle.draining);
-            let run = lifecycle.run(serving, signals, self.grace);
+            let run = lifecycle.run(serving, in_flight, signals, self.grace);
             // In this order: who is warm at once is so before anybody can ask.
             tokio::join!(biased; told, run).1
         };
@@ -251,7 +251,7 @@ impl App {
         // Within half a second. That nothing is sent before the end is what tells of it.
         let _ = admin_closed.await;
         match ending {
-            Ending::Stopped(()) | Ending::Drained(()) => Ok(()),
+            Ending::Stopped | Ending::Drained => Ok(()),
             Ending::Cut => Err(RunError::Cut),
         }
     }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::maybe_done;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -68,13 +69,13 @@ pub struct Grace {
 }
 
 /// How it ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Ending<T> {
+pub enum Ending {
     /// The server stopped before anybody asked for it.
-    Stopped(T),
+    Stopped,
     /// Every call and every task came to its end.
-    Drained(T),
+    Drained,
     /// Some did not, and were cut.
     Cut,
 }
@@ -131,77 +132,77 @@ impl Readiness {
 impl Lifecycle {
     /// Runs the server until it ends or a signal comes, and then drains.
     ///
-    /// The server is expected to end by itself once `closing` is cancelled and
-    /// its last call is answered.
-    pub async fn run<F: Future>(
+    /// The server is expected to end by itself once `closing` is cancelled, its
+    /// last call is answered and its callers have closed their connections.
+    /// `in_flight` counts the calls that are not answered.
+    pub async fn run(
         &self,
-        server: F,
+        server: impl Future<Output = ()>,
+        in_flight: impl Fn() -> usize,
         signals: impl Stream<Item = ()>,
-        grace: Grace,
-    ) -> Ending<F::Output> {
-        let mut server = pin!(server);
+        mut grace: Grace,
+    ) -> Ending {
+        let mut server = pin!(maybe_done(server));
         let mut signals = pin!(signals.chain(stream::pending()));
 
-        tokio::select! {
+        let whole = tokio::select! {
             biased;
-            output = &mut server => {
-                self.drain_begins();
-                return self.finish(async { output }, signals.next(), grace, Ending::Stopped).await;
+            () = &mut server => Ending::Stopped,
+            _ = signals.next() => Ending::Drained,
+        };
+        self.readiness.reach(Phase::Draining);
+        self.draining.cancel();
+        if whole == Ending::Drained {
+            tracing::info!(delay = ?grace.shutdown_delay, "draining: calls are still accepted");
+            tokio::select! {
+                biased;
+                () = &mut server => {}
+                _ = signals.next() => grace.drain_timeout = grace.drain_timeout.min(FORCED),
+                () = tokio::time::sleep(grace.shutdown_delay) => {}
             }
-            _ = signals.next() => self.drain_begins(),
+            tracing::info!(
+                timeout = ?grace.drain_timeout,
+                "closing: waiting for the calls in flight"
+            );
         }
-        tracing::info!(delay = ?grace.shutdown_delay, "draining: calls are still accepted");
-        let mut grace = grace;
-        let early = tokio::select! {
-            biased;
-            output = &mut server => Some(output),
-            _ = signals.next() => {
-                grace.drain_timeout = grace.drain_timeout.min(FORCED);
-                None
-            }
-            () = tokio::time::sleep(grace.shutdown_delay) => None,
-        };
-        tracing::info!(timeout = ?grace.drain_timeout, "closing: waiting for the calls in flight");
-        let rest = async {
-            match early {
-                Some(output) => output,
-                None => server.await,
-            }
-        };
-        self.finish(rest, signals.next(), grace, Ending::Drained)
+        self.finish(server, in_flight, signals.next(), grace, whole)
             .await
     }
 
-    fn drain_begins(&self) {
-        self.readiness.reach(Phase::Draining);
-        self.draining.cancel();
-    }
-
     /// Server first, then tasks: only calls begin tasks, so none comes after.
-    async fn finish<T>(
+    async fn finish(
         &self,
-        server: impl Future<Output = T>,
+        server: impl Future,
+        in_flight: impl Fn() -> usize,
         signal: impl Future,
         grace: Grace,
-        whole: impl FnOnce(T) -> Ending<T>,
-    ) -> Ending<T> {
+        whole: Ending,
+    ) -> Ending {
         self.closing.cancel();
         let mut all = pin!(async {
-            let output = server.await;
+            server.await;
             self.tasks.close();
             self.tasks.wait().await;
-            output
         });
         let cause = tokio::select! {
             biased;
-            output = &mut all => return whole(output),
+            () = &mut all => {
+                tracing::info!("every call has ended");
+                return whole;
+            }
             _ = signal => "a further signal",
             () = tokio::time::sleep(grace.drain_timeout) => "the drain timeout",
         };
-        tracing::warn!(cause, tasks = self.tasks.len(), "the drain was cut");
+        let (calls, tasks) = (in_flight(), self.tasks.len());
+        let done = calls + tasks == 0;
+        if done {
+            tracing::info!(cause, "closed connections that their callers keep open");
+        } else {
+            tracing::warn!(cause, calls, tasks, "the drain was cut");
+        }
         self.cut.cancel();
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
-        Ending::Cut
+        if done { whole } else { Ending::Cut }
     }
 }
 
@@ -223,18 +224,23 @@ mod tests {
     }
 
     /// A server that needs so many seconds for its last calls.
-    async fn server(lifecycle: Lifecycle, seconds: u64) -> &'static str {
+    async fn server(lifecycle: Lifecycle, seconds: u64) {
         lifecycle.closing.cancelled().await;
         sleep(Duration::from_secs(seconds)).await;
-        "over"
     }
 
-    async fn run(last_calls: u64, signals: &'static [u64]) -> (Ending<&'static str>, u64) {
+    /// With a call that takes as long as the server.
+    async fn run(last_calls: u64, signals: &'static [u64]) -> (Ending, u64) {
+        run_with(1, last_calls, signals).await
+    }
+
+    async fn run_with(calls: usize, seconds: u64, signals: &'static [u64]) -> (Ending, u64) {
         let start = Instant::now();
         let lifecycle = Lifecycle::default();
         lifecycle.readiness.ready();
-        let server = server(lifecycle.clone(), last_calls);
-        let ending = lifecycle.run(server, signals_at(signals), GRACE).await;
+        let server = server(lifecycle.clone(), seconds);
+        let signals = signals_at(signals);
+        let ending = lifecycle.run(server, || calls, signals, GRACE).await;
         (ending, start.elapsed().as_secs())
     }
 
@@ -264,8 +270,8 @@ mod tests {
             assert_eq!(start.elapsed().as_secs(), 8);
         });
         let server = server(lifecycle.clone(), 2);
-        let ending = lifecycle.run(server, signals_at(&[3]), GRACE).await;
-        assert_eq!(ending, Ending::Drained("over"));
+        let ending = lifecycle.run(server, || 1, signals_at(&[3]), GRACE).await;
+        assert_eq!(ending, Ending::Drained);
         assert_eq!(start.elapsed().as_secs(), 10);
         watcher.await.unwrap();
     }
@@ -275,9 +281,16 @@ mod tests {
         assert_eq!(run(60, &[1]).await, (Ending::Cut, 1 + 5 + 20));
     }
 
+    /// As one does that hangs, or takes no notice of GOAWAY.
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_without_a_call_that_does_not_leave_cuts_no_drain() {
+        assert_eq!(run_with(0, 60, &[1]).await, (Ending::Drained, 1 + 5 + 20));
+        assert_eq!(run_with(0, 60, &[1, 2]).await, (Ending::Drained, 2));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_second_signal_forces_the_end() {
-        assert_eq!(run(0, &[1, 2]).await, (Ending::Drained("over"), 2));
+        assert_eq!(run(0, &[1, 2]).await, (Ending::Drained, 2));
         assert_eq!(run(4, &[1, 2]).await, (Ending::Cut, 2));
     }
 
@@ -288,12 +301,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn detached_tasks_are_waited_for() {
-        for (seconds, ending) in [(7, Ending::Drained("over")), (70, Ending::Cut)] {
+        for (seconds, ending) in [(7, Ending::Drained), (70, Ending::Cut)] {
             let lifecycle = Lifecycle::default();
             let start = Instant::now();
             lifecycle.tasks.spawn(sleep(Duration::from_secs(seconds)));
             let server = server(lifecycle.clone(), 0);
-            let ended = lifecycle.run(server, signals_at(&[0]), GRACE).await;
+            let ended = lifecycle.run(server, || 0, signals_at(&[0]), GRACE).await;
             assert_eq!(ended, ending);
             assert_eq!(start.elapsed().as_secs(), seconds.min(25));
         }
@@ -302,9 +315,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_server_that_stops_by_itself_is_told_apart() {
         let lifecycle = Lifecycle::default();
-        let server = async { "broken" };
-        let ending = lifecycle.run(server, signals_at(&[]), GRACE).await;
-        assert_eq!(ending, Ending::Stopped("broken"));
+        let ending = lifecycle.run(async {}, || 0, signals_at(&[]), GRACE).await;
+        assert_eq!(ending, Ending::Stopped);
         assert!(lifecycle.draining.is_cancelled() && lifecycle.closing.is_cancelled());
         assert_eq!(lifecycle.readiness.phase(), Phase::Draining);
     }
@@ -314,11 +326,8 @@ mod tests {
         let lifecycle = Lifecycle::default();
         let start = Instant::now();
         let server = sleep(Duration::from_secs(2));
-        let ending = lifecycle.run(server, signals_at(&[1]), GRACE).await;
-        assert_eq!(
-            (ending, start.elapsed().as_secs()),
-            (Ending::Drained(()), 2)
-        );
+        let ending = lifecycle.run(server, || 0, signals_at(&[1]), GRACE).await;
+        assert_eq!((ending, start.elapsed().as_secs()), (Ending::Drained, 2));
     }
 
     #[tokio::test]

@@ -212,9 +212,8 @@ mod tests {
         };
         let signals = futures_util::stream::iter([()]);
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let run = port
-            .lifecycle
-            .run(std::future::pending::<()>(), signals, grace);
+        let serving = std::future::pending::<()>();
+        let run = port.lifecycle.run(serving, || 0, signals, grace);
         let _ = runtime.block_on(run);
         assert_eq!(port.get("/readyz"), (503, "draining".to_owned()));
         assert_eq!(port.get("/livez").0, 200);

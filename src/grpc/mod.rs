@@ -144,6 +144,12 @@ impl Server {
         async move { access.opens().await }
     }
 
+    /// Counts the calls that are not answered, writes that outlive their callers among them.
+    pub fn in_flight(&self) -> impl Fn() -> usize + use<> {
+        let shed = self.facades.shed.clone();
+        move || shed.in_flight()
+    }
+
     /// Asks for the keys of callers' tokens once, where they are at a URL.
     pub async fn try_jwks_url(&self) -> Option<Result<(), TokensError>> {
         self.facades.access.tokens.as_ref()?.try_url().await

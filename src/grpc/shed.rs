@@ -63,16 +63,18 @@ impl ShedLayer {
         }))
     }
 
+    /// Calls that take a place.
+    pub(super) fn in_flight(&self) -> usize {
+        self.0.most - self.0.free.available_permits()
+    }
+
     /// Read when somebody asks for metrics; calls only count.
     pub(super) fn observe(&self, meter: &Meter) {
-        let places = Arc::clone(&self.0);
+        let calls = self.clone();
         meter
             .u64_observable_gauge("switchboard_in_flight")
             .with_description("Calls that take a place of server.max_in_flight, writes that outlive their callers among them.")
-            .with_callback(move |gauge| {
-                let taken = places.most - places.free.available_permits();
-                gauge.observe(taken as u64, &[]);
-            })
+            .with_callback(move |gauge| gauge.observe(calls.in_flight() as u64, &[]))
             .build();
         let places = Arc::clone(&self.0);
         meter

@@ -24,6 +24,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::audit::Audit;
+use crate::support::frames::{self, END_HEADERS, END_STREAM, HEADERS, frame, head};
 use crate::support::process::{Folder, Process};
 use crate::support::unsent::is_unsent;
 use crate::support::untimed;
@@ -221,6 +222,23 @@ async fn an_idle_gateway_ends_although_connections_are_open() {
     gateway.ended().await.unwrap();
     // It stayed open until here.
     drop(client);
+}
+
+/// Nothing of theirs is cut, so it is no drain that was cut either; and a drain shorter than the patience with
+/// such callers is one.
+#[tokio::test]
+async fn a_caller_who_takes_no_notice_does_not_spoil_the_end() {
+    let mut gateway = Mortal::start(Duration::ZERO, Duration::from_millis(500)).await;
+    // Its calls are answered, and no frame of the gateway's is looked at.
+    let mut deaf = frames::greeted(gateway.address, b"").await;
+    let call = head("/contactcenter.v1.SmsSessionData/GetSession");
+    let begin = frame(HEADERS, END_HEADERS | END_STREAM, 1, &call);
+    deaf.write_all(&begin).await.unwrap();
+    frames::answered(&mut deaf, 1).await;
+    gateway.signal();
+    gateway.ended().await.unwrap();
+    // It stayed open until here.
+    drop(deaf);
 }
 
 /// Look-ups of names that hang take the threads for what blocks, all of them where many calls wait.
