@@ -3,9 +3,9 @@
 //! `SWITCHBOARD__SERVER__LISTEN` sets `server.listen`. A variable without a value is `null`: it
 //! brings the default back.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
-use ::config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
+use ::config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
 use yaml_rust2::ScanError;
 
 use super::{Problem, Problems};
@@ -14,6 +14,9 @@ use super::{Problem, Problems};
 /// Kubernetes puts into every pod next to a service of our name.
 const PREFIX: &str = "SWITCHBOARD__";
 const SEPARATOR: &str = "__";
+
+/// A configuration has some KiB; a file beyond this has been named by mistake.
+const MAX_BYTES: u64 = 1 << 20;
 
 pub type Table = Map<String, Value>;
 
@@ -26,14 +29,20 @@ pub fn file(path: &Path) -> Result<Table, Problem> {
 }
 
 fn read(path: &Path) -> Result<Table, String> {
-    let bytes = fs::read(path).map_err(|why| format!("cannot be read: {why}"))?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|why| format!("cannot be read: {why}"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err("is longer than 1 MiB".to_owned());
+    }
     let text = str::from_utf8(&bytes).map_err(|_| "is not UTF-8 text".to_owned())?;
     parse(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 pub(crate) fn parse(text: &str) -> Result<Table, String> {
     // `collect` and not a builder, which would take a key `server.listen` for a path.
-    File::from_str(text, FileFormat::Yaml)
+    ::config::File::from_str(text, FileFormat::Yaml)
         .collect()
         .map_err(|error| why_not_yaml(&error))
 }
@@ -44,7 +53,12 @@ fn why_not_yaml(error: &ConfigError) -> String {
     };
     if let Some(scan) = cause.downcast_ref::<ScanError>() {
         let (line, column) = (scan.marker().line(), scan.marker().col() + 1);
-        return format!("not YAML: line {line}, column {column}: {}", scan.info());
+        // That of a key that is there twice quotes it.
+        let why = match scan.info() {
+            why if why.ends_with("duplicated key in mapping") => "a key for the second time",
+            why => why,
+        };
+        return format!("not YAML: line {line}, column {column}: {why}");
     }
     // The cause itself would quote the text, and this may be a secret's file, passed by mistake.
     if cause.downcast_ref::<Box<ConfigError>>().is_some() {

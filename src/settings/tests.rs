@@ -364,7 +364,11 @@ fn a_file_that_cannot_be_used_is_one_problem_that_names_it() {
     let dir = Dir::new();
     for (contents, part) in [
         (&b"a: [1, 2\nb: 3\n"[..], "not YAML: line 2"),
-        (b"a: 1\nb:\n  c: 1\n  c: 2\n", "not YAML: line 4, column 6"),
+        (
+            b"a: 1\nb:\n  hunter2: 1\n  hunter2: 2\n",
+            "not YAML: line 4, column 12: a key for the second time",
+        ),
+        (" ".repeat((1 << 20) + 1).as_bytes(), "is longer than 1 MiB"),
         (b"a: \xff", "is not UTF-8 text"),
         (b"hunter2", "expected a mapping of settings"),
         (b"- hunter2", "expected a mapping of settings"),
