@@ -98,9 +98,10 @@ pub fn overlay(
     }
 }
 
-/// Only variables have an origin: it is their name, and the file is read without one.
-pub(super) fn from_environment(value: &Value) -> bool {
-    value.origin().is_some()
+/// The variable that a value is from. Only variables have an origin: it is their name, and the file is
+/// read without one.
+pub(super) fn variable(value: &Value) -> Option<&str> {
+    value.origin()
 }
 
 fn set(table: &mut Table, segments: &[&str], value: Value) -> Result<(), String> {

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use ::config::{Value, ValueKind};
 use url::Url;
 
-use super::{layers::from_environment, units};
+use super::{layers, units};
 use crate::settings::ByteSize;
 
 /// A type that one setting can be read as; the error says what was expected and what was found.
@@ -20,7 +20,7 @@ impl Leaf for bool {
     fn read(value: &Value) -> Result<Self, String> {
         match &value.kind {
             ValueKind::Boolean(it) => Ok(*it),
-            ValueKind::String(text) if from_environment(value) => text
+            ValueKind::String(text) if layers::variable(value).is_some() => text
                 .to_ascii_lowercase()
                 .parse()
                 .map_err(|_| expected("true or false", value)),
@@ -35,7 +35,7 @@ macro_rules! whole_numbers {
             fn read(value: &Value) -> Result<Self, String> {
                 let number = match &value.kind {
                     ValueKind::I64(it) => Self::try_from(*it).ok(),
-                    ValueKind::String(text) if from_environment(value) => text.parse().ok(),
+                    ValueKind::String(text) if layers::variable(value).is_some() => text.parse().ok(),
                     _ => None,
                 };
                 number.ok_or_else(|| expected("a whole number", value))
@@ -107,7 +107,7 @@ impl Leaf for Vec<String> {
                 .enumerate()
                 .map(|(i, item)| String::read(item).map_err(|why| format!("[{i}]: {why}")))
                 .collect(),
-            ValueKind::String(text) if from_environment(value) => list_in_variable(text),
+            ValueKind::String(text) if layers::variable(value).is_some() => list_in_variable(text),
             _ => Err(expected("a list of texts", value)),
         }
     }

@@ -7,7 +7,7 @@ use ::config::{Value, ValueKind};
 use super::{
     Leaf, Problems,
     hint::hint,
-    layers::{self, Table, from_environment},
+    layers::{self, Table},
     leaf::expected,
 };
 
@@ -17,6 +17,8 @@ pub struct Section<'a> {
     table: Table,
     problems: &'a mut Problems,
     taken: Vec<&'static str>,
+    /// Which variable a key's value is from, where it is from one.
+    variables: BTreeMap<String, String>,
     wrong: Vec<String>,
 }
 
@@ -41,6 +43,7 @@ impl<'a> Section<'a> {
             table,
             problems,
             taken: Vec::new(),
+            variables: BTreeMap::new(),
             wrong: Vec::new(),
         };
         let read = read(&mut section);
@@ -54,7 +57,7 @@ impl<'a> Section<'a> {
         match T::read(&value) {
             Ok(it) => Some(it),
             Err(message) => {
-                self.problem_with(&value, key, &message);
+                self.problem(key, message);
                 None
             }
         }
@@ -62,10 +65,12 @@ impl<'a> Section<'a> {
 
     /// A setting that must be there.
     pub fn required<T: Leaf>(&mut self, key: &'static str) -> Option<T> {
-        if self.is_absent(key) {
+        let absent = self.is_absent(key);
+        let value = self.optional(key);
+        if absent {
             self.problem(key, "required, but missing");
         }
-        self.optional(key)
+        value
     }
 
     /// A setting with a default.
@@ -104,7 +109,7 @@ impl<'a> Section<'a> {
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let wanted = format!("one of {}", words.join(", "));
-        self.problem_with(&value, key, &expected(&wanted, &value));
+        self.problem(key, expected(&wanted, &value));
         default
     }
 
@@ -148,7 +153,7 @@ impl<'a> Section<'a> {
     ) -> Option<Vec<T>> {
         let value = self.take(key)?;
         let Some(items) = list_items(&value) else {
-            self.problem_with(&value, key, "expected a list of mappings");
+            self.problem(key, "expected a list of mappings");
             return None;
         };
         let items = items.into_iter().enumerate();
@@ -181,6 +186,12 @@ impl<'a> Section<'a> {
 
     pub fn problem(&mut self, key: &str, message: impl Into<String>) {
         self.wrong.push(key.to_owned());
+        let mut message = message.into();
+        // An item of a list is from where the list is.
+        let whole = key.split_once('[').map_or(key, |(list, _)| list);
+        if let Some(variable) = self.variables.get(whole) {
+            message = format!("{message} (from {variable})");
+        }
         self.problems.push(self.path_of(key), message);
     }
 
@@ -193,7 +204,15 @@ impl<'a> Section<'a> {
     fn take(&mut self, key: &'static str) -> Option<Value> {
         self.taken.push(key);
         let value = self.table.remove(key)?;
+        self.note(key, &value);
         (value.kind != ValueKind::Nil).then_some(value)
+    }
+
+    /// Where a value is from, before anything is wrong with it.
+    fn note(&mut self, key: &str, value: &Value) {
+        if let Some(variable) = layers::variable(value) {
+            self.variables.insert(key.to_owned(), variable.to_owned());
+        }
     }
 
     fn descend<T>(
@@ -203,11 +222,12 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
         let path = self.path_of(key);
+        self.note(key, &value);
         match value.kind {
             ValueKind::Table(table) => Section::inside(path, table, self.problems, read),
             ValueKind::Nil => Section::inside(path, Table::new(), self.problems, read),
             _ => {
-                self.problem_with(&value, key, "expected a mapping");
+                self.problem(key, "expected a mapping");
                 // What is missing inside of what is no mapping would only be noise.
                 Section::inside(path, Table::new(), &mut Problems::default(), read)
             }
@@ -218,16 +238,9 @@ impl<'a> Section<'a> {
         let left: BTreeMap<String, Value> = std::mem::take(&mut self.table).into_iter().collect();
         for (key, value) in left {
             let hint = hint(&key, &self.taken);
-            self.problem_with(&value, &key, &format!("unknown key{hint}"));
+            self.note(&key, &value);
+            self.problem(&key, format!("unknown key{hint}"));
         }
-    }
-
-    fn problem_with(&mut self, value: &Value, key: &str, message: &str) {
-        let message = match value.origin() {
-            Some(variable) if from_environment(value) => format!("{message} (from {variable})"),
-            _ => message.to_owned(),
-        };
-        self.problem(key, message);
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -242,7 +255,7 @@ fn list_items(value: &Value) -> Option<Vec<Value>> {
     match &value.kind {
         ValueKind::Array(items) => Some(items.clone()),
         // JSON is YAML, too, as long as its lines do not begin where the keys around it do.
-        ValueKind::String(text) if from_environment(value) => {
+        ValueKind::String(text) if layers::variable(value).is_some() => {
             let inner = text.replace('\n', "\n ");
             let mut table = layers::parse(&format!("list:\n {inner}")).ok()?;
             match table.remove("list")?.kind {

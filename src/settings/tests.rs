@@ -135,6 +135,21 @@ fn a_variable_is_read_as_what_its_key_wants() {
         from_variable::<u32>("many"),
         "found the text \"many\" (from SWITCHBOARD__KEY)",
     );
+    let within = |s: &mut Section<'_>| Some(s.within("key", 5_u32, 1..=10));
+    refuses(
+        single(read("key: 5", &[("SWITCHBOARD__KEY", "11")], within)),
+        "expected 1 to 10, found 11 (from SWITCHBOARD__KEY)",
+    );
+    let item = |s: &mut Section<'_>| {
+        let items = s.or::<Vec<String>>("key", Vec::new());
+        s.check("key[1]", false, || "not this one");
+        Some(items)
+    };
+    let items = read("{}", &[("SWITCHBOARD__KEY", "a,b")], item);
+    assert_eq!(
+        single(items),
+        Err("key[1]: not this one (from SWITCHBOARD__KEY)".to_owned())
+    );
     refuses(from_variable::<bool>("1"), "expected true or false");
     refuses(from_variable::<u32>("1.0"), "expected a whole number");
 }
@@ -154,7 +169,9 @@ fn null_and_an_empty_variable_are_absent() {
             (None, vec![])
         );
         let (_, problems) = read(text, variables, |s| s.required::<u32>("key"));
-        assert_eq!(problems, ["key: required, but missing"]);
+        // The file has it, and what takes it away is to be found.
+        let from = variables.first().map_or("", |_| " (from SWITCHBOARD__KEY)");
+        assert_eq!(problems, [format!("key: required, but missing{from}")]);
     }
 }
 
