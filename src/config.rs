@@ -60,6 +60,8 @@ impl Config {
 
     /// `None` goes with a problem reported, but a problem may be reported without it.
     fn read(root: &mut Section<'_>) -> Option<Self> {
+        // Before anything in them is read, as what is wrong with an account is no problem of the policy's.
+        let accounts = ["genesys", "aicc"].map(|vendor| root.names(vendor, "accounts"));
         let server = root.section("server", Server::read);
         let log = root.section("log", Log::read);
         let dedupe = root.section("dedupe", Dedupe::read);
@@ -71,7 +73,7 @@ impl Config {
             || "at least one vendor must be configured",
         );
         let (genesys, aicc) = (transposed(genesys), transposed(aicc));
-        let policy = Self::policy(root, server.as_ref(), genesys.as_ref(), aicc.as_ref());
+        let policy = Self::policy(root, server.as_ref(), &accounts.concat());
         Some(Self {
             server: server?,
             policy,
@@ -86,16 +88,9 @@ impl Config {
     fn policy(
         root: &mut Section<'_>,
         server: Option<&Server>,
-        genesys: Option<&Option<genesys::config::Config>>,
-        aicc: Option<&Option<aicc::config::Config>>,
+        accounts: &[String],
     ) -> Option<Policy> {
-        let genesys = genesys
-            .into_iter()
-            .flatten()
-            .flat_map(|it| it.accounts.keys());
-        let aicc = aicc.into_iter().flatten().flat_map(|it| it.accounts.keys());
-        let accounts: Vec<&str> = genesys.chain(aicc).map(String::as_str).collect();
-        let policy = callers::policy(root, &accounts);
+        let policy = callers::policy(root, accounts);
         root.check(
             "policy",
             policy.is_none() || server.is_none_or(Server::knows_callers),

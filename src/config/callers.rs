@@ -165,7 +165,7 @@ fn method_patterns(section: &mut Section<'_>, key: &str, texts: Vec<String>) -> 
 }
 
 /// `accounts` are the names of all vendors' accounts.
-pub(super) fn policy(root: &mut Section<'_>, accounts: &[&str]) -> Option<Policy> {
+pub(super) fn policy(root: &mut Section<'_>, accounts: &[String]) -> Option<Policy> {
     let rules = root.list("policy", |section| rule(section, accounts))?;
     root.check(
         "policy",
@@ -175,7 +175,7 @@ pub(super) fn policy(root: &mut Section<'_>, accounts: &[&str]) -> Option<Policy
     Some(Policy(rules.into_iter().flatten().collect()))
 }
 
-fn rule(section: &mut Section<'_>, known: &[&str]) -> Option<Rule> {
+fn rule(section: &mut Section<'_>, known: &[String]) -> Option<Rule> {
     let callers = texts(section, "callers");
     let methods = texts(section, "methods");
     let accounts = texts(section, "accounts");

@@ -145,6 +145,14 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// The names in a [`map`](Self::map) of a section, to be asked for before that is read.
+    pub fn names(&self, section: &str, key: &str) -> Vec<String> {
+        let table = |value: &Value| value.clone().into_table().ok();
+        let section = self.table.get(section).and_then(table);
+        let map = section.and_then(|it| it.get(key).and_then(table));
+        map.into_iter().flatten().map(|(name, _)| name).collect()
+    }
+
     /// A list of mappings that may be absent as a whole. A variable holds it as JSON.
     pub fn list<T>(
         &mut self,

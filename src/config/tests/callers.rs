@@ -174,6 +174,29 @@ fn rules() {
 }
 
 #[test]
+fn what_is_wrong_with_an_account_is_no_problem_of_the_policy_s() {
+    let dir = Dir::new();
+    let mine = closed(&dir)
+        .replacen("accounts: [default]", "accounts: [mine]", 1)
+        .replacen("default: { username", "mine: { username", 1);
+    let password = dir.path("password").display().to_string();
+    let unread = format!(
+        "genesys.accounts.mine.password_file: cannot read /no{password}: No such file or directory (os error 2)"
+    );
+    for (from, to, problem) in [
+        (
+            "https://gws",
+            "ftp://gws",
+            "genesys.base_url: must begin with http:// or https://",
+        ),
+        ("password_file: /", "password_file: /no/", &unread),
+    ] {
+        let wrong = mine.replacen(from, to, 1);
+        assert_eq!(problems(&dir, &wrong), [problem]);
+    }
+}
+
+#[test]
 fn keys_come_over_tls_or_from_this_machine() {
     let dir = Dir::new();
     let sample = closed(&dir);
