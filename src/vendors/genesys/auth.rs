@@ -119,6 +119,9 @@ fn unavailable(error: Error) -> LoginError {
 pub(super) struct Session {
     basic: HeaderValue,
     password: SecretString,
+    /// By what cookies are chosen. As over TLS, whatever is spoken from here: where a proxy of the
+    /// operator's adds it on the way (`allow_plaintext`), the vendor says `Secure` of cookies that it
+    /// wants back all the same.
     base: Url,
     /// Read by every call, and changed by few answers: one after the other.
     state: ArcSwap<State>,
@@ -144,10 +147,12 @@ impl Session {
         let mut basic = HeaderValue::from_str(&format!("Basic {encoded}"))
             .map_err(|error| unusable(error.to_string()))?;
         basic.set_sensitive(true);
+        let mut base = base.clone();
+        base.set_scheme("https").expect("a base URL is of HTTP");
         Ok(Session {
             basic,
             password,
-            base: base.clone(),
+            base,
             state: ArcSwap::default(),
             changing: Mutex::default(),
         })

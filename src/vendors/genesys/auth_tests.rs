@@ -77,6 +77,24 @@ fn cookies_of_a_base_url_with_a_path_go_along() {
     }
 }
 
+/// A proxy of the operator's may add the TLS on the way, and a lost cookie is a refused write.
+#[test]
+fn secure_cookies_go_along_over_plain_http_too() {
+    for base in ["http://gws.internal:8080", "http://gws.internal/gws"] {
+        for path in ["/", "/gws/api/v2/me", "/api/v2/me"] {
+            let session = session_at(base);
+            let cookie = format!("JSESSIONID=one; Path={path}; HttpOnly; Secure");
+            let mut answer = HeaderMap::new();
+            answer.insert("set-cookie", HeaderValue::from_str(&cookie).unwrap());
+            session.answered(&answer);
+            let goes = path == "/" || path.starts_with("/gws") == base.ends_with("/gws");
+            let expected = goes.then_some("JSESSIONID=one");
+            let request = signed(&session);
+            assert_eq!(header(&request, "cookie"), expected, "{path} at {base}");
+        }
+    }
+}
+
 /// The header is made once where every cookie goes everywhere, and for each request where not.
 #[test]
 fn cookies_that_end_or_belong_elsewhere_do_not_keep_the_others_back() {
