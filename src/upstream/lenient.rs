@@ -1,6 +1,10 @@
-//! The text of an answer, lenient in its encoding.
+//! The text of an answer, lenient in its encoding; and the texts within.
 
 use std::borrow::Cow;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// Some servers begin a text with a byte order mark, which is no part of it, and no JSON.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -20,6 +24,23 @@ pub fn lenient(body: &[u8]) -> Cow<'_, str> {
     match mended(&text) {
         Some(mended) => Cow::Owned(mended),
         None => text,
+    }
+}
+
+/// A string; a number in its place is taken as it is written, and null as empty.
+pub fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let wrong_type = || D::Error::custom("neither a string nor a number");
+    scalar(<&RawValue>::deserialize(deserializer)?).ok_or_else(wrong_type)
+}
+
+/// The same of a value by itself. Not by way of a number: ids have more digits than any has.
+pub fn scalar(json: &RawValue) -> Option<String> {
+    let json = json.get();
+    match json.as_bytes() {
+        [b'"', ..] => serde_json::from_str(json).ok(),
+        [b'-' | b'0'..=b'9', ..] => Some(json.to_owned()),
+        b"null" => Some(String::new()),
+        _ => None,
     }
 }
 

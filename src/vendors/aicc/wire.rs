@@ -1,11 +1,13 @@
 //! The vendor's JSON, read as tolerantly as its pages differ.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::pb::{CallType, PersonalSettings};
 use crate::upstream::judge::object;
-use crate::upstream::lenient::lenient;
+use crate::upstream::lenient::{lenient, scalar, text};
 use crate::upstream::operation::Reply;
 use crate::upstream::redact::Redactor;
 
@@ -199,11 +201,6 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(reply: &Reply) -> Result<T, Str
     })
 }
 
-/// A string; a number in its place is taken as its digits, and null as empty.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    scalar(Value::deserialize(deserializer)?).ok_or_else(|| wrong_type("a string"))
-}
-
 /// A list of strings; a comma-joined string in its place is split, and null is empty.
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let split = |joined: &str| {
@@ -213,28 +210,15 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
             .map(str::to_owned)
             .collect()
     };
-    match Value::deserialize(deserializer)? {
-        Value::Array(items) => items
-            .into_iter()
-            .map(|item| scalar(item).ok_or_else(|| wrong_type("a list of strings")))
-            .collect(),
-        other => scalar(other)
-            .map(|joined| split(&joined))
-            .ok_or_else(|| wrong_type("a list")),
-    }
-}
-
-fn scalar(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null => Some(String::new()),
-        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-fn wrong_type<E: serde::de::Error>(expected: &str) -> E {
-    E::custom(format!("expected {expected}"))
+    let json = <&RawValue>::deserialize(deserializer)?;
+    let items = match json.get().starts_with('[') {
+        true => {
+            let items: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+            items.into_iter().map(scalar).collect()
+        }
+        false => scalar(json).map(|joined| split(&joined)),
+    };
+    items.ok_or_else(|| D::Error::custom("no list of strings"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::user_data::UserData;
 use crate::pb::{Participant, SmsSession};
 use crate::upstream::error::Error;
-use crate::upstream::lenient::lenient;
+use crate::upstream::lenient::{lenient, text};
 use crate::upstream::operation::Reply;
 use crate::vendors::genesys::inferred::WRAPPERS;
 
@@ -193,17 +193,6 @@ struct WireParticipant {
     kind: String,
     #[serde(default, deserialize_with = "text")]
     participant_id: String,
-}
-
-/// A string; a number in its place is taken as it is written, and null as empty.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let json = <&RawValue>::deserialize(deserializer)?.get();
-    match json.as_bytes() {
-        [b'"', ..] => serde_json::from_str(json).map_err(D::Error::custom),
-        [b'-' | b'0'..=b'9', ..] => Ok(json.to_owned()),
-        b"null" => Ok(String::new()),
-        _ => Err(D::Error::custom("neither a string nor a number")),
-    }
 }
 
 #[cfg(test)]
