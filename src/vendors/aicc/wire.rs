@@ -213,7 +213,8 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
     let json = <&RawValue>::deserialize(deserializer)?;
     let items = match json.get().starts_with('[') {
         true => {
-            let items: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
+            let items: Vec<&RawValue> =
+                serde_json::from_str(json.get()).map_err(D::Error::custom)?;
             items.into_iter().map(scalar).collect()
         }
         false => scalar(json).map(|joined| split(&joined)),

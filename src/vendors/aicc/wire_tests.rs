@@ -75,7 +75,8 @@ fn numbers_may_stand_in_place_of_strings() {
     assert_eq!(settings.call_number, ["123", "456"]);
     assert_eq!(settings.call_number_default, "95500");
     // Nor does any number hold these.
-    let body = r#"{"id":12345678901234567890123,"userId":"\u0031","callNumber":[18446744073709551616]}"#;
+    let body =
+        r#"{"id":12345678901234567890123,"userId":"\u0031","callNumber":[18446744073709551616]}"#;
     let record = self::record(body);
     assert_eq!(record.id, "12345678901234567890123");
     assert_eq!(record.user_id, "1");

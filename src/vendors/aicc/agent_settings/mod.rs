@@ -180,15 +180,15 @@ impl AgentSettings for Facade {
         request: Request<UpdateAgentSettingsRequest>,
     ) -> Result<Response<UpdateAgentSettingsResponse>, Status> {
         let (opened, request) = open(request)?;
-        let identity = Identity::of(&opened, &request.request_id, &request);
-        let ticket = opened.ticket(&request.account);
         let mut violations = self.violations(&request.account, &request.user_id);
         violations.field("id", text(&request.id, LONGEST_ID));
         check_settings(request.settings.as_ref(), &mut violations);
+        update::check_mask(&request, &mut violations);
         dedupe::check_id(&request.request_id, &mut violations);
-        let operation = Update(request);
-        operation.check_mask(&mut violations);
         violations.finish()?;
+        let identity = Identity::of(&opened, &request.request_id, &request);
+        let ticket = opened.ticket(&request.account);
+        let operation = Update(request);
         self.dedupe
             .send(&self.client, identity, operation, ticket)
             .await

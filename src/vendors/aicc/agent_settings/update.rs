@@ -24,31 +24,27 @@ struct Body<'a> {
     settings: Settings<'a>,
 }
 
-impl Update {
-    /// The paths of the mask; an empty mask is no mask.
-    fn mask(&self) -> Option<&[String]> {
-        let mask = self.0.update_mask.as_ref()?;
-        (!mask.paths.is_empty()).then_some(&mask.paths)
-    }
+/// The paths of the mask; an empty mask is no mask.
+fn mask(request: &UpdateAgentSettingsRequest) -> Option<&[String]> {
+    let mask = request.update_mask.as_ref()?;
+    (!mask.paths.is_empty()).then_some(&mask.paths)
+}
 
-    /// Known paths, each once; and nothing named that has no empty value.
-    pub(super) fn check_mask(&self, violations: &mut Violations) {
-        let paths = self.mask().unwrap_or_default();
-        let unknown =
-            LazyCell::new(|| format!("names no field of settings; known: {}", FIELDS.join(", ")));
-        violations.distinct("update_mask.paths", paths, |path| {
-            (!FIELDS.contains(&path)).then(|| unknown.as_str())
-        });
-        let settings = self.0.settings.as_ref();
-        let call_type = settings.map_or(CallType::Unspecified, PersonalSettings::call_type);
-        let known = settings.is_none_or(|s| CallType::try_from(s.call_type).is_ok());
-        let unset = known && call_type == CallType::Unspecified;
-        violations.check(
-            !(unset && paths.iter().any(|path| path == "call_type")),
-            "settings.call_type",
-            "is named by update_mask and must be set",
-        );
-    }
+/// Known paths, each once; and nothing named that has no empty value.
+pub(super) fn check_mask(request: &UpdateAgentSettingsRequest, violations: &mut Violations) {
+    let paths = mask(request).unwrap_or_default();
+    let unknown =
+        LazyCell::new(|| format!("names no field of settings; known: {}", FIELDS.join(", ")));
+    violations.distinct("update_mask.paths", paths, |path| {
+        (!FIELDS.contains(&path)).then(|| unknown.as_str())
+    });
+    let call_type = request.settings.as_ref().map_or(0, |it| it.call_type);
+    let unset = call_type == CallType::Unspecified as i32;
+    violations.check(
+        !(unset && paths.iter().any(|path| path == "call_type")),
+        "settings.call_type",
+        "is named by update_mask and must be set",
+    );
 }
 
 impl Operation for Update {
@@ -68,7 +64,7 @@ impl Operation for Update {
         let body = Body {
             id: &self.0.id,
             user_id: &self.0.user_id,
-            settings: match self.mask() {
+            settings: match mask(&self.0) {
                 Some(mask) => Settings::masked(settings, mask),
                 None => Settings::populated(settings),
             },
