@@ -84,10 +84,8 @@ pub fn by_status(meta: &Meta, reply: &Reply, code: Option<String>, text: String)
         status if status.is_success() => return None,
         // Those that come before an answer never get here: this one is all that was said.
         status if status.is_informational() => {
-            return Some(Error::Unreadable {
-                status: Some(status),
-                cause: format!("HTTP {} is no answer", status.as_u16()),
-            });
+            let cause = format!("HTTP {} is no answer", status.as_u16());
+            return Some(unreadable(reply, cause));
         }
         StatusCode::TOO_MANY_REQUESTS => {
             return Some(Error::Throttled {
@@ -136,6 +134,19 @@ pub fn answer(reply: &Reply, code: Option<String>, text: String) -> Answer {
     }
 }
 
+/// A whole answer that makes no sense. A page comes from something in front of the vendor, such as a
+/// sign-on, and that is where whoever reads the error has to look.
+pub fn unreadable(reply: &Reply, cause: impl Into<String>) -> Error {
+    let cause = match is_page(&reply.body) {
+        true => "it is an HTML page".to_owned(),
+        false => cause.into(),
+    };
+    Error::Unreadable {
+        status: Some(reply.status),
+        cause,
+    }
+}
+
 /// Reads a body that is a JSON object, lenient in its encoding; `None` for anything else.
 ///
 /// Serde alone would take an array for a struct, field by field, and `[0]` for a yes.
@@ -152,7 +163,11 @@ pub fn is_html(reply: &Reply) -> bool {
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().contains("html"));
-    declared || unmarked(&reply.body).trim_ascii_start().starts_with(b"<")
+    declared || is_page(&reply.body)
+}
+
+fn is_page(body: &[u8]) -> bool {
+    unmarked(body).trim_ascii_start().starts_with(b"<")
 }
 
 /// The first line of an answer that is not JSON, for the error; pages are only named.

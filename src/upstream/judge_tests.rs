@@ -84,6 +84,23 @@ fn objects_are_read_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_page_in_place_of_an_answer_is_called_one() {
+    let json = ("content-type", "application/json");
+    let html = ("content-type", "text/html");
+    for (declared, body, cause) in [
+        (json, "<html>please log in</html>", "it is an HTML page"),
+        (html, "\u{feff}\r\n<!DOCTYPE html>", "it is an HTML page"),
+        (html, r#"{"text":"<html>"}"#, "no code in it"),
+        (json, "", "no code in it"),
+    ] {
+        let error = unreadable(&reply(200, &[declared], body), "no code in it");
+        let told = format!("the vendor's answer could not be read: {cause}");
+        assert_eq!(error.to_string(), told, "{body}");
+        assert_eq!(error.status(), Some(StatusCode::OK));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_code_that_is_none_is_masked_before_it_gets_anywhere() {
     for status in STATUSES {

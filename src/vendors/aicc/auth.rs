@@ -16,7 +16,7 @@ use super::{inferred, wire};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Answer, Error, Kind, LoginError, Refusal};
-use crate::upstream::judge::{answer, by_status, plain_text};
+use crate::upstream::judge::{answer, by_status, plain_text, unreadable};
 use crate::upstream::operation::{Meta, Replay, Reply, json_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -149,7 +149,7 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
         Err(cause) => format!("no AccessToken in it ({cause})"),
     };
     if !inferred::is_login_refusal(&envelope) {
-        return Err(LoginError::Unreadable { cause });
+        return Err(failed(unreadable(reply, cause)));
     }
     let mut answer = answer(reply, envelope.code(), envelope.text().unwrap_or_default());
     redactor.clean_answer(&mut answer);

@@ -116,6 +116,9 @@ fn how_a_login_fails() {
     ] {
         assert_eq!(failure(status, body), expected, "{body} in {status}");
     }
+    let page = read(200, "<html>please log in</html>").err();
+    let told = page.expect("no login").to_string();
+    assert!(told.ends_with("it is an HTML page"), "{told}");
 }
 
 #[test]

@@ -291,6 +291,14 @@ fn the_contract() {
     assert_eq!(told(&CREATE, 409, ""), exists);
 }
 
+/// Who looks for the cause has to look at what stands in front of the vendor.
+#[test]
+fn a_page_is_called_one() {
+    let error = Aicc::judge(&CREATE, reply(200, &[], PAGE)).err();
+    let told = error.expect("a no").to_string();
+    assert!(told.ends_with("it is an HTML page"), "{told}");
+}
+
 fn told(meta: &Meta, status: u16, body: &str) -> (Code, String) {
     let error = Aicc::judge(meta, reply(status, &[], body))
         .err()

@@ -62,10 +62,7 @@ impl Vendor for Aicc {
 /// A 2xx that is not a yes.
 fn no_yes(reply: &Reply, code: Option<String>, text: String) -> Error {
     if code.is_none() {
-        return Error::Unreadable {
-            status: Some(reply.status),
-            cause: "no JSON object with a returnCode".to_owned(),
-        };
+        return judge::unreadable(reply, "no JSON object with a returnCode");
     }
     Error::Refused {
         meaning: Refusal::State,

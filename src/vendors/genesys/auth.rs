@@ -19,6 +19,7 @@ use super::{Genesys, inferred};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Error, Kind, LoginError};
+use crate::upstream::judge::unreadable;
 use crate::upstream::operation::{Meta, Replay, Vendor, empty_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
@@ -93,9 +94,10 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
     match judged {
         Ok(reply) if inferred::is_login(&reply, session.has_begun()) => Ok(()),
         // A page of something in front, say: nobody has been logged in by it.
-        Ok(_) => Err(LoginError::Unreadable {
-            cause: "no JSON object with a numeric statusCode".to_owned(),
-        }),
+        Ok(reply) => {
+            let cause = "no JSON object with a numeric statusCode";
+            Err(unavailable(unreadable(&reply, cause)))
+        }
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(refused)),
         Err(Error::Refused { meaning, answer }) if inferred::is_about_credentials(&answer) => {
             Err(LoginError::refused(meaning, answer))

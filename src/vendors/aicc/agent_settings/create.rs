@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::pb::CreateAgentSettingsRequest;
 use crate::upstream::error::Error;
+use crate::upstream::judge::unreadable;
 use crate::upstream::operation::{Meta, Operation, Replay, Reply, json_request};
 use crate::vendors::aicc::Aicc;
 use crate::vendors::aicc::wire::{Settings, Written};
@@ -44,10 +45,7 @@ impl Operation for Create {
     fn decode(&self, reply: &Reply) -> Result<Written, Error> {
         let written = Written::of(reply);
         if written.id.is_empty() {
-            return Err(Error::Unreadable {
-                status: Some(reply.status),
-                cause: "no id in it".to_owned(),
-            });
+            return Err(unreadable(reply, "no id in it"));
         }
         Ok(written)
     }

@@ -6,6 +6,7 @@ use http::{Method, Request};
 use super::UserId;
 use crate::pb::{GetAgentSettingsRequest, GetAgentSettingsResponse};
 use crate::upstream::error::{Answer, Error, Refusal};
+use crate::upstream::judge::unreadable;
 use crate::upstream::operation::{Meta, Operation, Replay, Reply, json_request};
 use crate::vendors::aicc::wire::{self, Record};
 use crate::vendors::aicc::{Aicc, inferred};
@@ -29,10 +30,8 @@ impl Operation for Get {
     }
 
     fn decode(&self, reply: &Reply) -> Result<GetAgentSettingsResponse, Error> {
-        let mut record: Record = wire::read(reply).map_err(|cause| Error::Unreadable {
-            status: Some(reply.status),
-            cause,
-        })?;
+        let record = wire::read(reply).map_err(|cause| unreadable(reply, cause));
+        let mut record: Record = record?;
         if inferred::is_absent(&record.id) {
             return Err(Error::Refused {
                 meaning: Refusal::NotFound,

@@ -10,16 +10,14 @@ use serde_json::value::RawValue;
 use super::user_data::UserData;
 use crate::pb::{Participant, SmsSession};
 use crate::upstream::error::Error;
+use crate::upstream::judge::unreadable;
 use crate::upstream::lenient::{lenient, text};
 use crate::upstream::operation::Reply;
 use crate::vendors::genesys::inferred::WRAPPERS;
 
 /// Every session in an answer that was accepted.
 pub(super) fn read_all(reply: &Reply) -> Result<Vec<SmsSession>, Error> {
-    parse(&reply.body).map_err(|cause| Error::Unreadable {
-        status: Some(reply.status),
-        cause,
-    })
+    parse(&reply.body).map_err(|cause| unreadable(reply, cause))
 }
 
 fn parse(body: &[u8]) -> Result<Vec<SmsSession>, String> {
@@ -289,6 +287,13 @@ mod tests {
         ] {
             assert_eq!(parse(body.as_bytes()), Err(cause.to_owned()), "{body}");
         }
+    }
+
+    #[test]
+    fn a_page_is_called_one() {
+        let page = crate::upstream::testing::reply(200, &[], "<html>please log in</html>");
+        let told = read_all(&page).unwrap_err().to_string();
+        assert!(told.ends_with("it is an HTML page"), "{told}");
     }
 
     /// As a text message has it that was cut within an emoji; nobody but its sender chose it.

@@ -12,7 +12,7 @@ use super::user_data::Json;
 use crate::grpc::validate::{Violations, text, unless};
 use crate::pb::SmsSession;
 use crate::upstream::error::Error;
-use crate::upstream::judge;
+use crate::upstream::judge::{self, unreadable};
 use crate::upstream::operation::{Meta, Operation, Reply, json_request};
 use crate::vendors::genesys::Genesys;
 
@@ -114,14 +114,10 @@ pub(super) fn accepted(reply: &Reply) -> Result<Accepted, Error> {
         #[serde(default)]
         reference_id: Option<serde_json::Value>,
     }
-    let unreadable = |cause: &str| Error::Unreadable {
-        status: Some(reply.status),
-        cause: cause.to_owned(),
-    };
-    let answer: Answer = judge::object(reply)
-        .ok_or_else(|| unreadable("no JSON object with a numeric statusCode"))?;
+    let none = || unreadable(reply, "no JSON object with a numeric statusCode");
+    let answer: Answer = judge::object(reply).ok_or_else(none)?;
     if answer.status_code != 0 {
-        return Err(unreadable("its statusCode is not 0"));
+        return Err(unreadable(reply, "its statusCode is not 0"));
     }
     // Optional by all that is known, so an odd one is no reason to doubt the write.
     let reference_id = answer.reference_id.and_then(|value| value.as_i64());
@@ -167,6 +163,8 @@ mod tests {
                 "{no}"
             );
         }
+        let page = accepted(&reply("<html>")).unwrap_err().to_string();
+        assert!(page.ends_with("it is an HTML page"), "{page}");
     }
 
     proptest! {
