@@ -274,6 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_that_repeats_says_so() {
+        for (sent, repeats) in [
+            ("0", false),
+            ("1", true),
+            ("2", true),
+            ("", false),
+            ("x", false),
+        ] {
+            let mut metadata = tonic::metadata::MetadataMap::new();
+            metadata.insert(PREVIOUS_ATTEMPTS, sent.parse().unwrap());
+            assert_eq!(caller_repeats(&metadata), repeats, "{sent:?}");
+        }
+        assert!(!caller_repeats(&tonic::metadata::MetadataMap::new()));
+    }
+
+    #[test]
     fn the_callers_id_is_kept_when_it_is_fit() {
         assert_eq!(id_for("order 4711"), "order 4711");
         assert_eq!(id_for(&"a".repeat(128)), "a".repeat(128));

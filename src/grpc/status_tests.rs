@@ -291,6 +291,8 @@ fn what_is_known_is_in_the_metadata() {
     for (name, value) in expected {
         assert_eq!(seen.get(name).map(String::as_str), Some(value), "{name}");
     }
+    let unknown = facts(&Status::from(self::failure(Replay::Once, lost())));
+    assert_eq!(unknown["failure"], "lost");
 }
 
 #[test]
@@ -352,7 +354,24 @@ fn the_message_says_what_people_need() {
     assert!(operator.ends_with("operator has to act"), "{operator}");
 }
 
-/// Where nothing is to be had from the vendor, callers still learn when to come again.
+/// The no is to a repeat: only then, and only of what may be repeated.
+#[test]
+fn a_refusal_tells_of_an_attempt_before_it_that_may_have_done_it() {
+    for (error, replay, was_in_doubt, told) in [
+        (refused(Refusal::State), Replay::Idempotent, true, true),
+        (refused(Refusal::State), Replay::Idempotent, false, false),
+        (refused(Refusal::State), Replay::Safe, true, false),
+        (throttled(None), Replay::Idempotent, true, false),
+    ] {
+        let failure = Failure {
+            was_in_doubt,
+            ..failure(replay, error)
+        };
+        let message = Status::from(failure).message().to_owned();
+        assert_eq!(message.ends_with("may have done it"), told, "{message}");
+    }
+}
+
 /// A vendor's words take up to nine bytes for each character as they travel.
 #[test]
 fn long_words_of_a_vendor_cost_no_advice() {

@@ -298,6 +298,26 @@ async fn a_probe_that_cannot_log_in_leaves_the_vendor_alone_for_as_long_again() 
     }
 }
 
+/// However many wait for a login that fails, it is one request.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_login_in_vain_counts_for_nothing() {
+    let breaker = breaker();
+    for _ in 0..10 {
+        let pass = breaker.admit().expect("closed");
+        pass.ended(&Err(Error::Login(unavailable(true))));
+    }
+    assert_eq!(refused(&breaker), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_goes_on_once_the_rest_is_over() {
+    let layer = BreakerLayer(Some(opened().await));
+    tokio::time::advance(Duration::from_millis(9_999)).await;
+    assert!(matches!(layer.rests(), Err(Error::CircuitOpen { .. })));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(layer.rests().is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn logins_count_where_they_fail() {
     let breaker = breaker();

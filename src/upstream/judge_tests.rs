@@ -8,7 +8,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::upstream::auth::AuthLayer;
 use crate::upstream::operation::Replay;
-use crate::upstream::testing::{Login, Logins, call, reply, tokens, vendor};
+use crate::upstream::testing::{CREATE, Login, Logins, call, reply, tokens, vendor};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -82,6 +82,24 @@ fn objects_are_read_and_nothing_else() {
     for other in [&b""[..], b"[]", b"null", b"{", b"{} {}", b"<p>", b"\xff{}"] {
         assert!(read(other).is_none(), "{other:?}");
     }
+}
+
+/// A 2xx says nothing by its status; before an answer comes a 1xx, and none in its place.
+#[test]
+fn a_status_that_is_no_refusal() {
+    let judged = |status| by_status(&CREATE, &reply(status, &[], ""), None, String::new());
+    for status in [200, 201, 202, 204, 206, 299] {
+        assert!(judged(status).is_none(), "{status}");
+    }
+    for status in [100, 101, 103, 199] {
+        let error = judged(status).expect("no yes");
+        assert!(matches!(error, Error::Unreadable { .. }), "{status}");
+    }
+}
+
+#[test]
+fn a_mark_is_no_part_of_the_words() {
+    assert_eq!(plain_text(&reply(500, &[], "\u{feff}no")), "no");
 }
 
 #[test]

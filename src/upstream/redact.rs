@@ -370,6 +370,43 @@ mod tests {
     }
 
     #[test]
+    fn blank_values_and_headers_of_every_request_are_no_secrets() {
+        let request = Request::builder()
+            .header("accept", "application/json")
+            .body(Bytes::from_static(br#"{"a":"","b":"    ","c":"\n\n\n\n"}"#))
+            .unwrap();
+        let text = "expected application/json:    none";
+        assert_eq!(Redactor::of(&request).clean(text), text);
+    }
+
+    #[test]
+    fn where_words_end_and_tokens_and_numbers_begin() {
+        let redactor = redactor("");
+        for stays in [
+            "1234",
+            "abcdefghijklmnopqrstuv1",
+            "abcdefghijklmnopqrstuvwxyz",
+        ] {
+            assert_eq!(redactor.clean(stays), stays);
+        }
+        for goes in ["12345", "abcdefghijklmnopqrstuvw1"] {
+            assert_eq!(redactor.clean(goes), MASK, "{goes}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_was_sent_is_none() {
+        let redactor = redactor(r#"{"a":"04","b":"ABCD","c":"PREF-EFGHI","d":"JKLMN"}"#);
+        let longest = "x".repeat(LONGEST_CODE);
+        for code in ["0401000", "ABCD", longest.as_str()] {
+            assert!(redactor.is_code(code), "{code}");
+        }
+        for sent in ["EFGHI", "JKLMN", "xJKLMNx"] {
+            assert!(!redactor.is_code(sent), "{sent}");
+        }
+    }
+
+    #[test]
     fn a_code_is_passed_on_only_if_it_looks_like_one() {
         let redactor = redactor(r#"{"callNumber":["4917012345678"]}"#);
         let shown = |code: &str| {

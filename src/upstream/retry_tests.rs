@@ -311,13 +311,16 @@ async fn a_throttled_vendor_is_left_alone_for_longer() {
         ..Default::default()
     };
     let half = SECOND / 2;
+    let mut longest = Duration::ZERO;
     for _ in 0..100 {
         let error = throttled(None);
         for (repeat, wait) in gaps(&settings, MINUTE, error).await.into_iter().enumerate() {
             let ceiling = (SECOND * (1 << repeat)).min(settings.cap);
             assert!(within(wait, half, ceiling), "{repeat}: {wait:?}");
+            longest = longest.max(wait);
         }
     }
+    assert!(longest > SECOND, "no growth: {longest:?}");
 }
 
 /// 200 calls a second to a vendor that is down, for long.

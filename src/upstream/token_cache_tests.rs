@@ -496,6 +496,19 @@ async fn calls_that_no_token_helps_cost_so_many_logins_a_minute_and_no_more() {
     }
 }
 
+/// The call was refused with the one before, too, and others are well with this one.
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_refused_takes_no_token_that_others_are_well_with() {
+    let logins = Logins::new(None, []);
+    let cache = tokens(&logins);
+    let lease = cache.get().await.expect("a token");
+    lease.mark_accepted();
+    for (replayed, number_after) in [(true, 1), (false, 2)] {
+        cache.invalidate(&lease, &answer(401), replayed);
+        assert_eq!(number(&cache).await, number_after);
+    }
+}
+
 /// One that is refused to everybody is lost, whatever logins were in vain before it.
 #[tokio::test(start_paused = true)]
 async fn a_lost_token_is_thrown_away_however_many_logins_were_in_vain() {

@@ -113,6 +113,8 @@ fn how_a_login_fails() {
         (200, r#"{"access_token":"abc"}"#, "unreadable"),
         (200, r#"["abc"]"#, "unreadable"),
         (200, r#"["abc","600"]"#, "unreadable"),
+        (200, "\n [\"abc\",\"600\"]", "unreadable"),
+        (200, r#"{"exceptionInfo":7}"#, "unreadable"),
     ] {
         assert_eq!(failure(status, body), expected, "{body} in {status}");
     }

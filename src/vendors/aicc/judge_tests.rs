@@ -291,6 +291,23 @@ fn the_contract() {
     assert_eq!(told(&CREATE, 409, ""), exists);
 }
 
+#[test]
+fn whose_words_are_told() {
+    for (body, words) in [
+        (r#"{"returnDesc":"no","exceptionInfo":"auth"}"#, ": no"),
+        (r#"{"exceptionInfo":"no such user"}"#, ": no such user"),
+        ("no JSON\nat all", ": no JSON"),
+        (r#"{"returnDesc":7}"#, r#": {"returnDesc":7}"#),
+    ] {
+        let error = Aicc::judge(&READ, reply(400, &[], body)).err();
+        let told = error.expect("a no").to_string();
+        assert_eq!(
+            told,
+            format!("the vendor refused the request: HTTP 400{words}")
+        );
+    }
+}
+
 /// Who looks for the cause has to look at what stands in front of the vendor.
 #[test]
 fn a_page_is_called_one() {

@@ -63,6 +63,19 @@ fn all_cookies_and_the_csrf_header_go_along() {
     assert_eq!(header(&request, "x-csrf-token"), Some("first"));
 }
 
+#[test]
+fn cookies_or_a_csrf_header_begin_a_session_each_by_itself() {
+    let csrf = [("x-csrf-header", "X-CSRF-TOKEN"), ("x-csrf-token", "first")];
+    let cookie = [("set-cookie", "JSESSIONID=one; Path=/")];
+    for (answer, name) in [(&csrf[..], "x-csrf-token"), (&cookie, "cookie")] {
+        let session = session();
+        assert!(!session.has_begun());
+        session.answered(&headers(answer));
+        assert!(session.has_begun(), "{name}");
+        assert!(header(&signed(&session), name).is_some(), "{name}");
+    }
+}
+
 /// Servers bind their cookies to the path that they are mounted at.
 #[test]
 fn cookies_of_a_base_url_with_a_path_go_along() {

@@ -85,6 +85,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn topics_of_sms_sessions() {
+        for topic in ["/v2/me/smssessions", "/v2/me/SMSSession", "smsessions"] {
+            assert!(is_sms_channel(topic), "{topic}");
+        }
+        for topic in ["", "/v2/me/calls", "/v2/smssessions/7", "/v2/me/*"] {
+            assert!(!is_sms_channel(topic), "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_no_to_a_login_is_about_the_credentials_unless_the_vendor_failed() {
+        for (status, code, about) in [
+            (200, Some("3"), true),
+            (200, Some("99"), true),
+            (403, Some("5"), true),
+            (400, None, true),
+            (200, Some("4"), false),
+            (403, Some("4"), false),
+            (200, Some("9"), false),
+            (302, None, false),
+            (500, Some("3"), false),
+        ] {
+            let no = Answer {
+                status: StatusCode::from_u16(status).unwrap(),
+                code: code.map(str::to_owned),
+                text: String::new(),
+            };
+            assert_eq!(is_about_credentials(&no), about, "{no}");
+        }
+    }
+
+    #[test]
     fn basic_is_latin_where_it_can_be() {
         assert_eq!(basic("agent1", "secret"), "YWdlbnQxOnNlY3JldA==");
         assert_eq!(basic("a", "ü"), BASE64_STANDARD.encode([b'a', b':', 0xfc]));

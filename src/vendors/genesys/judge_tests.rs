@@ -199,6 +199,7 @@ fn a_lost_csrf_token_or_cookie_is_cured_by_a_login_and_nothing_else_in_a_403() {
     }
     for (body, expected) in [
         ("Forbidden", "Denied"),
+        ("csrf", "Denied"),
         ("", "Denied"),
         (PAGE, "Blocked"),
         (" \n <!doctype html>", "Blocked"),
