@@ -73,6 +73,26 @@ async fn a_snapshot_and_then_what_happens() {
     assert_eq!(gateway.sandbox.genesys().contact_center_session_calls(), 0);
 }
 
+/// A new stream of a busy account has lost nothing, and is read for once.
+#[tokio::test]
+async fn what_happens_during_the_first_read_is_told_after_it() {
+    let gateway = Gateway::start().await;
+    let reads = || gateway.sandbox.journal().count("genesys", "ListSessions");
+    let slow = Rule::new(Fault::Latency { ms: 500 }).operation("ListSessions");
+    gateway.sandbox.faults().push(slow.after()).unwrap();
+    let mut watcher = Watcher::open(&gateway, "", &[]).await;
+    until("the read", || reads() == 1).await;
+    for topic in ["one", "two"] {
+        write(&gateway, SESSION, topic);
+    }
+    assert_eq!(watcher.snapshot().await.reason(), Reason::Started);
+    for topic in ["one", "two"] {
+        let told = told(&watcher.notification().await, "Topic");
+        assert_eq!(told.as_deref(), Some(topic));
+    }
+    assert_eq!(reads(), 1);
+}
+
 #[tokio::test]
 async fn each_documented_operation_is_told_as_a_typed_message() {
     let gateway = Gateway::start().await;

@@ -253,7 +253,8 @@ impl Consumer {
         self.queue.next().await
     }
 
-    /// The sessions as they were read after `missed`; what it tells is not told again.
+    /// The sessions as they were read after `missed`; what it tells is not told again, and what comes
+    /// while it is read is told after it.
     pub(in crate::vendors::genesys) async fn snapshot(
         &self,
         missed: Seq,
@@ -261,11 +262,7 @@ impl Consumer {
     ) -> Result<Arc<Snapshot>, Box<Failure>> {
         tokio::select! {
             biased;
-            read = self.hub.snapshot(missed, patience) => {
-                let snapshot = read?;
-                self.queue.catch_up(snapshot.begun);
-                Ok(snapshot)
-            }
+            read = self.hub.snapshot(missed, patience, |begun| self.queue.catch_up(begun)) => read,
             failure = self.queue.ended() => Err(failure),
         }
     }

@@ -21,8 +21,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The sessions of an account as they were read.
 #[derive(Debug)]
 pub(in crate::vendors::genesys) struct Snapshot {
-    /// Every event up to here had arrived when the read began.
-    pub(super) begun: Seq,
     pub(in crate::vendors::genesys) receive_time: SystemTime,
     pub(in crate::vendors::genesys) sessions: Vec<SmsSession>,
 }
@@ -30,6 +28,7 @@ pub(in crate::vendors::genesys) struct Snapshot {
 /// A read under way. Clones wait for the same one.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
+    /// Every event up to here had arrived when the read began.
     begun: Seq,
     course: watch::Receiver<Course>,
 }
@@ -47,7 +46,13 @@ type Landing = Result<Arc<Snapshot>, Box<Failure>>;
 impl Hub {
     /// A read that was begun when the event of this number had arrived, and while the vendor
     /// would have told of anything later. Both go on for others when patience has an end.
-    pub(super) async fn snapshot(&self, at_least: Seq, patience: Duration) -> Landing {
+    /// `begins` is told the number from which on this read tells nothing.
+    pub(super) async fn snapshot(
+        &self,
+        at_least: Seq,
+        patience: Duration,
+        begins: impl Fn(Seq),
+    ) -> Landing {
         let until = Instant::now() + patience;
         loop {
             if timeout_at(until, self.until_subscribed()).await.is_err() {
@@ -56,8 +61,12 @@ impl Hub {
                 return Err(Box::new(failure(error)));
             }
             let flight = self.flight();
+            let late_enough = flight.begun >= at_least;
+            if late_enough {
+                begins(flight.begun);
+            }
             let landing = flight.landing(until).await;
-            if flight.begun >= at_least || !flight.has_landed() {
+            if late_enough || !flight.has_landed() {
                 return landing;
             }
         }
@@ -74,7 +83,6 @@ impl Flight {
             });
             let landing = read.await.map(|sessions| {
                 Arc::new(Snapshot {
-                    begun,
                     receive_time: SystemTime::now(),
                     sessions,
                 })
@@ -147,6 +155,7 @@ pub(super) fn failure(error: Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Mutex;
 
     use bytes::Bytes;
@@ -220,7 +229,7 @@ mod tests {
         let hub = hub((0..100).map(|_| lost()).collect());
         let start = Instant::now();
         let waited = async |patience| {
-            assert!(hub.snapshot(0, patience).await.is_err());
+            assert!(hub.snapshot(0, patience, |_| {}).await.is_err());
             start.elapsed()
         };
         let (new, old) = tokio::join!(waited(PATIENCE_AT_FIRST), waited(PATIENCE));
@@ -231,11 +240,11 @@ mod tests {
     async fn who_has_just_come_is_told_at_once_of_a_wait_that_is_too_long() {
         let hub = hub(vec![busy(2 * PATIENCE_AT_FIRST)]);
         let start = Instant::now();
-        let read = hub.snapshot(0, PATIENCE_AT_FIRST).await;
+        let read = hub.snapshot(0, PATIENCE_AT_FIRST, |_| {}).await;
         assert!(matches!(read.unwrap_err().error, Error::Busy { .. }));
         assert_eq!(start.elapsed(), Duration::ZERO);
         // It goes on, for who has the patience.
-        assert!(hub.snapshot(0, PATIENCE).await.is_ok());
+        assert!(hub.snapshot(0, PATIENCE, |_| {}).await.is_ok());
     }
 
     /// It may not tell what was missed since.
@@ -245,8 +254,10 @@ mod tests {
         let earlier = hub.flight();
         hub.miss();
         let missed = earlier.begun + 1;
-        let snapshot = hub.snapshot(missed, PATIENCE).await.unwrap();
-        assert!(snapshot.begun >= missed);
+        let begun = Cell::new(None);
+        let read = hub.snapshot(missed, PATIENCE, |seq| begun.set(Some(seq)));
+        read.await.unwrap();
+        assert!(begun.get().is_some_and(|begun| begun >= missed));
     }
 
     #[tokio::test(start_paused = true)]
@@ -255,7 +266,9 @@ mod tests {
         let start = Instant::now();
         let earlier = hub.flight();
         hub.miss();
-        let begun = hub.snapshot(earlier.begun + 1, PATIENCE_AT_FIRST).await;
+        let begun = hub
+            .snapshot(earlier.begun + 1, PATIENCE_AT_FIRST, |_| {})
+            .await;
         assert!(begun.is_err());
         assert_eq!(start.elapsed(), PATIENCE_AT_FIRST);
     }
