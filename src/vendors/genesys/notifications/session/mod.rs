@@ -214,7 +214,8 @@ impl Session {
         let replies: Vec<_> = read.replies(bayeux::SUBSCRIBE).collect();
         let refused = replies.iter().find(|reply| !reply.successful);
         match refused {
-            None if replies.is_empty() => self.begin_again(unreadable()),
+            // Each channel has an answer of its own.
+            None if replies.len() < self.hub.channels.len() => self.begin_again(unreadable()),
             None => {
                 self.beginning = None;
                 if !self.unheard {

@@ -116,11 +116,18 @@ impl Asked {
 
 impl Server {
     fn new() -> Server {
+        Server::of_channels(&["/v2/me/*"])
+    }
+
+    fn of_channels(channels: &[&str]) -> Server {
         let (asked, requests) = mpsc::unbounded_channel();
         let lifecycle = Lifecycle::default();
         let hub = Hub::new(
             "default".to_owned(),
-            ["/v2/me/*".to_owned()].into(),
+            channels
+                .iter()
+                .map(|channel| (*channel).to_owned())
+                .collect(),
             Arc::new(Scripted(asked)),
             Meters::new(&global::meter("test")),
             lifecycle.clone(),
@@ -681,6 +688,25 @@ async fn a_subscription_whose_connects_never_come_to_anything_is_told() {
             "{took:?}"
         );
     }
+}
+
+/// A channel of which nothing was said would be silent without a word.
+#[tokio::test(start_paused = true)]
+async fn a_channel_without_an_answer_is_not_subscribed() {
+    let mut server = Server::of_channels(&["/v2/me/smssessions", "/v2/me/others"]);
+    let _consumer = server.hub.consume(Filter::All);
+    server
+        .expect("Handshake")
+        .await
+        .say(&yes("/meta/handshake"));
+    let connect = server.expect("Connect").await;
+    let subscribe = server.expect("Subscribe").await;
+    assert_eq!(subscribe.messages.as_array().unwrap().len(), 2);
+    subscribe.say(&yes("/meta/subscribe"));
+    let again = tokio::time::timeout(PATIENCE, server.expect("Handshake"));
+    assert!(again.await.is_ok(), "taken for subscribed");
+    assert!(!server.hub.is_subscribed());
+    drop(connect);
 }
 
 /// As where the subscription is known to one node, and the connects go to another.
