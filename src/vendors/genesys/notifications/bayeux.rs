@@ -130,10 +130,13 @@ impl<'a> Answer<'a> {
         named.map(Message::reply)
     }
 
-    /// What was published, with its channel.
+    /// What was published, with its channel; null where there is nothing with it.
     pub(super) fn events(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         let published = self.messages.iter().filter(|m| !m.is_meta());
-        published.filter_map(|m| Some((m.channel.as_str(), *m.fields.get("data")?)))
+        published.map(|m| {
+            let data = m.fields.get("data").copied();
+            (m.channel.as_str(), data.unwrap_or(RawValue::NULL))
+        })
     }
 }
 

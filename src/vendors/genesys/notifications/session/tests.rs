@@ -500,6 +500,14 @@ async fn what_cannot_be_read_is_a_gap() {
     connect.say(&json!("no Bayeux"));
     let connect = server.expect("Connect").await;
     assert_eq!(owed(&consumer).await, ["missed"]);
+    let dataless = json!({"channel": "/v2/me/smssessions"});
+    let elsewhere = json!({"channel": "/v2/me/calls"});
+    connect.say(&json!([elsewhere, yes("/meta/connect")[0]]));
+    let connect = server.expect("Connect").await;
+    assert!(owed(&consumer).await.is_empty());
+    connect.say(&json!([dataless, yes("/meta/connect")[0]]));
+    let connect = server.expect("Connect").await;
+    assert_eq!(owed(&consumer).await, ["missed"]);
     let without = json!({"channel": "/v2/me/smssessions", "data": {"referenceId": 9,
         "notificationType": "PropertiesUpdated", "smssession": {"id": "a"}}});
     connect.say(&json!([without, yes("/meta/connect")[0]]));
