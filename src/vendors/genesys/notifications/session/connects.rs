@@ -69,7 +69,7 @@ impl Session {
             // Only now the server holds no older connect, which could have swallowed events.
             self.hub.miss();
         }
-        let events = self.publish(&read);
+        let news = self.publish(&read);
         let Some(reply) = read.replies(bayeux::CONNECT).next() else {
             return self.stumble(unreadable());
         };
@@ -81,7 +81,7 @@ impl Session {
                 if let Some(client) = &mut self.client {
                     client.read_up_to(reply.ack);
                 }
-                Ok(Step::Connect(self.interval(events)))
+                Ok(Step::Connect(self.interval(news)))
             }
             (false, Reconnect::Retry) => self.refused(&reply),
         }
@@ -133,9 +133,9 @@ impl Session {
     }
 
     /// As advised; but a server that never holds a connect must not be asked in a tight loop.
-    fn interval(&mut self, events: usize) -> Duration {
+    fn interval(&mut self, news: usize) -> Duration {
         let at_once = self.connected.elapsed() < FIRST_PAUSE;
-        self.idle = match events {
+        self.idle = match news {
             0 if at_once => self.idle + 1,
             _ => 0,
         };

@@ -286,22 +286,27 @@ impl Session {
         self.hub.link.post(&link::SUBSCRIBE, &messages, ANSWER)
     }
 
-    /// Passes on all events of an answer, whatever it answers, and tells how many it held.
+    /// Passes on all events of an answer, whatever it answers, and tells how many were news.
     fn publish(&mut self, answer: &bayeux::Answer<'_>) -> usize {
         let mut lost = answer.unreadable > 0;
-        let mut events = 0;
+        let mut news = 0;
         for (channel, data) in answer.events() {
-            events += 1;
             match event::read(channel, data) {
-                Ok(Some(event)) if self.is_new(&event) => self.hub.publish(event),
-                Ok(_) => {}
-                Err(event::Unreadable) => lost = true,
+                Ok(Some(event)) if !self.is_new(&event) => continue,
+                Ok(Some(event)) => self.hub.publish(event),
+                // Of something else, such as a voice call.
+                Ok(None) => {}
+                Err(event::Unreadable) => {
+                    lost = true;
+                    continue;
+                }
             }
+            news += 1;
         }
         if lost {
             self.hub.gap();
         }
-        events
+        news
     }
 
     fn is_new(&mut self, event: &event::Event) -> bool {

@@ -611,6 +611,26 @@ async fn a_server_that_never_holds_is_not_asked_in_a_tight_loop() {
     assert!(asked < 50, "{asked} times");
 }
 
+/// Nor is one that says the same again and again.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_repeats_itself_is_not_asked_in_a_tight_loop() {
+    for repeated in [
+        told(83),
+        json!({"channel": "/v2/me/smssessions", "data": 7}),
+    ] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(Filter::All);
+        let mut connect = server.subscribed(false).await;
+        owed(&consumer).await;
+        let start = Instant::now();
+        for _ in 0..50 {
+            connect.say(&json!([repeated, yes("/meta/connect")[0]]));
+            connect = server.expect("Connect").await;
+        }
+        assert!(start.elapsed() > Duration::from_secs(10), "{repeated}");
+    }
+}
+
 /// However often it has nothing to say.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_holds_its_connects_is_asked_again_at_once() {
