@@ -721,8 +721,14 @@ async fn a_channel_that_is_refused_is_the_operators_to_correct() {
     let failures = "switchboard_notification_failures_total";
     let failed = |account| reading(&gateway.metrics, failures, &[("account", account)]);
     assert_eq!(failed("default"), 1);
-    Watcher::open(&gateway, "", &[]).await.end().await;
-    assert_eq!(failed("default"), 2);
+    // Who comes right after is told the same, and the vendor is not asked again.
+    let again = Watcher::open(&gateway, "", &[]).await.end().await;
+    assert_eq!(
+        (again.code(), reason(&again)),
+        (Code::PermissionDenied, "VENDOR_DENIED".to_owned())
+    );
+    assert_eq!(failed("default"), 1);
+    assert_eq!(gateway.sandbox.journal().count("genesys", "Subscribe"), 1);
     let text = gateway.metrics.text();
     let before_the_first = format!("{failures}{{account=\"other\"}} 0");
     assert!(text.lines().any(|line| line == before_the_first), "{text}");

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::event::Event;
 use super::feed::{Filter, Item, Queue, Seq};
@@ -19,6 +20,10 @@ use crate::upstream::error::{Error, Failure};
 /// How long the CometD session outlives its last consumer: writes that want confirmation come in
 /// rows, and watchers come back.
 const LINGER: Duration = Duration::from_secs(60);
+
+/// Between the beginnings of two sessions, where the first has failed: however often streams are opened,
+/// and writes want confirmation, a vendor that says no is not asked all the time.
+pub(super) const LEAST_APART: Duration = Duration::from_secs(5);
 
 /// Shared by the session, the consumers and the reads of one account.
 pub(in crate::vendors::genesys) struct Hub {
@@ -51,6 +56,9 @@ struct State {
     queues: BTreeMap<u64, Arc<Queue>>,
     last_queue: u64,
     running: bool,
+    /// When the last session began, and what it has failed by.
+    begun: Option<Instant>,
+    failed: Option<Failure>,
     /// What this session's last try to be subscribed failed by.
     trouble: Option<Error>,
     flight: Option<Flight>,
@@ -85,7 +93,7 @@ impl Hub {
         self.meters.stream()
     }
 
-    /// Another consumer; the first one starts the session.
+    /// Another consumer; the first one starts the session, unless the last has failed just now.
     pub(in crate::vendors::genesys) fn consume(self: &Arc<Self>, filter: Filter) -> Consumer {
         let mut state = self.state();
         let queue = Arc::new(Queue::new(filter, state.seq));
@@ -93,8 +101,9 @@ impl Hub {
         let id = state.last_queue;
         state.queues.insert(id, Arc::clone(&queue));
         self.consumers.send_replace(state.queues.len());
-        if !std::mem::replace(&mut state.running, true) {
-            state.trouble = None;
+        if let Some(failure) = state.failed_just_now() {
+            queue.end(failure.clone());
+        } else if state.begin() {
             self.lifecycle.tasks.spawn(Session::run(Arc::clone(self)));
         }
         Consumer {
@@ -201,11 +210,12 @@ impl Hub {
         !state.running
     }
 
-    /// The session has failed, and all consumers with it. The next one starts another.
+    /// The session has failed, and all consumers with it. One that comes later starts another.
     pub(super) fn fail(&self, failure: &Failure) {
         self.meters.failure(&self.account);
         let mut state = self.state();
         state.running = false;
+        state.failed = Some(failure.clone());
         self.standing.send_replace(Standing::Troubled);
         for queue in state.queues.values() {
             queue.end(failure.clone());
@@ -237,6 +247,25 @@ impl Hub {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while holding it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn failed_just_now(&self) -> Option<&Failure> {
+        let just_now = self
+            .begun
+            .is_some_and(|begun| begun.elapsed() < LEAST_APART);
+        self.failed.as_ref().filter(|_| just_now)
+    }
+
+    /// Whether a session is to be started.
+    fn begin(&mut self) -> bool {
+        if std::mem::replace(&mut self.running, true) {
+            return false;
+        }
+        self.begun = Some(Instant::now());
+        (self.failed, self.trouble) = (None, None);
+        true
     }
 }
 

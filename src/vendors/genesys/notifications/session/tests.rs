@@ -17,7 +17,7 @@ use crate::upstream::error::{Answer, Failure, LoginError, Refusal};
 use crate::upstream::operation::Meta;
 use crate::upstream::testing::{answer, busy, login_throttled, throttled};
 use crate::vendors::genesys::notifications::feed::{Filter, Item};
-use crate::vendors::genesys::notifications::hub::Consumer;
+use crate::vendors::genesys::notifications::hub::{Consumer, LEAST_APART};
 use crate::vendors::genesys::notifications::link::Link;
 use crate::vendors::genesys::notifications::meters::Meters;
 use crate::vendors::genesys::notifications::{PATIENCE, PATIENCE_AT_FIRST};
@@ -392,6 +392,46 @@ async fn a_channel_that_is_denied_is_an_answer() {
         }
     ));
     assert_eq!(denied.code(), Some("403"));
+}
+
+/// However often streams are opened: who says no is not asked all the time.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_failed_at_once_is_not_begun_anew_at_once() {
+    const TIME: Duration = Duration::from_secs(60);
+    let mut server = Server::new();
+    let hub = Arc::clone(&server.hub);
+    let denying = async {
+        let mut handshakes = 0;
+        let end = Instant::now() + TIME;
+        while let Ok(asked) = tokio::time::timeout_at(end, server.next()).await {
+            match asked.name {
+                "Handshake" => {
+                    handshakes += 1;
+                    asked.say(&yes("/meta/handshake"));
+                }
+                "Subscribe" => asked.say(&json!([
+                    {"channel": "/meta/subscribe", "successful": false, "error": "403::denied"}
+                ])),
+                _ => drop(asked),
+            }
+        }
+        handshakes
+    };
+    let opening = async {
+        let mut streams = 0;
+        let start = Instant::now();
+        while start.elapsed() < TIME {
+            let denied = end(&hub.consume(Filter::All)).await;
+            assert_eq!(denied.code(), Some("403"));
+            streams += 1;
+            sleep(Duration::from_millis(100)).await;
+        }
+        streams
+    };
+    let (handshakes, streams) = tokio::join!(denying, opening);
+    let most = TIME.as_secs() / LEAST_APART.as_secs();
+    assert!((most - 1..=most).contains(&handshakes), "{handshakes}");
+    assert!(streams > 500, "{streams} were told");
 }
 
 #[tokio::test(start_paused = true)]
@@ -975,6 +1015,7 @@ async fn who_comes_while_too_many_sessions_begin_is_told_in_time() {
     let earlier = server.hub.consume(Filter::All);
     server.expect("Handshake").await.fail(unknown_path());
     assert_eq!(end(&earlier).await.label(), "refused");
+    sleep(LEAST_APART).await;
     let _first = server.hub.may_begin().await;
     let consumer = server.hub.consume(Filter::All);
     let start = Instant::now();
