@@ -74,9 +74,22 @@ pub(super) struct Session {
     beginning: Option<OwnedSemaphorePermit>,
 }
 
+/// Tells the streams of a session that dies, which only a defect can cause.
+struct Mourner(Arc<Hub>);
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let cause = "the gateway failed at the notifications".to_owned();
+            self.0.fail(&failure(Error::Lost { cause }));
+        }
+    }
+}
+
 impl Session {
     /// Lives until it fails, or has had no consumer for a while.
     pub(super) async fn run(hub: Arc<Hub>) {
+        let _mourner = Mourner(Arc::clone(&hub));
         loop {
             let mut session = Session::new(Arc::clone(&hub));
             let failed = tokio::select! {

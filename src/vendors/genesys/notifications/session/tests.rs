@@ -1,5 +1,7 @@
 //! The state machine against a server that the test plays, message by message, in paused time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::FutureExt;
 use http::StatusCode;
 use opentelemetry::global;
@@ -56,6 +58,39 @@ impl Link for Scripted {
     fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+}
+
+/// Has a defect; how often it was met.
+struct Defective(Arc<AtomicUsize>);
+
+impl Link for Defective {
+    fn post(
+        &self,
+        _: &'static Meta,
+        _: &Value,
+        _: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, Error>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("a defect")
+    }
+
+    fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
+        unreachable!("nobody is subscribed")
+    }
+}
+
+fn hub(link: impl Link, channels: &[&str], lifecycle: &Lifecycle) -> Hub {
+    Hub::new(
+        "default".to_owned(),
+        channels
+            .iter()
+            .map(|channel| (*channel).to_owned())
+            .collect(),
+        Arc::new(link),
+        Meters::new(&global::meter("test")),
+        lifecycle.clone(),
+        Arc::new(Semaphore::new(1)),
+    )
 }
 
 struct Server {
@@ -122,17 +157,7 @@ impl Server {
     fn of_channels(channels: &[&str]) -> Server {
         let (asked, requests) = mpsc::unbounded_channel();
         let lifecycle = Lifecycle::default();
-        let hub = Hub::new(
-            "default".to_owned(),
-            channels
-                .iter()
-                .map(|channel| (*channel).to_owned())
-                .collect(),
-            Arc::new(Scripted(asked)),
-            Meters::new(&global::meter("test")),
-            lifecycle.clone(),
-            Arc::new(Semaphore::new(1)),
-        );
+        let hub = hub(Scripted(asked), channels, &lifecycle);
         Server {
             requests,
             hub: Arc::new(hub),
@@ -213,6 +238,21 @@ async fn end(consumer: &Consumer) -> Error {
         if let Item::Ended(failure) = consumer.next().await {
             return failure.error;
         }
+    }
+}
+
+/// Else the streams would be silent for ever, and no session would take its place.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_dies_ends_its_streams_and_the_next_one_begins() {
+    let met = Arc::default();
+    let link = Defective(Arc::clone(&met));
+    let hub = Arc::new(hub(link, &["/v2/me/*"], &Lifecycle::default()));
+    for session in 1..=2 {
+        let consumer = hub.consume(Filter::All);
+        let told = tokio::time::timeout(PATIENCE, end(&consumer)).await;
+        assert!(matches!(told, Ok(Error::Lost { .. })), "{told:?}");
+        assert_eq!(met.load(Ordering::Relaxed), session);
+        sleep(LEAST_APART).await;
     }
 }
 
