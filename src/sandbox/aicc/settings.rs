@@ -67,9 +67,12 @@ fn replace<T>(current: &mut Option<T>, sent: Option<T>) {
 }
 
 fn list(numbers: Option<&[String]>) -> bool {
-    numbers.is_none_or(|list| list.len() <= LONGEST_LIST && list.iter().all(|it| number(Some(it))))
+    let is_one = |it: &String| !it.is_empty() && number(Some(it));
+    numbers.is_none_or(|list| list.len() <= LONGEST_LIST && list.iter().all(is_one))
 }
 
+/// One number, and not several with commas between them.
 fn number(number: Option<&str>) -> bool {
-    number.is_none_or(|number| number.chars().count() <= LONGEST_NUMBER)
+    let stranger = |it: char| it == ',' || it.is_control();
+    number.is_none_or(|it| it.chars().count() <= LONGEST_NUMBER && !it.contains(stranger))
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{AICC_APP, AICC_OTHER_APP, AICC_OTHER_SECRET, AICC_SECRET, answers};
+use crate::sandbox::http::says_json;
 
 const LIFE_HEADER: &str = "x-token-expire";
 const APP_HEADER: &str = "x-app-key";
@@ -52,6 +53,12 @@ impl Default for Tokens {
 
 impl Tokens {
     pub(super) fn issue(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        if !says_json(request) {
+            return answers::gateway(
+                StatusCode::BAD_REQUEST,
+                "Content-Type must be application/json",
+            );
+        }
         let Some(life) = requested_life(request.headers()) else {
             return answers::gateway(
                 StatusCode::BAD_REQUEST,

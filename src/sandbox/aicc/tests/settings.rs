@@ -110,8 +110,12 @@ fn settings_beyond_a_limit_are_a_business_failure() {
         ("callType", json!("3")),
         ("callerPresent", json!(["1", "2", "3", "4", "5", "6"])),
         ("callNumber", json!(["1234567890123456"])),
+        ("callNumber", json!(["1,2"])),
+        ("callNumber", json!(["1\n"])),
+        ("callerPresent", json!([""])),
         ("callNumberDefault", json!("1234567890123456")),
         ("callerPresentDefault", json!("1234567890123456")),
+        ("callerPresentDefault", json!("1,2")),
     ] {
         let (status, answer) = call(
             &aicc,

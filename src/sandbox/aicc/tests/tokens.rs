@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::Request;
 use serde_json::{Value, json};
 
 use super::{bearer, call_with, read, send, token_of};
 use crate::sandbox::aicc::{AICC_APP, AICC_OTHER_APP, AICC_OTHER_SECRET, AICC_SECRET, Aicc};
+use crate::sandbox::http::Simulator;
 
 #[test]
 fn a_token_is_issued_as_documented() {
@@ -40,6 +44,25 @@ fn a_token_is_issued_as_documented() {
         "{}",
     );
     assert_eq!(missing.response.status(), 400);
+}
+
+#[test]
+fn a_request_for_a_token_says_that_it_is_json() {
+    let body = json!({"app_key": AICC_APP, "app_secret": AICC_SECRET}).to_string();
+    for (said, status) in [
+        (None, 400),
+        (Some("text/plain"), 400),
+        (Some("application/json"), 200),
+    ] {
+        let mut request = Request::post("/apigovernance/api/oauth/tokenByAkSk");
+        if let Some(said) = said {
+            request = request.header("content-type", said);
+        }
+        let request = request.header("X-Token-Expire", "600");
+        let request = request.body(Bytes::from(body.clone())).unwrap();
+        let answer = Aicc::default().handle(&request).now_or_never().unwrap();
+        assert_eq!(answer.response.status(), status, "{said:?}");
+    }
 }
 
 #[test]
