@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::bayeux::{Message, Meta, Reply, UNKNOWN_CLIENT, read};
 use super::client::Client;
+use super::handshake::refused;
 use super::poll::Poll;
 use super::wake::Gone;
 use super::{Comet, channel};
@@ -47,7 +48,7 @@ impl Comet {
                     return Heard::Held(poll);
                 }
             } else {
-                self.reply(caller, &message, &mut answer);
+                self.reply(caller, &message, alone, &mut answer);
             }
         }
         self.let_ride(&mut answer);
@@ -65,9 +66,11 @@ impl Comet {
         }
     }
 
-    fn reply(&mut self, caller: &Caller<'_>, message: &Message, answer: &mut Answer) {
+    fn reply(&mut self, caller: &Caller<'_>, message: &Message, alone: bool, answer: &mut Answer) {
         let reply = match (message.channel(), message.meta()) {
             (None, _) => message.no("400::channel_missing"),
+            // As Bayeux demands it.
+            (_, Some(Meta::Handshake)) if !alone => refused(message, "400::handshake_not_alone"),
             (_, Some(Meta::Handshake)) => self.handshake(caller, message, answer),
             (Some(channel), meta) => self.say(caller, message, channel, meta, answer),
         };

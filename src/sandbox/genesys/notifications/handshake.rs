@@ -16,8 +16,7 @@ impl Comet {
         answer: &mut Answer,
     ) -> Reply {
         if let Some(error) = objection(message) {
-            let refusal = message.no(error);
-            return refusal.with("advice", json!({"reconnect": "none"}));
+            return refused(message, error);
         }
         let browser = caller.browser.map_or_else(random, str::to_owned);
         if caller.browser.is_none() {
@@ -30,6 +29,11 @@ impl Comet {
         self.clients.insert(id, client);
         welcome
     }
+}
+
+pub(super) fn refused(message: &Message, error: &str) -> Reply {
+    let advice = json!({"reconnect": "none"});
+    message.no(error).with("advice", advice)
 }
 
 fn objection(message: &Message) -> Option<&'static str> {

@@ -57,6 +57,22 @@ async fn a_handshake_without_long_polling_or_version_is_refused() {
 }
 
 #[tokio::test]
+async fn a_handshake_goes_alone() {
+    let sandbox = sandbox().await;
+    let mut agent = Agent::listening(&sandbox, "agent1").await;
+    let hello = json!({"channel": "/meta/handshake", "version": "1.0",
+        "supportedConnectionTypes": ["long-polling"]});
+    let answers = agent
+        .bayeux(json!([hello, agent.connect_message()[0]]))
+        .await;
+    let refused = json!({"channel": "/meta/handshake", "successful": false,
+        "error": "400::handshake_not_alone", "advice": {"reconnect": "none"}});
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0], refused);
+    assert_eq!(sandbox.genesys().handshakes(), 1);
+}
+
+#[tokio::test]
 async fn every_write_makes_one_event_with_the_whole_session() {
     let sandbox = sandbox().await;
     let mut agent = Agent::listening(&sandbox, "agent1").await;
