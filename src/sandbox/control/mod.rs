@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::Parts;
-use super::faults::Rule;
+use super::faults::{Rule, check_names};
 use super::http::{JSON, Serve};
 
 mod censored;
@@ -101,6 +101,8 @@ async fn requests(
     filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(filter) = filter.map_err(|rejection| Refusal(rejection.body_text()))?;
+    check_names(filter.vendor.as_deref(), filter.operation.as_deref())
+        .map_err(|invalid| Refusal(invalid.to_string()))?;
     let mut entries = parts.journal.entries();
     entries.retain(|entry| {
         filter

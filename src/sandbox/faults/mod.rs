@@ -89,6 +89,22 @@ impl Plan {
     }
 }
 
+/// A name that is misspelt, or the other vendor's, would never match, and a rehearsal would pass for the
+/// wrong reason.
+pub(super) fn check_names(vendor: Option<&str>, operation: Option<&str>) -> Result<(), Invalid> {
+    if let Some(name) = vendor.filter(|name| !vendors().contains(name)) {
+        return Err(Invalid::Vendor(name.to_owned()));
+    }
+    let known = operations(vendor);
+    match operation.filter(|name| !known.contains(name)) {
+        Some(name) => Err(Invalid::Operation {
+            name: name.to_owned(),
+            known,
+        }),
+        None => Ok(()),
+    }
+}
+
 fn vendors() -> [&'static str; 2] {
     [Genesys::NAME, Aicc::NAME]
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Invalid, operations, vendors};
+use super::{Fault, Invalid, check_names};
 use crate::sandbox::http::{Kind, Operation};
 
 /// Which requests go wrong, how often, and in which way.
@@ -106,24 +106,7 @@ impl Rule {
     }
 
     pub(super) fn check(&self) -> Result<(), Invalid> {
-        if let Some(vendor) = self
-            .vendor
-            .as_deref()
-            .filter(|name| !vendors().contains(name))
-        {
-            return Err(Invalid::Vendor(vendor.to_owned()));
-        }
-        // A name that is misspelt, or the other vendor's, would never match, and the rehearsal would
-        // pass for the wrong reason.
-        let known = operations(self.vendor.as_deref());
-        if let Some(name) = self
-            .operation
-            .as_deref()
-            .filter(|name| !known.contains(name))
-        {
-            let name = name.to_owned();
-            return Err(Invalid::Operation { name, known });
-        }
+        check_names(self.vendor.as_deref(), self.operation.as_deref())?;
         if !(0.0..=1.0).contains(&self.probability) {
             return Err(Invalid::Probability(self.probability.to_string()));
         }

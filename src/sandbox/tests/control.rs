@@ -160,6 +160,17 @@ async fn requests_are_filtered_and_forgotten() {
     assert_eq!(operations(shown.json()), ["AttachUserData"]);
     let heard = control(&sandbox, "GET", "/requests?vendors=aicc", "").await;
     assert!(heard.status == 400 && heard.text().contains("unknown field `vendors`"));
+    for (typo, words) in [
+        ("vendor=genesis", "unknown vendor"),
+        ("operation=Attach", "unknown operation"),
+        ("vendor=aicc&operation=AttachUserData", "unknown operation"),
+    ] {
+        let heard = control(&sandbox, "GET", &format!("/requests?{typo}"), "").await;
+        assert!(
+            heard.status == 400 && heard.text().contains(words),
+            "{typo}"
+        );
+    }
     assert_eq!(
         control(&sandbox, "DELETE", "/requests", "").await.status,
         204
