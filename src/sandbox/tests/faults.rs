@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 
-use super::{attach, genesys, query, request, sandbox, token};
+use super::{attach, genesys, query, request, sandbox, token, until};
 use crate::sandbox::Sandbox;
 use crate::sandbox::faults::{Fault, Rule};
 
@@ -64,9 +64,10 @@ async fn a_hang_lasts_until_the_sandbox_stops() {
         let sandbox = sandbox.clone();
         async move { attach(&sandbox).await }
     });
-    while sandbox.journal().count("genesys", "AttachUserData") == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the attach has come", async || {
+        sandbox.journal().count("genesys", "AttachUserData") == 1
+    })
+    .await;
     sandbox.stop().await;
     let heard = hanging.await.unwrap();
     assert_eq!(
@@ -87,14 +88,16 @@ async fn a_client_that_leaves_ends_its_hang_and_its_latency() {
         client
             .write_all(request("GET", path, &[], "").as_bytes())
             .unwrap();
-        while sandbox.journal().count("genesys", "ListSessions") == 0 {
-            tokio::task::yield_now().await;
-        }
+        until("the read has come", async || {
+            sandbox.journal().count("genesys", "ListSessions") == 1
+        })
+        .await;
         assert_eq!(sandbox.genesys_listener().connections(), 1);
         drop(client);
-        while sandbox.genesys_listener().connections() > 0 {
-            tokio::task::yield_now().await;
-        }
+        until("the connection has ended", async || {
+            sandbox.genesys_listener().connections() == 0
+        })
+        .await;
         assert_eq!(sandbox.journal().entries()[0].status, None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::{attach, basic, query, request, sandbox, say};
+use super::{attach, basic, query, request, sandbox, say, until};
 use crate::sandbox::{Options, Sandbox};
 
 fn port(url: &str) -> std::net::SocketAddr {
@@ -111,7 +111,5 @@ async fn the_last_clone_takes_the_sandbox_with_it() {
     drop(sandbox.clone());
     assert_eq!(attach(&sandbox).await.status, 200);
     drop(sandbox);
-    while !refused(&url).await {
-        tokio::task::yield_now().await;
-    }
+    until("nobody listens", async || refused(&url).await).await;
 }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::genesys::GENESYS_PASSWORD;
 use super::{Options, Sandbox};
@@ -37,6 +38,17 @@ impl Heard {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
+}
+
+/// Until it is so; nothing that is waited for here takes this long unless it never comes.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let come_true = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let come_true = timeout(Duration::from_secs(30), come_true).await;
+    assert!(come_true.is_ok(), "still waiting: {what}");
 }
 
 async fn sandbox() -> Sandbox {

@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 use super::binary::switchboard;
 use super::port::Port;
 
+/// Nothing that is waited for here takes this long unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Secrets, configurations and logs; gone with its owner, unless it is kept to be read.
 pub struct Folder {
     path: PathBuf,
@@ -107,11 +110,15 @@ impl Process {
 
     /// Until it accepts connections.
     pub async fn listening(&mut self) {
-        while TcpStream::connect(self.address).await.is_err() {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the gateway ended at its start: {ended:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let listens = async {
+            while TcpStream::connect(self.address).await.is_err() {
+                let ended = self.child.try_wait().unwrap();
+                assert!(ended.is_none(), "the gateway ended at its start: {ended:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let listens = tokio::time::timeout(PATIENCE, listens).await;
+        listens.expect("a gateway that listens");
     }
 
     pub fn terminate(&self) {
@@ -125,12 +132,16 @@ impl Process {
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        ended.expect("a gateway that ends")
     }
 
     /// `None` once it has ended.

@@ -235,13 +235,16 @@ async fn a_claim_that_redis_answered_too_late_is_given_back() {
     assert_eq!(status.code(), Code::Unavailable);
     server.go_on();
     // Until Redis is taken to be back, and the claim that arrived is given back.
-    let turn = loop {
-        match redis.claim(&write, &ticket(10)).await {
-            Ok(Claim::First(turn)) => break turn,
-            Ok(Claim::Again(outcome)) => panic!("nothing was done: {outcome:?}"),
-            Err(_) => sleep(Duration::from_millis(20)).await,
+    let turn = async {
+        loop {
+            match redis.claim(&write, &ticket(10)).await {
+                Ok(Claim::First(turn)) => return turn,
+                Ok(Claim::Again(outcome)) => panic!("nothing was done: {outcome:?}"),
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
         }
     };
+    let turn = in_time("the claim to be given back", turn).await;
     turn.keep(response("done")).await;
 }
 
@@ -464,10 +467,13 @@ async fn nobody_waits_for_a_changed_url_while_the_old_one_is_of_use() {
     }
     until("it was tried", || silent.connections() == 1).await;
     dir.write("redis_url", new.address());
-    while new.count(Question::Claim) == 0 {
-        drop(first(&redis, &write).await);
-        sleep(Duration::from_millis(50)).await;
-    }
+    let taken_up = async {
+        while new.count(Question::Claim) == 0 {
+            drop(first(&redis, &write).await);
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time("the new one to be taken up", taken_up).await;
 }
 
 #[tokio::test]
@@ -506,15 +512,20 @@ async fn refused(redis: &Arc<Redis>, write: &Write, ticket: &Ticket) -> Status {
     }
 }
 
-/// Until it is so; nothing that is waited for here takes that long unless it never comes.
+/// Until it is so.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let come_true = async {
         while !is_so() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    let come_true = tokio::time::timeout(Duration::from_secs(30), come_true).await;
-    come_true.unwrap_or_else(|_| panic!("still waiting: {what}"));
+    in_time(what, come_true).await;
+}
+
+/// Nothing that is waited for here takes that long unless it never comes.
+async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let come = tokio::time::timeout(Duration::from_secs(30), future).await;
+    come.unwrap_or_else(|_| panic!("still waiting: {what}"))
 }
 
 /// It knows that the write is done by another.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Agent, ENDPOINT, elements, events, sandbox};
+use super::{Agent, ENDPOINT, elements, events, sandbox, until};
 
 #[tokio::test]
 async fn a_second_connect_answers_the_first() {
@@ -45,13 +45,15 @@ async fn a_client_that_leaves_frees_its_connect() {
     );
     let mut stream = std::net::TcpStream::connect(sandbox.genesys_listener().address()).unwrap();
     stream.write_all(bytes.as_bytes()).unwrap();
-    while sandbox.genesys().outstanding_connects("agent1") == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("a connect is held", async || {
+        sandbox.genesys().outstanding_connects("agent1") == 1
+    })
+    .await;
     drop(stream);
-    while sandbox.genesys().outstanding_connects("agent1") == 1 {
-        tokio::task::yield_now().await;
-    }
+    until("none is held", async || {
+        sandbox.genesys().outstanding_connects("agent1") == 0
+    })
+    .await;
     assert_eq!(sandbox.genesys().comet_clients().len(), 1);
 }
 

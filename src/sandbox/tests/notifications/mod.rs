@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use super::{Heard, basic_of, request, sandbox, say};
+use super::{Heard, basic_of, request, sandbox, say, until};
 use crate::sandbox::Sandbox;
 use crate::sandbox::genesys::{Notification, NotificationPlan, NotificationRule};
 
@@ -133,9 +133,10 @@ impl Agent {
         let before = self.sandbox.genesys().outstanding_connects(&self.name);
         let request = self.request("POST", ENDPOINT, &self.connect_message().to_string());
         let held = tokio::spawn(request);
-        while self.sandbox.genesys().outstanding_connects(&self.name) == before {
-            tokio::task::yield_now().await;
-        }
+        until("the connect is held", async || {
+            self.sandbox.genesys().outstanding_connects(&self.name) != before
+        })
+        .await;
         held
     }
 

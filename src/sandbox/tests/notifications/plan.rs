@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
 
-use super::{Agent, SESSION, elements, events, impatient, plan, sandbox};
+use super::{Agent, SESSION, elements, events, impatient, plan, sandbox, until};
 use crate::sandbox::genesys::{Notification, NotificationPlan, NotificationRule};
 
 fn references(events: &[Value]) -> Vec<Option<u64>> {
@@ -20,9 +20,11 @@ async fn before_answer_keeps_the_answer_back_until_the_event_was_fetched() {
     let mut agent = Agent::listening(&sandbox, "agent1").await;
     let mut writer = agent.clone();
     let write = tokio::spawn(async move { writer.update(1).await });
-    while sandbox.genesys().writes().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until("the write is done", async || {
+        !sandbox.genesys().writes().is_empty()
+    })
+    .await;
+    // Nothing tells that an answer does not come; it would be there within a millisecond or two.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!write.is_finished());
     assert_eq!(references(&agent.next_events().await), [Some(1)]);
