@@ -107,7 +107,9 @@ impl Session {
     fn stumble(&mut self, error: Error) -> Result<Step, Error> {
         if matches!(error, Error::CredentialRefused(_)) {
             // The cookies by which the server knew the client went with the credentials.
-            self.trouble.cure(error)?;
+            if !self.trouble.is_cured(&error) {
+                self.patience(error)?;
+            }
             return Ok(Step::Renew("credentials"));
         }
         // An answer on its way may have carried events. One that is counted comes again.

@@ -264,8 +264,7 @@ impl Session {
     fn begin_again(&mut self, error: Error) -> Next {
         self.hub.troubled(error.clone());
         self.hub.meters.reconnect(error.label());
-        if matches!(error, Error::CredentialRefused(_)) {
-            self.trouble.cure(error)?;
+        if self.trouble.is_cured(&error) {
             return Ok(State::ShakeHands(Duration::ZERO));
         }
         self.patience(error)?;

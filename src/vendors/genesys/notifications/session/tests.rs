@@ -601,14 +601,40 @@ async fn credentials_are_replaced_a_few_times_and_then_refused_for_good() {
     let consumer = server.hub.consume(Filter::All);
     let connect = server.subscribed(false).await;
     connect.fail(refused(403));
-    for _ in 0..MOST_REPLACED {
+    for _ in 1..MOST_REPLACED {
         server.expect("Handshake").await.fail(refused(401));
     }
-    assert!(matches!(end(&consumer).await, Error::CredentialRefused(_)));
+    let (error, took) = borne(&mut server, &consumer, |asked| asked.fail(refused(401))).await;
+    assert!(matches!(error, Error::CredentialRefused(_)), "{error:?}");
+    assert!(
+        took >= PATIENCE_AT_FIRST && took < PATIENCE_AT_FIRST + LONGEST_REST,
+        "{took:?}"
+    );
     server.quiet().await;
     // Who comes later is a new beginning.
     let _later = server.hub.consume(Filter::All);
     server.subscribed(false).await;
+}
+
+/// However many nodes come and go within some seconds; but one by one, with rests in between.
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_lost_many_times_for_a_moment_do_not_end_what_worked() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    let connect = server.subscribed(false).await;
+    owed(&consumer).await;
+    connect.fail(refused(403));
+    let start = Instant::now();
+    for _ in 1..MOST_REPLACED {
+        server.expect("Handshake").await.fail(refused(403));
+    }
+    assert!(start.elapsed() <= SPREAD, "at once");
+    for _ in 0..2 {
+        server.expect("Handshake").await.fail(refused(403));
+    }
+    let _connect = server.subscribed(false).await;
+    let told = owed(&consumer).await;
+    assert!(told.iter().all(|item| item == "missed"), "{told:?}");
 }
 
 /// Of two nodes that go one after the other, each takes a login with it that was never used.
@@ -875,12 +901,14 @@ async fn credentials_that_serve_for_all_but_connects_are_refused_for_good() {
     let mut server = Server::new();
     let consumer = server.hub.consume(Filter::All);
     server.subscribed(false).await.say(&yes("/meta/connect"));
-    server.expect("Connect").await.fail(refused(401));
-    for _ in 0..MOST_REPLACED {
-        server.subscribed(false).await.fail(refused(401));
-    }
-    let told = tokio::time::timeout(PATIENCE, end(&consumer)).await;
-    assert!(matches!(told, Ok(Error::CredentialRefused(_))), "{told:?}");
+    let (error, took) = borne(&mut server, &consumer, |asked| match asked.name {
+        "Handshake" => asked.say(&yes("/meta/handshake")),
+        "Subscribe" => asked.say(&yes("/meta/subscribe")),
+        _ => asked.fail(refused(401)),
+    })
+    .await;
+    assert!(matches!(error, Error::CredentialRefused(_)), "{error:?}");
+    assert!(took < PATIENCE, "{took:?}");
     server.quiet().await;
 }
 

@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// Troubles after which a connect that is answered, but by nothing to go by, has the client begin anew.
 const MOST_BORNE: u32 = 3;
 
-/// Credentials that are replaced in a row: nodes that come and go lose them more than once.
+/// Credentials that are replaced in a row, at once: nodes that come and go lose them more than once.
 pub(super) const MOST_REPLACED: u32 = 3;
 
 /// What went wrong since all was well.
@@ -67,26 +67,27 @@ impl Trouble {
         self.times += 1;
         self.told_to_wait = error.told_to_wait();
         let since = *self.since.get_or_insert(now);
-        let patience = match self.begun {
-            true => PATIENCE,
-            false => PATIENCE_AT_FIRST,
+        let (patience, may_pass) = match (self.begun, &error) {
+            // What worked once may be denied for a moment by a node that is on its way in or out.
+            (true, Error::CredentialRefused(_)) => (PATIENCE_AT_FIRST, true),
+            (true, Error::Refused { .. }) => (PATIENCE, true),
+            (true, error) => (PATIENCE, error.may_pass()),
+            (false, error) => (PATIENCE_AT_FIRST, error.may_pass()),
         };
-        // What worked once may be denied for a moment by a node that is on its way in or out.
-        let may_pass = error.may_pass() || self.begun && matches!(error, Error::Refused { .. });
         match may_pass && now - since + self.told_to_wait < patience {
             true => Ok(()),
             false => Err(error),
         }
     }
 
-    /// Refused credentials have been thrown away by now; the next request comes with new ones.
-    /// A login that is refused, or of no use, is told by an error of its own.
-    pub(super) fn cure(&mut self, error: Error) -> Result<(), Error> {
-        self.refused += 1;
-        match self.refused > MOST_REPLACED {
-            true => Err(error),
-            false => Ok(()),
+    /// Refused credentials have been thrown away by now; the next request comes with new ones, which
+    /// may do a few times. A login that is refused, or of no use, is told by an error of its own.
+    pub(super) fn is_cured(&mut self, error: &Error) -> bool {
+        if !matches!(error, Error::CredentialRefused(_)) {
+            return false;
         }
+        self.refused += 1;
+        self.refused <= MOST_REPLACED
     }
 
     /// Whether another connect that is answered by nothing to go by is one too many for its client.
