@@ -321,10 +321,18 @@ async fn watch(
     view: Arc<Mutex<View>>,
 ) {
     loop {
-        let stream = sms
-            .watch_sessions(crate::support::watcher::request(&account, &[]))
-            .await;
-        let mut watcher = Watcher::of(stream.expect("a stream").into_inner());
+        let request = crate::support::watcher::request(&account, &[]);
+        let mut watcher = match sms.watch_sessions(request).await {
+            Ok(stream) => Watcher::of(stream.into_inner()),
+            Err(status) => {
+                // Of a busy machine the gateway asks for patience.
+                if status.code() != Code::ResourceExhausted {
+                    view.lock().unwrap().wrong.push(format!("{status:?}"));
+                }
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
         view.lock().unwrap().restart();
         let end = loop {
             match watcher.whenever().await {
