@@ -121,7 +121,9 @@ build() {
   # Node first: it brings buf.
   for name in node go python java rust; do
     begun=$SECONDS
-    (set -e; "build_$name") >"$scratch/build" 2>&1 || fail "$name cannot be built" "$scratch/build"
+    # Beside this shell: within a condition `set -e` would be off.
+    "build_$name" >"$scratch/build" 2>&1 &
+    wait $! || fail "$name cannot be built" "$scratch/build"
     printf 'ok  %s is built (%d s)\n' "$name" "$((SECONDS - begun))"
   done
 }
