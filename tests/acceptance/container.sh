@@ -42,7 +42,7 @@ said() {
 # The builder's stage, with cargo reading its manifests instead of building: what they name has to be
 # there already, and what is copied has to be in the context.
 builder() {
-  local source="$SCRATCH/src" instruction rest from to it
+  local source="$SCRATCH/src" built=0 instruction rest from to it
   mkdir "$source"
   while read -r instruction rest; do
     case "$instruction $rest" in
@@ -50,6 +50,7 @@ builder() {
       'RUN '*)
         (cd "$source" && bash -euc "${rest//cargo auditable build --release/cargo fetch}" >/dev/null) ||
           fail "this does not work in the image: $rest"
+        case $rest in *'cargo auditable build'*) built=$((built + 1)) ;; esac
         ;;
       'COPY '*)
         read -r -a from <<<"$rest"
@@ -64,6 +65,8 @@ builder() {
         ;;
     esac
   done < <(instructions | sed -n '/^WORKDIR/,/^FROM/p')
+  # First the dependencies, then all of it.
+  [ "$built" -eq 2 ] || fail "$built of 2 builds were looked at"
   printf 'ok  the builder finds what its manifests name\n'
 }
 
