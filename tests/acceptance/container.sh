@@ -119,6 +119,7 @@ others=$(find "$ROOT" ! -type l -perm /022 -printf '/%P\n')
 [ -z "$others" ] || fail "others than root may write" "$others"
 printf 'ok  one program, nothing to write\n'
 
+umask 022
 cat >"$ROOT/etc/switchboard/switchboard.yaml" <<'YAML'
 server: { allow_anonymous: true, shutdown_delay: 0s }
 genesys:

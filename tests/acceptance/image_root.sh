@@ -25,6 +25,8 @@ libraries() {
   done
 }
 
+# Whoever runs the image has to read it.
+umask 022
 [ -x "$BINARY" ] || fail "$BINARY is not there: cargo build"
 mkdir -p "$ROOT"/{etc/ssl/certs,etc/switchboard,home/nonroot,tmp,usr/local/bin}
 install -m 0755 "$BINARY" "$ROOT/usr/local/bin/switchboard"
