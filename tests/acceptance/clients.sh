@@ -6,21 +6,13 @@
 # Wants Go, Node with npm, Python 3, a JDK, Maven, Rust and redis-server. What is pinned comes from
 # each example's lock file; Maven itself, grpcurl and Python's packages go to the cache folder.
 #
-# SWITCHBOARD: the binary, target/debug/switchboard by default. It is not built here.
+# See sandbox.sh for what can be set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/acceptance/sandbox.sh
 
-readonly GRPCURL_VERSION=v1.9.3
-readonly MAVEN_VERSION=3.9.11
-readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
-readonly GRPCURL="$CACHE/grpcurl-$GRPCURL_VERSION/grpcurl"
-readonly MAVEN="$CACHE/apache-maven-$MAVEN_VERSION/bin/mvn"
-readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
-
 readonly CLIENTS=(go python node java rust)
-readonly SMS=contactcenter.v1.SmsSessionData
-readonly SESSION=0071023821aec011
 
 scratch=$(mktemp -d)
 trap clean_up EXIT
@@ -38,12 +30,6 @@ clean_up() {
   rm -rf "$scratch"
 }
 
-fail() {
-  printf 'FAILED: %s\n' "$1" >&2
-  if [ $# -gt 1 ]; then tail -n 40 "$2" >&2; fi
-  exit 1
-}
-
 # until_true WHAT LOG COMMAND...: soon; LOG is shown when it does not come.
 until_true() {
   local what=$1 log=$2 tries
@@ -52,7 +38,7 @@ until_true() {
     if "$@"; then return; fi
     sleep 0.2
   done
-  fail "$what did not come within a minute" "$log"
+  fail "$what did not come within a minute" "$(tail -n 40 "$log")"
 }
 
 # says TIMES PATTERN FILE: at least so many lines match.
@@ -64,19 +50,11 @@ healthy() {
   "$SWITCHBOARD" health --addr "$1" >/dev/null 2>&1
 }
 
-install_tools() {
-  if [ ! -x "$GRPCURL" ]; then
-    GOBIN=$(dirname "$GRPCURL") \
-      go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"
-  fi
-  if [ ! -x "$MAVEN" ]; then
-    # Any Maven fetches the pinned one; distributions have older ones than the plugins want.
-    mvn -B -ntp -q dependency:copy -DoutputDirectory="$scratch" \
-      -Dartifact="org.apache.maven:apache-maven:$MAVEN_VERSION:tar.gz:bin"
-    tar -xzf "$scratch/apache-maven-$MAVEN_VERSION-bin.tar.gz" -C "$scratch"
-    # Moved into place whole, so that an interrupted installation is never taken for a good one.
-    mv "$scratch/apache-maven-$MAVEN_VERSION" "$CACHE/"
-  fi
+# Any Maven fetches the pinned one; distributions have older ones than the plugins want.
+fetch_maven() {
+  mvn -B -ntp -q dependency:copy -DoutputDirectory="$scratch" \
+    -Dartifact="org.apache.maven:apache-maven:$MAVEN_VERSION:tar.gz:bin"
+  tar -xzf "$scratch/apache-maven-$MAVEN_VERSION-bin.tar.gz" --strip-components 1 -C "$1"
 }
 
 build_node() {
@@ -94,13 +72,9 @@ build_go() {
 }
 
 build_python() {
-  python3 -m venv "$scratch/venv"
-  "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps \
-    -r examples/python/requirements.txt
-  "$scratch/venv/bin/pip" check
   cd examples/python
   mkdir -p gen
-  "$scratch/venv/bin/python" -m grpc_tools.protoc -I ../../proto --python_out=gen \
+  "$PYTHON" -m grpc_tools.protoc -I ../../proto --python_out=gen \
     --grpc_python_out=gen ../../proto/contactcenter/v1/*.proto
 }
 
@@ -123,7 +97,7 @@ build() {
     begun=$SECONDS
     # Beside this shell: within a condition `set -e` would be off.
     "build_$name" >"$scratch/build" 2>&1 &
-    wait $! || fail "$name cannot be built" "$scratch/build"
+    wait $! || fail "$name cannot be built" "$(tail -n 40 "$scratch/build")"
     printf 'ok  %s is built (%d s)\n' "$name" "$((SECONDS - begun))"
   done
 }
@@ -133,38 +107,20 @@ client() {
   cd "examples/$1"
   case $1 in
     go) exec "$scratch/go" "$2" ;;
-    python) exec "$scratch/venv/bin/python" client.py "$2" ;;
+    python) exec "$PYTHON" client.py "$2" ;;
     node) exec node dist/client.js "$2" ;;
     java) exec java -cp "target/classes:$(cat "$scratch/classpath")" Client "$2" ;;
     rust) exec "$CARGO_TARGET_DIR/debug/switchboard-client" "$2" ;;
   esac
 }
 
-# after WORD: what stands behind it in the sandbox's directions.
-after() {
-  sed -n "s/^$1 *\([^ ]*\).*/\1/p" "$scratch/sandbox" | head -n 1
-}
-
-start_sandbox() {
-  : >"$scratch/sandbox"
-  RUST_LOG=warn "$SWITCHBOARD" sandbox --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
-    --control-listen 127.0.0.1:0 >"$scratch/sandbox" 2>&1 &
-  simulating=$!
-  until_true "the sandbox" "$scratch/sandbox" says 1 '^AICC ' "$scratch/sandbox"
-  sandbox=$(sed -n 's/^The gateway serves on \([^ ]*\).*/\1/p' "$scratch/sandbox")
-  control=$(after faults)
-  export CONTROL=${control%/}
-  genesys=$(after Genesys)
-  password=$(sed -n 's/^Genesys .*password: //p' "$scratch/sandbox")
-}
-
-# ask METHOD PATH: the sandbox's control endpoint.
-ask() {
+# control METHOD PATH: the sandbox's control endpoint.
+control() {
   python3 -c '
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[2], method=sys.argv[1])
 print(urllib.request.urlopen(request, timeout=10).read().decode())
-' "$1" "$CONTROL$2"
+' "$1" "http://$CONTROL$2"
 }
 
 # attach ADDRESS KEY [REQUEST_ID]
@@ -182,14 +138,14 @@ fail_later() {
 import sys, urllib.request
 request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), method="PUT")
 urllib.request.urlopen(request, timeout=10).close()
-' "$CONTROL/notifications"
+' "http://$CONTROL/notifications"
   "$GRPCURL" -plaintext -max-time 20 \
     -d "{\"session_id\":\"$SESSION\",\"keys\":[\"FirstName\"]}" "$1" $SMS/DeleteUserData >/dev/null
 }
 
 # done_times KEY: how often the vendor attached it. A login that it refuses first does not count.
 done_times() {
-  ask GET "/requests?operation=AttachUserData" | python3 -c '
+  control GET "/requests?operation=AttachUserData" | python3 -c '
 import json, sys
 done = [entry["request_body"]["userData"] for entry in json.load(sys.stdin) if entry["applied"]]
 print(sum(sys.argv[1] in data for data in done))
@@ -200,14 +156,14 @@ tours() {
   local name
   for name in "${CLIENTS[@]}"; do
     # One for each: their faults together would open the vendor's circuit.
-    start_sandbox
-    (GATEWAY=$sandbox client "$name" tour) >"$scratch/tour" 2>&1 ||
-      fail "the tour of $name" "$scratch/tour"
+    start_sandbox "$scratch/sandbox"
+    (GATEWAY=$GATEWAY CONTROL=http://$CONTROL client "$name" tour) >"$scratch/tour" 2>&1 ||
+      fail "the tour of $name" "$(tail -n 40 "$scratch/tour")"
     # A repeated request_id, and a pushback of -1.
     [ "$(done_times "$name-tour")" -eq 1 ] || fail "$name: the confirmed attach was not done once"
     [ "$(done_times "$name-stopped")" -eq 1 ] || fail "$name: the lost attach was not done once"
-    kill -TERM "$simulating"
-    wait "$simulating" || fail "the sandbox did not end well" "$scratch/sandbox"
+    kill -TERM "$sandbox"
+    wait "$sandbox" || fail "the sandbox did not end well" "$(cat "$scratch/sandbox")"
     printf 'ok  %s: confirmation, errors, retries, pushback\n' "$name"
   done
 }
@@ -218,36 +174,23 @@ start_redis() {
   until_true "redis-server" "$scratch/redis" test -S "$scratch/redis.sock"
 }
 
-# Below the range of which systems give ports to connections, so that none takes it meanwhile.
-free_port() {
-  python3 -c '
-import random, socket
-while True:
-    try:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", random.randrange(20000, 32000)))
-            print(free.getsockname()[1])
-            break
-    except OSError:
-        pass
-'
-}
-
 # request_ids in Redis: those in memory are promised for one process only.
 configure() {
-  gateway=127.0.0.1:$(free_port)
+  local grpc admin
+  read -r grpc admin < <(free_ports 2)
+  gateway=127.0.0.1:$grpc
   printf 'unix://%s' "$scratch/redis.sock" >"$scratch/redis_url"
-  printf '%s' "$password" >"$scratch/password"
+  told "$scratch/sandbox" 's/^Genesys .*password: //p' >"$scratch/password"
   cat >"$scratch/config.yaml" <<CONFIG
 server:
   listen: $gateway
-  admin_listen: 127.0.0.1:$(free_port)
+  admin_listen: 127.0.0.1:$admin
   shutdown_delay: 0s
   drain_timeout: 10s
 log: { level: warn }
 dedupe: { redis_url_file: $scratch/redis_url }
 genesys:
-  base_url: $genesys
+  base_url: $GENESYS
   accounts:
     default: { username: agent1, password_file: $scratch/password }
 CONFIG
@@ -270,14 +213,14 @@ each_says() {
 
 restart() {
   local name index clients=()
-  start_sandbox
+  start_sandbox "$scratch/sandbox"
   start_redis
   configure
   start_gateway
   for name in "${CLIENTS[@]}"; do
     (GATEWAY=$gateway client "$name" watch) >"$scratch/$name.log" 2>&1 &
     clients+=($!)
-    done
+  done
   each_says "watches" 1 '^snapshot.*STARTED'
   each_says "is told of writes" 3 '^notification PropertiesUpdated'
   attach "$gateway" over-the-restart the-same-id
@@ -286,12 +229,12 @@ restart() {
   each_says "keeps its view when a write fails" 1 '^notification Error Chatting'
 
   kill -TERM "$serving"
-  wait "$serving" || fail "the gateway did not end well" "$scratch/gateway"
+  wait "$serving" || fail "the gateway did not end well" "$(tail -n 40 "$scratch/gateway")"
   each_says "repeats while the gateway is away" 1 '^repeat'
   each_says "opens its stream again" 1 '^reopen'
   # By the sandbox's own gateway. Nobody is told of these: they are in the view only if the next
   # snapshot replaces it.
-  for name in "${CLIENTS[@]}"; do attach "$sandbox" "$name-meanwhile"; done
+  for name in "${CLIENTS[@]}"; do attach "$GATEWAY" "$name-meanwhile"; done
   start_gateway
   each_says "watches again" 2 '^snapshot.*STARTED'
   attach "$gateway" over-the-restart the-same-id
@@ -314,10 +257,10 @@ restart() {
   for index in "${!CLIENTS[@]}"; do
     name=${CLIENTS[$index]}
     attach "$gateway" "$name-stop"
-    wait "${clients[$index]}" || fail "$name did not end well" "$scratch/$name.log"
+    wait "${clients[$index]}" || fail "$name did not end well" "$(tail -n 40 "$scratch/$name.log")"
   done
-  ask GET "/requests?operation=AttachUserData" >"$scratch/requests.json"
-  ask GET /state >"$scratch/state.json"
+  control GET "/requests?operation=AttachUserData" >"$scratch/requests.json"
+  control GET /state >"$scratch/state.json"
   judge
 }
 
@@ -350,8 +293,9 @@ for name in clients:
 JUDGE
 }
 
-[ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
-install_tools
+install_grpcurl
+keep "apache-maven-$MAVEN_VERSION" fetch_maven
+python_for examples/python/requirements.txt
 build
 tours
 restart

@@ -9,10 +9,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/acceptance/sandbox.sh
 
-readonly COLLECTOR_VERSION=v0.159.0
-readonly COLLECTOR="$CACHE/otelcol-$COLLECTOR_VERSION/otelcol"
-readonly SESSION=0071023821aec011
-readonly USER_ID=1660270845627002401
 readonly INSTANCE=acceptance-1
 # A caller's own span.
 readonly TRACE=0af7651916cd43dd8448eb211c80319c
@@ -30,25 +26,19 @@ finish() {
   rm -rf "$scratch"
 }
 
-install_collector() {
-  [ -x "$COLLECTOR" ] && return
-  mkdir -p "$CACHE"
-  # Moved into place whole, so that an interrupted build is never taken for a good one.
-  local fresh core=go.opentelemetry.io/collector
-  fresh=$(mktemp -d "$CACHE/otelcol.XXXXXX")
-  GOBIN="$fresh" go install "$core/cmd/builder@$COLLECTOR_VERSION"
-  cat >"$fresh/builder.yaml" <<BUILDER
-dist: { name: otelcol, output_path: $fresh/built }
+build_collector() {
+  local core=go.opentelemetry.io/collector
+  cat >"$scratch/builder.yaml" <<BUILDER
+dist: { name: otelcol, output_path: $scratch/built }
 receivers:
   - gomod: $core/receiver/otlpreceiver $COLLECTOR_VERSION
 exporters:
   - gomod: github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter $COLLECTOR_VERSION
 BUILDER
-  "$fresh/builder" --config "$fresh/builder.yaml" >"$fresh/log" 2>&1 ||
-    fail "the collector cannot be built" "$(cat "$fresh/log")"
-  rm -rf "$CACHE/otelcol-$COLLECTOR_VERSION"
-  mv "$fresh/built" "$CACHE/otelcol-$COLLECTOR_VERSION"
-  rm -rf "$fresh"
+  GOBIN="$scratch" go install "$core/cmd/builder@$COLLECTOR_VERSION"
+  "$scratch/builder" --config "$scratch/builder.yaml" >"$scratch/build.log" 2>&1 ||
+    fail "the collector cannot be built" "$(cat "$scratch/build.log")"
+  mv "$scratch/built/otelcol" "$1"
 }
 
 # start_collector FOLDER: writes what it gets there, one export a line.
@@ -83,26 +73,21 @@ CONFIG
   fail "the collector does not start" "$(cat "$1/log")"
 }
 
-# after WORD: what stands behind it in the sandbox's directions.
-after() {
-  sed -n "s/^$1 *\([^ ]*\).*/\1/p" "$scratch/sandbox" | head -n 1
-}
-
 # start_gateway FOLDER PROTOCOL ENDPOINT: sets GATEWAY and ADMIN.
 start_gateway() {
   local grpc admin tries
   read -r grpc admin < <(free_ports 2)
   GATEWAY=127.0.0.1:$grpc ADMIN=127.0.0.1:$admin
-  sed -n 's/^Genesys .*password: //p' "$scratch/sandbox" >"$scratch/password"
-  sed -n 's/^AICC .*(my-app, secret \([^)]*\)).*/\1/p' "$scratch/sandbox" | head -n 1 >"$scratch/secret"
+  told "$scratch/sandbox" 's/^Genesys .*password: //p' >"$scratch/password"
+  told "$scratch/sandbox" 's/^AICC .*(my-app, secret \([^)]*\)).*/\1/p' >"$scratch/secret"
   cat >"$1/gateway.yaml" <<CONFIG
 server: { listen: $GATEWAY, admin_listen: $ADMIN, shutdown_delay: 0s }
 genesys:
-  base_url: $(after Genesys)
+  base_url: $GENESYS
   retry: { base: 1ms, cap: 1ms }
   accounts: { default: { username: agent1, password_file: $scratch/password } }
 aicc:
-  base_url: $(after AICC)
+  base_url: $AICC
   accounts: { default: { app_key: my-app, app_secret_file: $scratch/secret } }
 CONFIG
   OTEL_EXPORTER_OTLP_PROTOCOL=$2 OTEL_EXPORTER_OTLP_ENDPOINT=$3 OTEL_LOGS_EXPORTER=otlp \
@@ -254,7 +239,7 @@ run() {
 }
 
 install_grpcurl
-install_collector
+keep "otelcol-$COLLECTOR_VERSION" build_collector
 start_sandbox "$scratch/sandbox"
 run grpc grpc
 run http http/protobuf

@@ -7,6 +7,7 @@
 # by default. It is not built here.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source .ci/tools.sh
 
 readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
 
@@ -19,12 +20,6 @@ else
   trap 'rm -rf "$SCRATCH"' EXIT
 fi
 readonly ROOT="$SCRATCH/root"
-
-fail() {
-  printf 'FAILED: %s\n' "$1" >&2
-  if [ $# -gt 1 ]; then printf '%s\n' "$2" >&2; fi
-  exit 1
-}
 
 # The Dockerfile, each instruction on one line.
 instructions() {

@@ -1,74 +1,23 @@
 #!/usr/bin/env bash
 # What a newcomer with grpcurl meets: both services by reflection, every rpc once, and an error
 # that says what is wrong. Runs against `switchboard sandbox`, which it starts and ends itself.
-#
-# SWITCHBOARD: the binary, target/debug/switchboard by default. It is not built here.
-# GRPCURL: a grpcurl to use instead of the pinned one, which is installed into the cache folder.
+# See sandbox.sh for what can be set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/acceptance/sandbox.sh
 
-readonly VERSION=v1.9.3
-readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
-readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
-readonly GATEWAY=127.0.0.1:50051
-readonly CONTROL=127.0.0.1:50052
-
-readonly SMS=contactcenter.v1.SmsSessionData
-readonly SETTINGS=contactcenter.v1.AgentSettings
-
-# What the sandbox is seeded with, and a user that it does not know.
-readonly SESSION=0071023821aec011
-readonly USER_ID=1660270845627002401
 readonly RECORD=1307145259662215169
+# One that the sandbox does not know.
 readonly NEW_USER=acceptance-$$
 
-grpcurl=${GRPCURL:-$CACHE/grpcurl-$VERSION/grpcurl}
-sandbox=
-log=
-stream=
+scratch=$(mktemp -d)
+watching=
+trap finish EXIT
 
-fail() {
-  printf 'FAILED: %s\n' "$1" >&2
-  if [ $# -gt 1 ]; then printf '%s\n' "$2" >&2; fi
-  exit 1
-}
-
-install_grpcurl() {
-  if [ ! -x "$grpcurl" ]; then
-    [ -z "${GRPCURL:-}" ] || fail "GRPCURL=$GRPCURL is not executable"
-    GOBIN="$CACHE/grpcurl-$VERSION" go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$VERSION"
-  fi
-}
-
-start_sandbox() {
-  [ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
-  if "$SWITCHBOARD" health --addr "$GATEWAY" >/dev/null 2>&1; then
-    fail "something serves on $GATEWAY already"
-  fi
-  log=$(mktemp)
-  trap end_sandbox EXIT
-  "$SWITCHBOARD" sandbox >"$log" 2>&1 &
-  sandbox=$!
-  local tries
-  for tries in $(seq 150); do
-    if "$SWITCHBOARD" health --addr "$GATEWAY" >/dev/null 2>&1; then return; fi
-    kill -0 "$sandbox" 2>/dev/null || fail "the sandbox ended by itself" "$(cat "$log")"
-    sleep 0.2
-  done
-  fail "the sandbox does not serve after 30 s" "$(cat "$log")"
-}
-
-# By its own id only, and by force when asking did not help.
-end_sandbox() {
-  local tries
-  kill -TERM "$sandbox" 2>/dev/null || true
-  for tries in $(seq 150); do
-    kill -0 "$sandbox" 2>/dev/null || break
-    sleep 0.2
-  done
-  kill -KILL "$sandbox" 2>/dev/null || true
-  wait "$sandbox" 2>/dev/null || true
-  rm -f "$log" "$stream"
+finish() {
+  end "$watching"
+  end_sandbox
+  rm -rf "$scratch"
 }
 
 # shows NAME TEXT PART...: every part stands in the text.
@@ -88,7 +37,7 @@ shows() {
 call() {
   local method=$1 request=$2 answer condition
   shift 2
-  answer=$("$grpcurl" -plaintext -max-time 20 -d "$request" "$GATEWAY" "$method" 2>&1) ||
+  answer=$("$GRPCURL" -plaintext -max-time 20 -d "$request" "$GATEWAY" "$method" 2>&1) ||
     fail "$method $request" "$answer"
   for condition in "$@"; do
     holds "$condition" "$answer" || fail "$method: $condition" "$answer"
@@ -101,7 +50,7 @@ call() {
 refused() {
   local method=$1 request=$2 answer condition
   shift 2
-  if answer=$("$grpcurl" -plaintext -max-time 20 -format-error -d "$request" \
+  if answer=$("$GRPCURL" -plaintext -max-time 20 -format-error -d "$request" \
     "$GATEWAY" "$method" 2>&1); then
     fail "$method $request is not refused" "$answer"
   fi
@@ -115,13 +64,13 @@ refused() {
 comes() {
   local tries
   for tries in $(seq 100); do
-    if grep -q "$2" "$stream"; then
+    if grep -q "$2" "$scratch/stream"; then
       printf 'ok  %s\n' "$1"
       return
     fi
     sleep 0.2
   done
-  fail "$1: $2 did not come" "$(cat "$stream")"
+  fail "$1: $2 did not come" "$(cat "$scratch/stream")"
 }
 
 holds() {
@@ -137,21 +86,21 @@ sys.exit(not eval(sys.argv[1]))
 }
 
 install_grpcurl
-start_sandbox
+start_sandbox "$scratch/log"
 
-shows list "$("$grpcurl" -plaintext "$GATEWAY" list)" "$SMS" "$SETTINGS" grpc.health.v1.Health
+shows list "$("$GRPCURL" -plaintext "$GATEWAY" list)" "$SMS" "$SETTINGS" grpc.health.v1.Health
 
 # The comments of the protos are the documentation of the API.
-shows "describe $SMS" "$("$grpcurl" -plaintext "$GATEWAY" describe "$SMS")" \
+shows "describe $SMS" "$("$GRPCURL" -plaintext "$GATEWAY" describe "$SMS")" \
   "// Attaches key-value pairs to a session." \
   "// Not idempotent" \
   "option idempotency_level = IDEMPOTENT;" \
   "option idempotency_level = NO_SIDE_EFFECTS;"
-shows "describe $SETTINGS" "$("$grpcurl" -plaintext "$GATEWAY" describe "$SETTINGS")" \
+shows "describe $SETTINGS" "$("$GRPCURL" -plaintext "$GATEWAY" describe "$SETTINGS")" \
   "// Creates the settings of an agent." \
   "option idempotency_level = IDEMPOTENT;"
 shows "describe a message" \
-  "$("$grpcurl" -plaintext "$GATEWAY" describe contactcenter.v1.PersonalSettings)" \
+  "$("$GRPCURL" -plaintext "$GATEWAY" describe contactcenter.v1.PersonalSettings)" \
   "// The agent's own numbers. At most 5."
 
 call $SMS/ListSessions '{}' \
@@ -183,8 +132,7 @@ call $SMS/UpdateUserData \
 
 # A stream tells the sessions first, then what happens, and the sessions again after a loss. It
 # ends with the caller's deadline, which grpcurl calls a failure.
-stream=$(mktemp)
-"$grpcurl" -plaintext -max-time 60 -d '{}' "$GATEWAY" $SMS/WatchSessions >"$stream" 2>&1 &
+"$GRPCURL" -plaintext -max-time 60 -d '{}' "$GATEWAY" $SMS/WatchSessions >"$scratch/stream" 2>&1 &
 watching=$!
 comes "a stream begins with a snapshot" REASON_STARTED
 call $SMS/DeleteUserData '{"session_id":"'$SESSION'","keys":["Acceptance"]}' \
@@ -195,8 +143,8 @@ import sys, urllib.request
 urllib.request.urlopen(urllib.request.Request(sys.argv[1], method="POST"), timeout=10)
 ' "http://$CONTROL/genesys/fail-over"
 comes "a loss is made up for" REASON_GAP
-kill "$watching"
-wait "$watching" 2>/dev/null || true
+end "$watching"
+watching=
 
 call $SETTINGS/GetAgentSettings '{"user_id":"'$USER_ID'"}' \
   "a['id'] == '$RECORD'" \
@@ -222,13 +170,13 @@ refused $SETTINGS/GetAgentSettings '{"user_id":"'$NEW_USER'"}' \
   "a['code'] == 5" \
   "'VENDOR_NOT_FOUND' in said and 'aicc' in said"
 
-metadata=$("$grpcurl" -plaintext -v -H 'x-request-id: acceptance-1' \
+metadata=$("$GRPCURL" -plaintext -v -H 'x-request-id: acceptance-1' \
   -d '{"session_id":"'$SESSION'"}' "$GATEWAY" $SMS/GetSession)
 shows "metadata of a response" "$metadata" "x-request-id: acceptance-1" "x-switchboard-attempts: 1"
 
 # A caller's trace goes on to the vendor, and nothing else of its metadata.
 trace=0af7651916cd43dd8448eb211c80319c
-"$grpcurl" -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -H 'x-own: not-for-vendors' \
+"$GRPCURL" -plaintext -H "traceparent: 00-$trace-b7ad6b7169203331-01" -H 'x-own: not-for-vendors' \
   -d '{"session_id":"'$SESSION'"}' "$GATEWAY" $SMS/GetSession >/dev/null
 sent=$(python3 -c '
 import sys, urllib.request

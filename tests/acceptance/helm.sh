@@ -8,20 +8,11 @@
 # by default. It is not built here. What else it needs is installed into the cache folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source .ci/tools.sh
 
-readonly HELM_VERSION=v3.21.4
-readonly HELM_DOCS_VERSION=v1.14.2
-readonly GRPCURL_VERSION=v1.9.3
-readonly VALIDATE_VERSION=1.37.0
-
-readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
 readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
 readonly CHART=helm/switchboard
 readonly CHECKS=tests/acceptance/helm
-readonly HELM="$CACHE/helm-$HELM_VERSION/helm"
-readonly HELM_DOCS="$CACHE/helm-docs-$HELM_DOCS_VERSION/helm-docs"
-readonly GRPCURL="$CACHE/grpcurl-$GRPCURL_VERSION/grpcurl"
-readonly PYTHON="$CACHE/kubernetes-validate-$VALIDATE_VERSION/bin/python"
 
 # The namespaces' own user is root; a user that is root already can become the image's user.
 if [ "$(id -u)" -eq 0 ]; then
@@ -34,27 +25,11 @@ export AS_ROOT PYTHONDONTWRITEBYTECODE=1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-fail() {
-  printf 'FAILED: %s\n' "$1" >&2
-  exit 1
-}
-
-# go_tool PATH VERSION PACKAGE
-go_tool() {
-  [ -x "$1" ] || GOBIN="$(dirname "$1")" go install "$3@$2"
-}
-
 install_tools() {
-  go_tool "$HELM" "$HELM_VERSION" helm.sh/helm/v3/cmd/helm
-  go_tool "$HELM_DOCS" "$HELM_DOCS_VERSION" github.com/norwoodj/helm-docs/cmd/helm-docs
-  go_tool "$GRPCURL" "$GRPCURL_VERSION" github.com/fullstorydev/grpcurl/cmd/grpcurl
-  if [ ! -x "$PYTHON" ]; then
-    local home=${PYTHON%/bin/python}
-    rm -rf "$home"
-    python3 -m venv "$home"
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check \
-      "kubernetes-validate==$VALIDATE_VERSION" || { rm -rf "$home"; exit 1; }
-  fi
+  go_tool helm "$HELM_VERSION" helm.sh/helm/v3/cmd/helm
+  go_tool helm-docs "$HELM_DOCS_VERSION" github.com/norwoodj/helm-docs/cmd/helm-docs
+  install_grpcurl
+  python_for "$CHECKS/requirements.txt"
 }
 
 # rendered HELM FOLDER: what a helm makes of every values file, in files of its own.

@@ -4,30 +4,15 @@
 # `helm_full.sh MANIFESTS [STEP...]`: a folder with what Helm 3 rendered; all steps when none is named.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source .ci/tools.sh
 
-readonly HELM4_VERSION=v4.2.4
-readonly UNITTEST_VERSION=v1.1.2
-readonly KUBERNETES_VERSION=1.37.2
-readonly ETCD_VERSION=v3.7.0
-readonly VALIDATE_VERSION=1.37.0
-
-readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
 readonly CHART=helm/switchboard
 readonly CHECKS=tests/acceptance/helm
-readonly HELM4="$CACHE/helm-$HELM4_VERSION/helm"
-readonly UNITTEST="$CACHE/helm-unittest-$UNITTEST_VERSION/helm-unittest"
-readonly SERVERS="$CACHE/kubernetes-$KUBERNETES_VERSION"
-readonly PYTHON="$CACHE/kubernetes-validate-$VALIDATE_VERSION/bin/python"
 readonly MANIFESTS=$1
 shift
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-
-# go_tool PATH VERSION PACKAGE
-go_tool() {
-  [ -x "$1" ] || GOBIN="$(dirname "$1")" go install "$3@$2"
-}
 
 # replacing FOLDER MODULE VERSION: an own small module in FOLDER that requires the other one and takes
 # over the replacements of it that are read from standard input. `go install` honours none.
@@ -46,16 +31,14 @@ go_mod() {
   go mod download -json "$1@$2" | python3 -c 'import json, sys; print(json.load(sys.stdin)["GoMod"])'
 }
 
-install_unittest() {
-  [ -x "$UNITTEST" ] && return
+build_unittest() {
   local module=github.com/helm-unittest/helm-unittest
-  sed -n 's/^replace //p' "$(go_mod "$module" "$UNITTEST_VERSION")" |
-    replacing "$scratch/unittest" "$module" "$UNITTEST_VERSION"
-  (cd "$scratch/unittest" && GOFLAGS=-mod=mod go build -o "$UNITTEST" "$module/cmd/helm-unittest")
+  sed -n 's/^replace //p' "$(go_mod "$module" "$HELM_UNITTEST_VERSION")" |
+    replacing "$scratch/unittest" "$module" "$HELM_UNITTEST_VERSION"
+  (cd "$scratch/unittest" && GOFLAGS=-mod=mod go build -o "$1/helm-unittest" "$module/cmd/helm-unittest")
 }
 
-install_servers() {
-  [ -x "$SERVERS/etcd" ] && return
+build_servers() {
   local staged=v0${KUBERNETES_VERSION#1} kubernetes=v$KUBERNETES_VERSION
   local name=k8s.io/component-base/version
   # Its own replacements are folders that the module does not have; they are published apart.
@@ -65,15 +48,19 @@ install_servers() {
   (
     cd "$scratch/servers"
     export GOFLAGS=-mod=mod
-    go build -trimpath -o "$SERVERS/kube-apiserver" -ldflags "-s -w -X $name.gitVersion=$kubernetes \
+    go build -trimpath -o "$1/kube-apiserver" -ldflags "-s -w -X $name.gitVersion=$kubernetes \
       -X $name.gitMajor=1 -X $name.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")" \
       k8s.io/kubernetes/cmd/kube-apiserver
-    go build -trimpath -ldflags "-s -w" -o "$SERVERS/etcd" go.etcd.io/etcd/server/v3
+    go build -trimpath -ldflags "-s -w" -o "$1/etcd" go.etcd.io/etcd/server/v3
   )
 }
 
+install_servers() {
+  keep "kubernetes-$KUBERNETES_VERSION" build_servers
+}
+
 helm4() {
-  go_tool "$HELM4" "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm
+  go_tool helm4 "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm
   local values name
   for values in "$CHART"/ci/*-values.yaml; do
     name=$(basename "$values" -values.yaml)
@@ -99,8 +86,8 @@ PYTHON
 }
 
 unittest() {
-  install_unittest
-  "$UNITTEST" --strict --file "../../$CHECKS/unit/*.yaml" "$CHART"
+  keep "helm-unittest-$HELM_UNITTEST_VERSION" build_unittest
+  "$HELM_UNITTEST" --strict --file "../../$CHECKS/unit/*.yaml" "$CHART"
 }
 
 apiserver() {
@@ -109,13 +96,12 @@ apiserver() {
   if [ "$(id -u)" -ne 0 ]; then namespaces+=(--map-root-user); fi
   # shellcheck disable=SC2016
   unshare "${namespaces[@]}" -- sh -c 'ip link set lo up && exec "$@"' apiserver \
-    "$PYTHON" "$CHECKS/apiserver.py" "$MANIFESTS" "$SERVERS" "$scratch"
+    "$PYTHON" "$CHECKS/apiserver.py" "$MANIFESTS" "$KUBERNETES" "$scratch"
 }
 
-for step in "${@:-helm4 unittest apiserver}"; do
-  # shellcheck disable=SC2086
-  for name in $step; do
-    "$name"
-    printf 'ok  %s\n' "$name"
-  done
+if [ $# -eq 0 ]; then set -- helm4 unittest apiserver; fi
+python_for "$CHECKS/requirements.txt"
+for step in "$@"; do
+  "$step"
+  printf 'ok  %s\n' "$step"
 done

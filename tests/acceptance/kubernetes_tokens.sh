@@ -7,21 +7,15 @@
 # default. It is not built here. What else it needs is installed into the cache folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source .ci/tools.sh
 
-readonly KUBERNETES_VERSION=1.37.2
-readonly GRPCURL_VERSION=v1.9.3
-
-readonly CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/switchboard-ci"
 readonly SWITCHBOARD="${SWITCHBOARD:-target/debug/switchboard}"
-readonly SERVERS="$CACHE/kubernetes-$KUBERNETES_VERSION"
-readonly GRPCURL="$CACHE/grpcurl-$GRPCURL_VERSION/grpcurl"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-[ -x "$SWITCHBOARD" ] || { echo "FAILED: $SWITCHBOARD is not there: cargo build" >&2; exit 1; }
-[ -x "$GRPCURL" ] || GOBIN="$(dirname "$GRPCURL")" \
-  go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL_VERSION"
+[ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
+install_grpcurl
 bash tests/acceptance/helm_full.sh "$scratch" install_servers
 
 # With a network of its own, so that any port is free.
@@ -30,5 +24,5 @@ if [ "$(id -u)" -ne 0 ]; then namespaces+=(--map-root-user); fi
 # shellcheck disable=SC2016
 PYTHONDONTWRITEBYTECODE=1 unshare "${namespaces[@]}" -- \
   sh -c 'ip link set lo up && exec "$@"' tokens \
-  python3 tests/acceptance/helm/tokens.py "$SERVERS" "$SWITCHBOARD" "$GRPCURL" "$scratch"
+  python3 tests/acceptance/helm/tokens.py "$KUBERNETES" "$SWITCHBOARD" "$GRPCURL" "$scratch"
 printf 'ok  tokens of service accounts\n'

@@ -8,8 +8,6 @@ source tests/acceptance/sandbox.sh
 
 readonly DASHBOARD=helm/switchboard/files/dashboard.json
 readonly ALERTS=helm/switchboard/files/alerts.yaml
-readonly SESSION=0071023821aec011
-readonly USER_ID=1660270845627002401
 
 # Metrics that a short run cannot bring about, and why. A line that is no longer true fails.
 without_data() {
@@ -163,7 +161,7 @@ promtool test rules tests/acceptance/alerts_test.yaml
 start_sandbox "$scratch/log"
 start_prometheus
 
-"$grpcurl" -plaintext -d '{}' "$GATEWAY" "$SMS/WatchSessions" >"$scratch/watch" 2>&1 &
+"$GRPCURL" -plaintext -d '{}' "$GATEWAY" "$SMS/WatchSessions" >"$scratch/watch" 2>&1 &
 watcher=$!
 # Twice with scrapes between: a rate needs two looks at a series.
 traffic 1

@@ -3,21 +3,14 @@
 # The baseline is committed, and follows every change that breaks nothing:
 # `tests/acceptance/proto_breaking.sh --update`, which refuses any other. Who has to break callers
 # deletes the baseline first, which no reviewer overlooks.
-#
-# BUF: the buf to use.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source .ci/tools.sh
 
-readonly BUF="${BUF:-buf}"
 readonly BASELINE=tests/acceptance/proto_baseline.json
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-
-fail() {
-  printf 'FAILED: %s\n' "$1" >&2
-  exit 1
-}
 
 # Without comments, which may change freely; one value a line, so that a change can be read.
 describe() {
@@ -25,6 +18,7 @@ describe() {
   python3 -m json.tool "$scratch/image.json" "$1"
 }
 
+install_buf
 if [ "${1:-}" = --update ]; then
   if [ -f "$BASELINE" ]; then "$BUF" breaking --against "$BASELINE"; fi
   describe "$BASELINE"

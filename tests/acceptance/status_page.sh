@@ -9,7 +9,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/acceptance/sandbox.sh
 
 readonly CHROMIUM="${CHROMIUM:-chromium}"
-readonly SESSION=0071023821aec011
 readonly HOSTILE='<img src=x onerror=console.error(1)><script>alert(1)</script>'
 
 scratch=$(mktemp -d)
