@@ -66,6 +66,8 @@ traffic() {
   curl -sS -X POST "http://$CONTROL/aicc/expire-tokens" >/dev/null
   faults '[{"vendor": "genesys", "times": 2, "fault": {"kind": "status", "status": 503}}]'
   ask "$SMS/GetSession" "{\"session_id\": \"$SESSION\"}" >/dev/null
+  faults '[{"vendor": "genesys", "times": 1, "fault": {"kind": "status", "status": 429}}]'
+  ask "$SMS/GetSession" "{\"session_id\": \"$SESSION\"}" >/dev/null
 }
 
 # scraped: waits until Prometheus has read the gateway once more, so that all before it is in.
@@ -111,7 +113,20 @@ def family(name):
     return re.sub(r"_(bucket|sum|count)$", "", name)
 
 with urllib.request.urlopen(metrics) as answer:
-    types = re.findall(r"^# TYPE (\S+)", answer.read().decode(), re.M)
+    shown = answer.read().decode()
+types = re.findall(r"^# TYPE (\S+)", shown, re.M)
+labels = {}
+for name, inner in re.findall(r"^(\w+){(.*)} \S+$", shown, re.M):
+    for label, value in re.findall(r'(\w+)="([^"]*)"', inner):
+        labels.setdefault((family(name), label), set()).add(value)
+
+def unknown(expr):
+    """Values that a rule looks for and no series has: it would wait for them for ever."""
+    for name, inner in re.findall(r"(\w+){([^}]*)}", expr):
+        for label, wanted in re.findall(r'(\w+)=~?"([^"]*)"', inner):
+            if label != "job" and name not in without:
+                known = labels.get((family(name), label), set())
+                yield from (f"{name}: no {label} is {it}" for it in set(wanted.split("|")) - known)
 
 panels = json.load(open(dashboard))["panels"]
 queries = [(p["title"], t["expr"]) for p in panels for t in p.get("targets", [])]
@@ -128,6 +143,7 @@ rules = [rule for group in groups for rule in group["rules"]]
 for rule in rules:
     if rule["health"] != "ok":
         wrong.append(f"{rule['name']}: {rule['health']} {rule.get('lastError', '')}")
+    wrong += [f"{rule['name']}: {it}" for it in unknown(rule["query"])]
     for name in named(rule["query"]) - without.keys():
         if family(name) not in types:
             wrong.append(f"{rule['name']}: no metric {name}")
