@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The status page in a real browser, while a vendor is down: what it shows, that a caller's text
 # stays text, that its own policy lets all of it run, and what it says when it gets no answer.
-# Leaves pictures in a temporary folder. Runs against a sandbox, which it starts and ends itself.
+# Leaves pictures in target/status-page. Runs against a sandbox, which it starts and ends itself.
 #
 # CHROMIUM: the browser, `chromium` by default. See sandbox.sh for the rest.
 set -euo pipefail
@@ -120,7 +120,9 @@ grep -Eq '<code>[0-9a-f]{32}</code>' "$scratch/outage.html" || fail "no trace id
 deaf
 shows deaf 'The gateway does not answer (HTTP 502)' 'What you see is of' 'breaker open' '>no answer<'
 
-pictures=$(mktemp -d "${TMPDIR:-/tmp}/status-page.XXXXXX")
+pictures=${CARGO_TARGET_DIR:-target}/status-page
+rm -rf "$pictures"
+mkdir -p "$pictures"
 browse light "http://$ADMIN/" --screenshot="$pictures/light.png" --virtual-time-budget=2000 \
   --window-size=1280,1500 --blink-settings=preferredColorScheme=1
 browse dark "http://$ADMIN/" --screenshot="$pictures/dark.png" --virtual-time-budget=2000 \
