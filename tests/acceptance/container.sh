@@ -104,6 +104,8 @@ fi
 
 builder
 bash tests/acceptance/image_root.sh "$SWITCHBOARD" "$ROOT"
+[ "switchboard $(sed -n 's/^ARG VERSION=//p' Dockerfile)" = "$("$SWITCHBOARD" --version)" ] ||
+  fail "the label of the image tells another version than the binary"
 [ "$(said USER)" = 65532:65532 ] || fail "the user is $(said USER)"
 
 # Nothing to run but the gateway, and nothing that its user could change.

@@ -81,6 +81,8 @@ private() {
 
 [ -x "$SWITCHBOARD" ] || fail "$SWITCHBOARD is not there: cargo build"
 install_tools
+[ "switchboard $(sed -n 's/^appVersion: //p' "$CHART/Chart.yaml")" = "$("$SWITCHBOARD" --version)" ] ||
+  fail "the chart's appVersion is another one than the binary's"
 lint "$HELM"
 rendered "$HELM" "$scratch/manifests"
 printf 'ok  lint and rendering: %s\n' "$("$HELM" version --template '{{.Version}}')"
