@@ -1,4 +1,5 @@
-{{/* Variables that say where a span was made. Attributes may use only what stands above them. */}}
+{{/* Variables that say where a span was made. Attributes may use only what stands above them. What
+version it was made by is known to the image alone. */}}
 {{- define "switchboard.env" -}}
 - name: POD_NAME
   valueFrom:
@@ -32,7 +33,7 @@
 {{- end -}}
 
 {{- define "switchboard.resourceAttributes" -}}
-service.instance.id=$(POD_UID),service.namespace=$(POD_NAMESPACE),service.version={{ .Chart.AppVersion }},k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.deployment.name={{ include "switchboard.fullname" . }},k8s.container.name=switchboard
+service.instance.id=$(POD_UID),service.namespace=$(POD_NAMESPACE),k8s.namespace.name=$(POD_NAMESPACE),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.deployment.name={{ include "switchboard.fullname" . }},k8s.container.name=switchboard
 {{- range $name, $value := .Values.otel.resourceAttributes }},{{ $name }}={{ $value }}{{ end }}
 {{- end -}}
 

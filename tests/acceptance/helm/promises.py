@@ -102,6 +102,11 @@ def telemetry_says_which_pod(it):
     )
 
 
+def what_the_image_says_of_itself_is_left_to_it(it):
+    variables = {variable["name"]: variable.get("value") for variable in it.gateway["env"]}
+    return "service.version" not in variables["OTEL_RESOURCE_ATTRIBUTES"]
+
+
 def telemetry_speaks_what_the_collectors_port_does(it):
     variables = {variable["name"]: variable.get("value") for variable in it.gateway["env"]}
     return (
@@ -219,6 +224,7 @@ PROMISES = [
     ("*", the_name_that_resolves_to_pods_has_no_address_of_its_own),
     ("*", everybody_is_in_one_namespace),
     ("*", telemetry_says_which_pod),
+    ("*", what_the_image_says_of_itself_is_left_to_it),
     ("otel", telemetry_speaks_what_the_collectors_port_does),
     ("minimal", telemetry_goes_nowhere),
     ("sandbox", nothing_is_mounted_that_is_no_secret_of_the_cluster),
