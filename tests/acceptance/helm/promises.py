@@ -107,6 +107,11 @@ def what_the_image_says_of_itself_is_left_to_it(it):
     return "service.version" not in variables["OTEL_RESOURCE_ATTRIBUTES"]
 
 
+def the_test_goes_where_the_pods_may(it):
+    test = it.one("Pod", "-health")["spec"]
+    return all(test.get(key) == it.pod[key] for key in ("nodeSelector", "tolerations"))
+
+
 def telemetry_speaks_what_the_collectors_port_does(it):
     variables = {variable["name"]: variable.get("value") for variable in it.gateway["env"]}
     return (
@@ -225,6 +230,7 @@ PROMISES = [
     ("*", everybody_is_in_one_namespace),
     ("*", telemetry_says_which_pod),
     ("*", what_the_image_says_of_itself_is_left_to_it),
+    ("availability", the_test_goes_where_the_pods_may),
     ("otel", telemetry_speaks_what_the_collectors_port_does),
     ("minimal", telemetry_goes_nowhere),
     ("sandbox", nothing_is_mounted_that_is_no_secret_of_the_cluster),
