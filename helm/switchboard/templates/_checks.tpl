@@ -6,6 +6,13 @@
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
 {{- fail (printf "fullnameOverride, nameOverride: the objects would be called %q, which is no name for a Service: lower-case letters, digits and -, a letter first" $name) -}}
 {{- end -}}
+{{- range $where, $given := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels "podAnnotations" .Values.podAnnotations "serviceMonitor.labels" .Values.serviceMonitor.labels "podMonitor.labels" .Values.podMonitor.labels "prometheusRule.labels" .Values.prometheusRule.labels "dashboard.labels" .Values.dashboard.labels -}}
+{{- range $key, $_ := $given -}}
+{{- if regexMatch "^(app\\.kubernetes\\.io/(component|instance|managed-by|name|version)|helm\\.sh/chart|checksum/config|kubectl\\.kubernetes\\.io/default-container)$" $key -}}
+{{- fail (printf "%s: %s is given by the chart itself" $where $key) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.sandbox.enabled -}}
 {{- if or $vendors $server.tls $server.jwt .Values.config.policy -}}
 {{- fail "sandbox.enabled: the sandbox takes no configuration, so config.genesys, config.aicc, config.server.tls, config.server.jwt and config.policy must be empty" -}}

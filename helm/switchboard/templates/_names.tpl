@@ -31,6 +31,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end -}}
 
+{{/* A root, and further labels, which go before the common ones: a key that is there twice is no YAML. */}}
+{{- define "switchboard.labelsAnd" -}}
+{{- toYaml (merge (deepCopy (last .)) (include "switchboard.labels" (first .) | fromYaml)) -}}
+{{- end -}}
+
 {{- define "switchboard.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "switchboard.fullname" .) .Values.serviceAccount.name -}}

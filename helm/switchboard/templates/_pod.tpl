@@ -1,6 +1,6 @@
 {{/* Variables that say where a span was made. Attributes may use only what stands above them. What
 version it was made by is known to the image alone. */}}
-{{- define "switchboard.env" -}}
+{{- define "switchboard.ownEnv" -}}
 - name: POD_NAME
   valueFrom:
     fieldRef:
@@ -27,6 +27,19 @@ version it was made by is known to the image alone. */}}
 - name: OTEL_EXPORTER_OTLP_PROTOCOL
   value: {{ $.Values.otel.protocol }}
 {{- end }}
+{{- end -}}
+
+{{/* A name that is there twice would be refused by server-side apply. */}}
+{{- define "switchboard.env" -}}
+{{- $theirs := list -}}
+{{- range .Values.extraEnv }}
+{{- $theirs = append $theirs .name }}
+{{- end }}
+{{- range include "switchboard.ownEnv" . | fromYamlArray }}
+{{- if not (has .name $theirs) }}
+{{ toYaml (list .) }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -44,7 +57,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   {{- include "switchboard.args" . | nindent 2 }}
 env:
-  {{- include "switchboard.env" . | nindent 2 }}
+  {{- include "switchboard.env" . | trim | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}

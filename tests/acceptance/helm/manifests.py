@@ -21,9 +21,25 @@ VERSIONS = [f"1.{minor}" for minor in range(28, 38)]
 CUSTOM = json.loads(pathlib.Path(__file__).with_name("custom.json").read_text())
 
 
+class Strict(yaml.SafeLoader):
+    """Of two values of one key Helm takes the last, and others refuse both."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise SystemExit(f"{self.name}: {key} is there twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def strictly(path):
+    with open(path) as text:
+        return [it for it in yaml.load_all(text, Strict) if it]
+
+
 def main(folder):
     rendered = {
-        path.stem: [it for it in yaml.safe_load_all(path.read_text()) if it]
+        path.stem: strictly(path)
         for path in sorted(pathlib.Path(folder).glob("*.yaml"))
     }
     if not rendered:

@@ -107,6 +107,21 @@ def what_the_image_says_of_itself_is_left_to_it(it):
     return "service.version" not in variables["OTEL_RESOURCE_ATTRIBUTES"]
 
 
+def no_variable_is_there_twice(it):
+    names = [variable["name"] for variable in it.gateway["env"]]
+    return len(names) == len(set(names))
+
+
+def a_variable_of_the_operator_goes_before_the_charts_own(it):
+    variables = {variable["name"]: variable.get("value") for variable in it.gateway["env"]}
+    return variables["OTEL_SERVICE_NAME"] == "contact-centre"
+
+
+def a_pods_own_label_goes_before_the_common_one(it):
+    labels = it.deployment["template"]["metadata"]["labels"]
+    return labels["team"] == "gateways" and it.one("ServiceAccount")["metadata"]["labels"]["team"] == "all"
+
+
 def the_test_goes_where_the_pods_may(it):
     test = it.one("Pod", "-health")["spec"]
     return all(test.get(key) == it.pod[key] for key in ("nodeSelector", "tolerations"))
@@ -230,6 +245,9 @@ PROMISES = [
     ("*", everybody_is_in_one_namespace),
     ("*", telemetry_says_which_pod),
     ("*", what_the_image_says_of_itself_is_left_to_it),
+    ("*", no_variable_is_there_twice),
+    ("extras", a_variable_of_the_operator_goes_before_the_charts_own),
+    ("extras", a_pods_own_label_goes_before_the_common_one),
     ("availability", the_test_goes_where_the_pods_may),
     ("otel", telemetry_speaks_what_the_collectors_port_does),
     ("minimal", telemetry_goes_nowhere),
