@@ -43,10 +43,29 @@
 {{- if and .Values.podDisruptionBudget.enabled (kindIs "invalid" .Values.podDisruptionBudget.minAvailable) (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable) -}}
 {{- fail "podDisruptionBudget: minAvailable or maxUnavailable must be given" -}}
 {{- end -}}
+{{- $pods := .Values.autoscaling.enabled | ternary .Values.autoscaling.minReplicas .Values.replicaCount | int -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- if and .enabled (gt $pods 0) (regexMatch "^[0-9]+$" (toString .minAvailable)) (ge (int .minAvailable) $pods) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable: %d of %d pods, so that none could ever leave a node that is to be emptied" (int .minAvailable) $pods) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.updateStrategy -}}
+{{- if and (ne .type "Recreate") .rollingUpdate -}}
+{{- if and (regexMatch "^0+%?$" (toString .rollingUpdate.maxSurge)) (regexMatch "^0+%?$" (toString .rollingUpdate.maxUnavailable)) -}}
+{{- fail "updateStrategy.rollingUpdate: maxSurge and maxUnavailable are both 0, so that no pod could ever be replaced" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if .enabled -}}
 {{- if gt (int .minReplicas) (int .maxReplicas) -}}
 {{- fail "autoscaling.minReplicas: more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- $given := merge dict (($.Values.resources).requests | default dict) (($.Values.resources).limits | default dict) -}}
+{{- range list (list "CPU" "cpu" .targetCPUUtilizationPercentage) (list "Memory" "memory" .targetMemoryUtilizationPercentage) -}}
+{{- if and (last .) (not (get $given (index . 1))) -}}
+{{- fail (printf "autoscaling.target%sUtilizationPercentage: a share of resources.requests.%s, which must be given: the autoscaler would know no number of pods" (first .) (index . 1)) -}}
+{{- end -}}
 {{- end -}}
 {{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics) -}}
 {{- fail "autoscaling: a target or an entry of autoscaling.metrics must be given" -}}
@@ -64,16 +83,28 @@
 {{- if $.Values.config.dedupe.redis_url -}}
 {{- fail "networkPolicy.egress.extra: empty, so that the Redis of config.dedupe.redis_url could not be reached: say where it is" -}}
 {{- end -}}
-{{- range $key, $url := dict "otel.endpoint" $.Values.otel.endpoint "config.server.jwt.jwks_url" ($server.jwt).jwks_url -}}
-{{- /* Port 443 is that of the vendors, wherever they are. */ -}}
-{{- if and $url (not (regexMatch "^https://[^:/]+(:443)?(/|$)" $url)) -}}
-{{- fail (printf "networkPolicy.egress.extra: empty, so that %s could not be reached: say where it is" $key) -}}
+{{- range list
+  (list "extra" "otel.endpoint" $.Values.otel.endpoint)
+  (list "extra" "config.server.jwt.jwks_url" ($server.jwt).jwks_url)
+  (list "vendors" "config.genesys.base_url" ($.Values.config.genesys).base_url)
+  (list "vendors" "config.aicc.base_url" ($.Values.config.aicc).base_url)
+  (list "vendors" "config.aicc.token_url" ($.Values.config.aicc).token_url)
+-}}
+{{- /* Port 443 is let out to wherever vendors may be. */ -}}
+{{- if and (last .) (not (get $.Values.networkPolicy.egress (first .))) (not (regexMatch "^https://[^:/]+(:443)?(/|$)" (last .))) -}}
+{{- fail (printf "networkPolicy.egress.%s: empty, so that %s could not be reached: say where it is" (first .) (index . 1)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.prometheusRule.enabled (not (or .Values.serviceMonitor.enabled .Values.podMonitor.enabled .Values.prometheusRule.seriesLabels)) -}}
 {{- fail "prometheusRule.seriesLabels: without serviceMonitor.enabled or podMonitor.enabled it must be given: the alerts would not know the series of this release" -}}
+{{- end -}}
+{{- if ne (empty .Values.test.cert) (empty .Values.test.key) -}}
+{{- fail "test.cert, test.key: one without the other" -}}
+{{- end -}}
+{{- if and .Values.test.ca ($server.tls).client_ca (not $server.jwt) (not .Values.test.cert) -}}
+{{- fail "test.cert, test.key: config.server.tls.client_ca demands certificates, and the pod of helm test would have none to show" -}}
 {{- end -}}
 {{- if and .Values.grpcRoute.enabled (not .Values.grpcRoute.parentRefs) -}}
 {{- fail "grpcRoute.parentRefs: at least one gateway must be named" -}}
