@@ -98,7 +98,8 @@ notes sandbox >"$scratch/notes"
 private "$PYTHON" "$CHECKS/started.py" "$HELM" "$CHART" "$scratch/notes" "$scratch/root" "$GRPCURL" \
   "$scratch"
 printf 'ok  started\n'
-private "$PYTHON" "$CHECKS/configured.py" "$scratch/manifests" "$scratch/root" "$scratch"
+private "$PYTHON" "$CHECKS/configured.py" "$scratch/manifests" "$scratch/root" "$scratch" \
+  "$CHART/values.schema.json"
 printf 'ok  configurations\n'
 if [ "${1:-}" = --full ]; then
   bash tests/acceptance/helm_full.sh "$scratch/manifests"
