@@ -51,14 +51,17 @@ fail() {
 # keep NAME COMMAND...: the folder NAME in the cache. Where there is none, COMMAND fills the one that is its
 # last argument, which is then moved into place: one that was broken off is never taken for a whole one.
 keep() {
-  local folder="$CACHE/$1" fresh
+  local folder="$CACHE/$1"
   shift
   if [ -d "$folder" ]; then return; fi
   mkdir -p "$CACHE"
-  fresh=$(mktemp -d "$CACHE/fresh.XXXXXX")
-  "$@" "$fresh"
-  # Another run may have been faster.
-  if [ -d "$folder" ]; then rm -rf "$fresh"; else mv -T "$fresh" "$folder"; fi
+  (
+    fresh=$(mktemp -d "$CACHE/fresh.XXXXXX")
+    trap 'rm -rf "$fresh"' EXIT
+    "$@" "$fresh"
+    # Another run may have been faster.
+    [ -d "$folder" ] || mv -T "$fresh" "$folder"
+  )
 }
 
 # go_tool NAME VERSION PACKAGE
