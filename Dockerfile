@@ -31,7 +31,6 @@ RUN mkdir src \
 
 COPY build.rs ./
 COPY proto proto
-COPY benches benches
 COPY src src
 # Copied files may be older than what was built of the empty ones.
 RUN touch build.rs src/main.rs src/lib.rs \
