@@ -75,16 +75,18 @@ show() {
 
 # Everything was written that was to be looked at.
 complete() {
-  local place
+  local place sign
   for place in log processes metrics status_json status_page statuses otlp commands; do
     [ -s "$emitted/$place" ] || { echo "nothing of $place was written" >&2; return 1; }
   done
-  local sign
-  for sign in '"level":"DEBUG"' 'switchboard::audit'; do
-    grep -qF "$sign" "$emitted/log" || { echo "no $sign in the log" >&2; return 1; }
-  done
-  grep -qF VENDOR_REJECTED "$emitted/statuses"
-  grep -qF AttachUserData "$emitted/otlp"
+  while read -r place sign; do
+    grep -qF "$sign" "$emitted/$place" || { echo "no $sign in $place" >&2; return 1; }
+  done <<'SIGNS'
+log "level":"DEBUG"
+log switchboard::audit
+statuses VENDOR_REJECTED
+otlp AttachUserData
+SIGNS
   if grep -E '^switchboard_log_lines_dropped_total(\{[^}]*\})? [1-9]' "$emitted/log_metrics"; then
     echo "lines of the log were lost" >&2
     return 1
