@@ -46,9 +46,9 @@ fn least(dir: &Dir) -> String {
 }
 
 /// The configuration in force, as `check` prints it.
-fn effective(dir: &Dir, variable: Option<(String, String)>) -> String {
+fn effective(dir: &Dir, variable: Option<&(String, String)>) -> String {
     let file = dir.write("switchboard.yaml", &least(dir));
-    let config = Config::load(&file, variable.clone().into_iter());
+    let config = Config::load(&file, variable.cloned().into_iter());
     let config = config.unwrap_or_else(|error| panic!("{variable:?}: {error}"));
     config.to_yaml()
 }
@@ -114,7 +114,7 @@ fn every_setting_is_listed_with_its_default() {
         for key in listed_keys(row[0]) {
             if let Some(default) = default(row[1]) {
                 let variable = format!("SWITCHBOARD__{}", key.to_uppercase().replace('.', "__"));
-                let set = effective(&dir, Some((variable, default.to_owned())));
+                let set = effective(&dir, Some(&(variable, default.to_owned())));
                 assert_eq!(
                     set, plain,
                     "{key}: {default:?} is not what holds without it"
