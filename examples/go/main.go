@@ -10,15 +10,19 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -36,30 +40,52 @@ const careless = `{"methodConfig": [{
 	"retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s",
 		"backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE", "UNKNOWN"]}}]}`
 
+// The vendor does the next attach, and its answer is lost.
+const lost = `[{"operation": "AttachUserData", "times": 1, "stage": "after", "fault": {"kind": "reset"}}]`
+
 func main() {
 	log.SetFlags(0)
-	ctx := context.Background()
-	sms, err := connect(serviceConfig())
-	if err == nil && len(os.Args) == 2 && os.Args[1] == "watch" {
-		err = watch(ctx, sms)
-	} else if err == nil {
-		err = tour(ctx, sms)
-	}
-	if err != nil {
+	if err := run(); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func connect(serviceConfig string) (pb.SmsSessionDataClient, error) {
-	// One connection for the whole process, which is what makes it cheap; the service config makes
-	// it repeat what may be repeated, and honour grpc-retry-pushback-ms.
-	connection, err := grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func run() error {
+	// A signal ends the calls under way and the stream, and the connection is closed.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	connection, err := connect(serviceConfig())
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	sms := pb.NewSmsSessionDataClient(connection)
+	if len(os.Args) == 2 && os.Args[1] == "watch" {
+		return watch(ctx, sms)
+	}
+	return tour(ctx, sms)
+}
+
+// One connection for the whole process, which is what makes it cheap; the service config makes it
+// repeat what may be repeated, and honour grpc-retry-pushback-ms.
+func connect(serviceConfig string) (*grpc.ClientConn, error) {
+	transport := insecure.NewCredentials()
+	if ca := os.Getenv("CA"); ca != "" {
+		var err error
+		if transport, err = credentials.NewClientTLSFromFile(ca, ""); err != nil {
+			return nil, err
+		}
+	}
+	// The library waits up to two minutes between attempts to connect otherwise.
+	reconnect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}
+	reconnect.Backoff.MaxDelay = 2 * time.Second
+	return grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"),
+		grpc.WithTransportCredentials(transport),
+		grpc.WithConnectParams(reconnect),
 		// A stream over a network that fails without a word would be silent for ever.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultServiceConfig(serviceConfig))
-	return pb.NewSmsSessionDataClient(connection), err
 }
 
 func tour(ctx context.Context, sms pb.SmsSessionDataClient) error {
@@ -67,8 +93,9 @@ func tour(ctx context.Context, sms pb.SmsSessionDataClient) error {
 	if err != nil {
 		return err
 	}
+	defer eager.Close()
 	return errors.Join(confirmed(ctx, sms), refused(ctx, sms), absent(ctx, sms),
-		retried(ctx, sms), stopped(ctx, eager))
+		retried(ctx, sms), stopped(ctx, pb.NewSmsSessionDataClient(eager)), settled(ctx, sms))
 }
 
 // A confirmed attach returns when the vendor shows the data in place, not when it merely took it.
@@ -103,12 +130,8 @@ func refused(ctx context.Context, sms pb.SmsSessionDataClient) error {
 	_, err := sms.DeleteUserData(ctx,
 		&pb.DeleteUserDataRequest{SessionId: "..", Keys: []string{"a", "a", ""}})
 	var fields []string
-	for _, detail := range status.Convert(err).Details() {
-		if bad, ok := detail.(*errdetails.BadRequest); ok {
-			for _, violation := range bad.FieldViolations {
-				fields = append(fields, violation.Field)
-			}
-		}
+	for _, violation := range detail[*errdetails.BadRequest](err).GetFieldViolations() {
+		fields = append(fields, violation.Field)
 	}
 	slices.Sort(fields)
 	return errors.Join(
@@ -143,8 +166,7 @@ func retried(ctx context.Context, sms pb.SmsSessionDataClient) error {
 // The vendor may have done it: the gateway says so with a pushback of -1, and then not even a
 // channel that is told to repeat UNKNOWN does. If it did, the second call would succeed here.
 func stopped(ctx context.Context, eager pb.SmsSessionDataClient) error {
-	if err := fault(`[{"operation": "AttachUserData", "times": 1, "stage": "after",
-		"fault": {"kind": "reset"}}]`); err != nil {
+	if err := fault(lost); err != nil {
 		return err
 	}
 	var trailer metadata.MD
@@ -153,6 +175,26 @@ func stopped(ctx context.Context, eager pb.SmsSessionDataClient) error {
 		expect("lost", status.Code(err), codes.Unknown),
 		expect("reason", reason(err).GetReason(), "OUTCOME_UNKNOWN"),
 		expect("pushback", trailer.Get("grpc-retry-pushback-ms"), []string{"-1"}))
+}
+
+// Under a request_id the gateway finds out what became of it: the same call again, to be confirmed.
+// It looks, and does not attach a second time.
+func settled(ctx context.Context, sms pb.SmsSessionDataClient) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := fault(lost); err != nil {
+		return err
+	}
+	request := attach("go-settled", unique())
+	request.RequestId = unique()
+	_, err := sms.AttachUserData(ctx, request)
+	doubt := expect("in doubt", reason(err).GetReason(), "OUTCOME_UNKNOWN")
+	request.Confirmation = pb.Confirmation_CONFIRMATION_CONFIRMED
+	answer, err := sms.AttachUserData(ctx, request)
+	if err != nil {
+		return err
+	}
+	return errors.Join(doubt, expect("settled", answer.Outcome, pb.Outcome_OUTCOME_CONFIRMED))
 }
 
 // A view of the sessions, and the writer whose work it shows.
@@ -196,7 +238,8 @@ func attachRepeating(ctx context.Context, sms pb.SmsSessionDataClient, request *
 		if !slices.Contains(passing, status.Code(err)) {
 			return err
 		}
-		wait := backoff(attempt)
+		// RetryInfo says when it is worth another call, such as when an open circuit lets one through.
+		wait := detail[*errdetails.RetryInfo](err).GetRetryDelay().AsDuration() + jitter(attempt)
 		if said := trailer.Get("grpc-retry-pushback-ms"); len(said) > 0 {
 			milliseconds, bad := strconv.ParseUint(said[0], 10, 31)
 			if bad != nil { // -1: the gateway says that repeating does harm
@@ -209,7 +252,7 @@ func attachRepeating(ctx context.Context, sms pb.SmsSessionDataClient, request *
 		if _, ok := reason(err).GetMetadata()["vendor"]; ok {
 			request.RequestId = unique()
 		}
-		fmt.Println("repeat", err)
+		fmt.Println("repeat in", wait.Milliseconds(), "ms:", err)
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
@@ -236,7 +279,7 @@ func (v *view) follow(ctx context.Context, sms pb.SmsSessionDataClient) {
 		}
 		fmt.Println("reopen", err)
 		// Jittered, so that not all clients come back to a restarted gateway at once.
-		_ = sleep(ctx, backoff(attempt))
+		_ = sleep(ctx, jitter(attempt))
 	}
 }
 
@@ -284,13 +327,16 @@ func (v *view) keys(prefix string) (keys []string) {
 	return keys
 }
 
-func reason(err error) *errdetails.ErrorInfo {
-	for _, detail := range status.Convert(err).Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			return info
+func reason(err error) *errdetails.ErrorInfo { return detail[*errdetails.ErrorInfo](err) }
+
+// One of the google.rpc messages that came with an error, or nil.
+func detail[T any](err error) (none T) {
+	for _, it := range status.Convert(err).Details() {
+		if found, ok := it.(T); ok {
+			return found
 		}
 	}
-	return nil
+	return none
 }
 
 func attach(key, value string) *pb.AttachUserDataRequest {
@@ -299,7 +345,7 @@ func attach(key, value string) *pb.AttachUserDataRequest {
 }
 
 // Full jitter: somewhere between nothing and a bound that doubles from 200 ms to 2 s.
-func backoff(attempt int) time.Duration {
+func jitter(attempt int) time.Duration {
 	return time.Duration(rand.IntN(min(200<<min(attempt, 4), 2000)+1)) * time.Millisecond
 }
 

@@ -13,7 +13,7 @@ import {
   ServiceError,
   status,
 } from "@grpc/grpc-js";
-import { BadRequest, ErrorInfo } from "nice-grpc-error-details";
+import { BadRequest, ErrorInfo, RetryInfo } from "nice-grpc-error-details";
 import { Status } from "nice-grpc-error-details/lib/proto/google/rpc/status";
 
 import {
@@ -41,6 +41,10 @@ const CARELESS = `{"methodConfig": [{
   "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s",
     "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE", "UNKNOWN"]}}]}`;
 
+// The vendor does the next attach, and its answer is lost.
+const LOST = `[{"operation": "AttachUserData", "times": 1, "stage": "after",
+  "fault": {"kind": "reset"}}]`;
+
 async function main() {
   const sms = connect(SERVICE_CONFIG);
   if (process.argv[2] === "watch") {
@@ -51,6 +55,7 @@ async function main() {
     await absent(sms);
     await retried(sms);
     await stopped(connect(CARELESS));
+    await settled(sms);
   }
   process.exit();
 }
@@ -59,7 +64,9 @@ async function main() {
 // repeat what may be repeated, and honour grpc-retry-pushback-ms.
 function connect(serviceConfig: string) {
   const address = process.env.GATEWAY ?? "127.0.0.1:50051";
-  return new SmsSessionDataClient(address, credentials.createInsecure(), {
+  const ca = process.env.CA;
+  const transport = ca ? credentials.createSsl(readFileSync(ca)) : credentials.createInsecure();
+  return new SmsSessionDataClient(address, transport, {
     "grpc.service_config": serviceConfig,
     // The library waits up to two minutes between attempts to connect otherwise.
     "grpc.max_reconnect_backoff_ms": 2000,
@@ -114,13 +121,25 @@ async function retried(sms: SmsSessionDataClient) {
 // The vendor may have done it: the gateway says so with a pushback of -1, and then not even a
 // client that is told to repeat UNKNOWN does. If it did, the second call would succeed here.
 async function stopped(careless: SmsSessionDataClient) {
-  await fault(`[{"operation": "AttachUserData", "times": 1, "stage": "after",
-    "fault": {"kind": "reset"}}]`);
+  await fault(LOST);
   const request = attach("node-stopped", randomUUID());
   const error = await failure(call(careless, "attachUserData", request));
   expect("lost", error.code, status.UNKNOWN);
   expect("reason", details(error).info?.reason, "OUTCOME_UNKNOWN");
   expect("pushback", pushback(error), -1);
+}
+
+// Under a request_id the gateway finds out what became of it: the same call again, to be confirmed.
+// It looks, and does not attach a second time.
+async function settled(sms: SmsSessionDataClient) {
+  await fault(LOST);
+  const request = attach("node-settled", randomUUID());
+  request.requestId = randomUUID();
+  const error = await failure(call(sms, "attachUserData", request));
+  expect("in doubt", details(error).info?.reason, "OUTCOME_UNKNOWN");
+  request.confirmation = Confirmation.CONFIRMATION_CONFIRMED;
+  const { answer } = await call(sms, "attachUserData", request);
+  expect("settled", answer.outcome, Outcome.OUTCOME_CONFIRMED);
 }
 
 // A view of the sessions, and the writer whose work it shows.
@@ -155,18 +174,22 @@ async function attachRepeating(
       return (await call(sms, "attachUserData", request)).answer;
     } catch (thrown) {
       const error = thrown as ServiceError;
-      const wait = pushback(error);
+      const said = pushback(error);
       const passing = [
         status.UNAVAILABLE,
         status.RESOURCE_EXHAUSTED,
         status.DEADLINE_EXCEEDED,
       ].includes(error.code);
-      if (!passing || wait === -1 || Date.now() > giveUp) throw error;
+      if (!passing || said === -1 || Date.now() > giveUp) throw error;
       // An answer about the vendor is kept under its id, and says that nothing was done: a fresh
       // id asks anew. Anything else leaves open what became of the first call: same id.
-      if (details(error).info?.metadata.vendor) request.requestId = randomUUID();
-      console.log("repeat", error.message);
-      await sleep(wait ?? backoff(attempt));
+      const { info, retry } = details(error);
+      if (info?.metadata.vendor) request.requestId = randomUUID();
+      // RetryInfo says when it is worth another call, such as when an open circuit lets one through.
+      const { seconds, nanos } = retry?.retryDelay ?? { seconds: 0, nanos: 0 };
+      const wait = said ?? Math.round(seconds * 1000 + nanos / 1e6 + backoff(attempt));
+      console.log(`repeat in ${wait} ms:`, error.message);
+      await sleep(wait);
     }
   }
 }
@@ -243,14 +266,19 @@ function call<M extends keyof Answers>(sms: SmsSessionDataClient, method: M, req
 }
 
 // The google.rpc messages that came with an error. The library hands them over as bytes.
-function details(error: ServiceError): { info?: ErrorInfo; bad?: BadRequest } {
+function details(error: ServiceError): { info?: ErrorInfo; bad?: BadRequest; retry?: RetryInfo } {
   const [bytes] = error.metadata.get("grpc-status-details-bin");
   const packed = bytes ? Status.decode(bytes as Buffer).details : [];
   const find = (type: string) =>
     packed.find((it) => it.typeUrl === `type.googleapis.com/${type}`)?.value;
   const info = find("google.rpc.ErrorInfo");
   const bad = find("google.rpc.BadRequest");
-  return { info: info && ErrorInfo.decode(info), bad: bad && BadRequest.decode(bad) };
+  const retry = find("google.rpc.RetryInfo");
+  return {
+    info: info && ErrorInfo.decode(info),
+    bad: bad && BadRequest.decode(bad),
+    retry: retry && RetryInfo.decode(retry),
+  };
 }
 
 // The milliseconds to wait; -1: do not repeat; undefined: nothing was said.

@@ -29,6 +29,10 @@ CARELESS = """{"methodConfig": [{
     "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.2s", "maxBackoff": "2s",
         "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE", "UNKNOWN"]}}]}"""
 
+# The vendor does the next attach, and its answer is lost.
+LOST = """[{"operation": "AttachUserData", "times": 1, "stage": "after",
+    "fault": {"kind": "reset"}}]"""
+
 
 def main():
     sms = connect(SERVICE_CONFIG.read_text())
@@ -40,23 +44,27 @@ def main():
         absent(sms)
         retried(sms)
         stopped(connect(CARELESS))
+        settled(sms)
 
 
 def connect(service_config):
     # One channel for the whole process, which is what makes it cheap; the service config makes it
     # repeat what may be repeated, and honour grpc-retry-pushback-ms.
-    channel = grpc.insecure_channel(
-        os.environ.get("GATEWAY", "127.0.0.1:50051"),
-        options=[
-            ("grpc.service_config", service_config),
-            # The library waits up to two minutes between attempts to connect otherwise.
-            ("grpc.max_reconnect_backoff_ms", 2000),
-            # A stream over a network that fails without a word would be silent for ever.
-            ("grpc.keepalive_time_ms", 20000),
-            ("grpc.keepalive_timeout_ms", 10000),
-            ("grpc.http2.max_pings_without_data", 0),
-        ],
-    )
+    address = os.environ.get("GATEWAY", "127.0.0.1:50051")
+    options = [
+        ("grpc.service_config", service_config),
+        # The library waits up to two minutes between attempts to connect otherwise.
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        # A stream over a network that fails without a word would be silent for ever.
+        ("grpc.keepalive_time_ms", 20000),
+        ("grpc.keepalive_timeout_ms", 10000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    if "CA" in os.environ:
+        authorities = pathlib.Path(os.environ["CA"]).read_bytes()
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(authorities), options)
+    else:
+        channel = grpc.insecure_channel(address, options)
     return services.SmsSessionDataStub(channel)
 
 
@@ -108,12 +116,24 @@ def retried(sms):
 def stopped(careless):
     """The vendor may have done it: the gateway says so with a pushback of -1, and then not even a
     channel that is told to repeat UNKNOWN does. If it did, the second call would succeed here."""
-    fault("""[{"operation": "AttachUserData", "times": 1, "stage": "after",
-        "fault": {"kind": "reset"}}]""")
+    fault(LOST)
     error = failure(careless.AttachUserData, attach("python-stopped", str(uuid.uuid4())))
     expect("lost", error.code(), grpc.StatusCode.UNKNOWN)
     expect("reason", detail(error, error_details_pb2.ErrorInfo).reason, "OUTCOME_UNKNOWN")
     expect("pushback", pushback(error), -1)
+
+
+def settled(sms):
+    """Under a request_id the gateway finds out what became of it: the same call again, to be
+    confirmed. It looks, and does not attach a second time."""
+    fault(LOST)
+    request = attach("python-settled", str(uuid.uuid4()))
+    request.request_id = str(uuid.uuid4())
+    error = failure(sms.AttachUserData, request)
+    expect("in doubt", detail(error, error_details_pb2.ErrorInfo).reason, "OUTCOME_UNKNOWN")
+    request.confirmation = pb.CONFIRMATION_CONFIRMED
+    answer = sms.AttachUserData(request, timeout=5)
+    expect("settled", answer.outcome, pb.OUTCOME_CONFIRMED)
 
 
 def watch(sms):
@@ -141,21 +161,26 @@ def attach_repeating(sms, request, give_up):
         try:
             return sms.AttachUserData(request, timeout=5)
         except grpc.RpcError as error:
-            wait = pushback(error)
+            said = pushback(error)
             passing = [
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             ]
-            if error.code() not in passing or wait == -1 or time.monotonic() > give_up:
+            if error.code() not in passing or said == -1 or time.monotonic() > give_up:
                 raise
             # An answer about the vendor is kept under its id, and says that nothing was done: a
             # fresh id asks anew. Anything else leaves open what became of the first call: same id.
             info = detail(error, error_details_pb2.ErrorInfo)
             if info and "vendor" in info.metadata:
                 request.request_id = str(uuid.uuid4())
-            print("repeat", error.code(), error.details(), flush=True)
-            time.sleep(backoff(attempt) if wait is None else wait / 1000)
+            # RetryInfo says when it is worth another call, such as when an open circuit lets one
+            # through.
+            retry = detail(error, error_details_pb2.RetryInfo)
+            wait = (retry.retry_delay.ToMilliseconds() if retry else 0) + 1000 * backoff(attempt)
+            wait = wait if said is None else said
+            print(f"repeat in {wait:.0f} ms:", error.code(), error.details(), flush=True)
+            time.sleep(wait / 1000)
             attempt += 1
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The clients of examples/, each built as its language's users do: a tour against `switchboard
-# sandbox`, then all at once against a `switchboard serve` of its own, in front of the same
-# simulated vendors, that is ended and started again under them, and then says nothing for a while.
+# sandbox`, then all at once over TLS against a `switchboard serve` of its own, in front of the same
+# simulated vendors, that cannot log in for a while, is ended and started again under them, and then
+# says nothing for a while.
 #
-# Wants Go, Node with npm, Python 3, a JDK, Maven, Rust and redis-server. What is pinned comes from
+# Wants Go, Node with npm, Python 3, a JDK, Maven, Rust, openssl and redis-server. What is pinned comes from
 # each example's lock file; Maven itself, grpcurl and Python's packages go to the cache folder.
 #
 # See sandbox.sh for what can be set.
@@ -47,7 +48,7 @@ says() {
 }
 
 healthy() {
-  "$SWITCHBOARD" health --addr "$1" >/dev/null 2>&1
+  "$SWITCHBOARD" health --addr "$1" --ca-file "$scratch/ca.crt" >/dev/null 2>&1
 }
 
 # Any Maven fetches the pinned one; distributions have older ones than the plugins want.
@@ -114,32 +115,35 @@ client() {
   esac
 }
 
-# control METHOD PATH: the sandbox's control endpoint.
+# control METHOD PATH [BODY]: the sandbox's control endpoint.
 control() {
   python3 -c '
 import sys, urllib.request
-request = urllib.request.Request(sys.argv[2], method=sys.argv[1])
+body = sys.argv[3].encode() or None
+request = urllib.request.Request(sys.argv[2], body, method=sys.argv[1])
 print(urllib.request.urlopen(request, timeout=10).read().decode())
-' "$1" "http://$CONTROL$2"
+' "$1" "http://$CONTROL$2" "${3:-}"
+}
+
+# spoken ADDRESS: grpcurl's options there. The sandbox's own gateway speaks in clear.
+spoken() {
+  if [ "$1" = "$gateway" ]; then echo "-cacert $scratch/ca.crt"; else echo -plaintext; fi
 }
 
 # attach ADDRESS KEY [REQUEST_ID]
 attach() {
-  "$GRPCURL" -plaintext -max-time 20 \
+  # shellcheck disable=SC2046 # two words
+  "$GRPCURL" $(spoken "$1") -max-time 20 \
     -d "{\"session_id\":\"$SESSION\",\"user_data\":{\"$2\":\"x\"},\"request_id\":\"${3:-}\"}" \
     "$1" $SMS/AttachUserData >/dev/null
 }
 
 # fail_later ADDRESS: a delete that the vendor accepts, and then tells that it failed.
 fail_later() {
-  printf '{"rules": [{"operation": "DeleteUserData", "notification": %s}]}' \
-    '{"kind": "error", "message": "Session ended"}' |
-    python3 -c '
-import sys, urllib.request
-request = urllib.request.Request(sys.argv[1], sys.stdin.buffer.read(), method="PUT")
-urllib.request.urlopen(request, timeout=10).close()
-' "http://$CONTROL/notifications"
-  "$GRPCURL" -plaintext -max-time 20 \
+  control PUT /notifications "$(printf '{"rules": [{"operation": "DeleteUserData", "notification": %s}]}' \
+    '{"kind": "error", "message": "Session ended"}')" >/dev/null
+  # shellcheck disable=SC2046 # two words
+  "$GRPCURL" $(spoken "$1") -max-time 20 \
     -d "{\"session_id\":\"$SESSION\",\"keys\":[\"FirstName\"]}" "$1" $SMS/DeleteUserData >/dev/null
 }
 
@@ -162,9 +166,10 @@ tours() {
     # A repeated request_id, and a pushback of -1.
     [ "$(done_times "$name-tour")" -eq 1 ] || fail "$name: the confirmed attach was not done once"
     [ "$(done_times "$name-stopped")" -eq 1 ] || fail "$name: the lost attach was not done once"
+    [ "$(done_times "$name-settled")" -eq 1 ] || fail "$name: the settled attach was not done once"
     kill -TERM "$sandbox"
     wait "$sandbox" || fail "the sandbox did not end well" "$(cat "$scratch/sandbox")"
-    printf 'ok  %s: confirmation, errors, retries, pushback\n' "$name"
+    printf 'ok  %s: confirmation, errors, retries, pushback, an unknown outcome\n' "$name"
   done
 }
 
@@ -174,9 +179,21 @@ start_redis() {
   until_true "redis-server" "$scratch/redis" test -S "$scratch/redis.sock"
 }
 
+# An authority, and a certificate of it for the gateway: who is one cannot be the other.
+certify() {
+  local key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+  openssl req -x509 "${key[@]}" -days 2 -subj /CN=authority \
+    -keyout "$scratch/ca.key" -out "$scratch/ca.crt"
+  openssl req "${key[@]}" -subj /CN=gateway -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$scratch/tls.key" -out "$scratch/tls.csr"
+  openssl x509 -req -in "$scratch/tls.csr" -days 2 -copy_extensions copy \
+    -CA "$scratch/ca.crt" -CAkey "$scratch/ca.key" -CAcreateserial -out "$scratch/tls.crt"
+}
+
 # request_ids in Redis: those in memory are promised for one process only.
 configure() {
   local grpc admin
+  certify >"$scratch/openssl" 2>&1 || fail "no certificates" "$(tail -n 40 "$scratch/openssl")"
   read -r grpc admin < <(free_ports 2)
   gateway=127.0.0.1:$grpc
   printf 'unix://%s' "$scratch/redis.sock" >"$scratch/redis_url"
@@ -185,6 +202,7 @@ configure() {
 server:
   listen: $gateway
   admin_listen: 127.0.0.1:$admin
+  tls: { cert_file: $scratch/tls.crt, key_file: $scratch/tls.key }
   shutdown_delay: 0s
   drain_timeout: 10s
 log: { level: warn }
@@ -200,6 +218,11 @@ start_gateway() {
   "$SWITCHBOARD" serve --config "$scratch/config.yaml" >>"$scratch/gateway" 2>&1 &
   serving=$!
   until_true "the gateway" "$scratch/gateway" healthy "$gateway"
+}
+
+# is_away NAME: the client has repeated for another reason than the vendor's.
+is_away() {
+  grep '^repeat' "$scratch/$1.log" | grep -qv 'genesys AttachUserData'
 }
 
 # each_says WHAT TIMES PATTERN: every client does, soon.
@@ -218,7 +241,7 @@ restart() {
   configure
   start_gateway
   for name in "${CLIENTS[@]}"; do
-    (GATEWAY=$gateway client "$name" watch) >"$scratch/$name.log" 2>&1 &
+    (GATEWAY=$gateway CA=$scratch/ca.crt client "$name" watch) >"$scratch/$name.log" 2>&1 &
     clients+=($!)
   done
   each_says "watches" 1 '^snapshot.*STARTED'
@@ -227,10 +250,18 @@ restart() {
   # It names the session, and has nothing else of it.
   fail_later "$gateway"
   each_says "keeps its view when a write fails" 1 '^notification Error Chatting'
+  # Nothing is sent without a login, and the errors say when to come again.
+  control PUT /faults '[{"operation": "Login", "fault": {"kind": "status", "status": 503}}]' >/dev/null
+  control POST /genesys/expire-sessions >/dev/null
+  each_says "repeats while there are no logins" 1 '^repeat in .*genesys AttachUserData'
+  control DELETE /faults >/dev/null
 
   kill -TERM "$serving"
   wait "$serving" || fail "the gateway did not end well" "$(tail -n 40 "$scratch/gateway")"
-  each_says "repeats while the gateway is away" 1 '^repeat'
+  for name in "${CLIENTS[@]}"; do
+    until_true "$name: repeats while the gateway is away" "$scratch/$name.log" is_away "$name"
+  done
+  printf 'ok  each: repeats while the gateway is away\n'
   each_says "opens its stream again" 1 '^reopen'
   # By the sandbox's own gateway. Nobody is told of these: they are in the view only if the next
   # snapshot replaces it.
@@ -289,6 +320,11 @@ for name in clients:
     assert counted == dict.fromkeys(once, 1), (name, counted)
     assert set(view) == there == once, (name, set(view) ^ there, there ^ once)
     repeats = sum(it.startswith("repeat ") for it in lines)
+    # A vendor that is not available comes with a RetryInfo of half a second, or more while its circuit is
+    # open; a deadline with none.
+    of_vendor = [it for it in lines if it.startswith("repeat ") and "genesys " in it]
+    told = [int(it.split()[2]) for it in of_vendor if "the deadline ran out" not in it]
+    assert told and min(told) >= 500, (name, of_vendor)
     print(f"ok  {name}: {written} writes, {repeats} repeats, each done once; the view is right")
 JUDGE
 }

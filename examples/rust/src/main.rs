@@ -13,7 +13,7 @@ use std::{env, fs};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::{Instant, sleep};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -36,17 +36,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 const SESSION: &str = "0071023821aec011"; // one that the sandbox has
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The vendor does the next attach, and its answer is lost.
+const LOST: &str = r#"[{"operation": "AttachUserData", "times": 1, "stage": "after",
+    "fault": {"kind": "reset"}}]"#;
+
 #[tokio::main]
 async fn main() -> Result<()> {
-    let address = variable("GATEWAY", "127.0.0.1:50051");
-    // One channel for the whole process, which is what makes it cheap. It is dialled lazily, so
-    // that a gateway that is just restarting does not keep this from starting.
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
-        // A stream over a network that fails without a word would be silent for ever.
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .connect_lazy();
-    let sms = SmsSessionDataClient::new(channel);
+    let sms = SmsSessionDataClient::new(connect()?);
     if env::args().nth(1).as_deref() == Some("watch") {
         return watch(sms).await;
     }
@@ -54,7 +50,27 @@ async fn main() -> Result<()> {
     refused(sms.clone()).await?;
     absent(sms.clone()).await?;
     retried(sms.clone()).await?;
-    stopped(sms).await
+    stopped(sms.clone()).await?;
+    settled(sms).await
+}
+
+/// One channel for the whole process, which is what makes it cheap. It is dialled lazily, so that a
+/// gateway that is just restarting does not keep this from starting.
+fn connect() -> Result<Channel> {
+    let address = variable("GATEWAY", "127.0.0.1:50051");
+    let endpoint = match env::var("CA") {
+        Ok(file) => {
+            let authorities = Certificate::from_pem(fs::read(file)?);
+            Endpoint::from_shared(format!("https://{address}"))?
+                .tls_config(ClientTlsConfig::new().ca_certificate(authorities))?
+        }
+        Err(_) => Endpoint::from_shared(format!("http://{address}"))?,
+    };
+    // A stream over a network that fails without a word would be silent for ever.
+    let endpoint = endpoint
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    Ok(endpoint.connect_lazy())
 }
 
 /// Returns when the vendor shows the data in place, not when it merely took it.
@@ -129,9 +145,7 @@ async fn retried(sms: Sms) -> Result<()> {
 /// The vendor may have done it: the gateway says so with a pushback of -1, and then it is not
 /// repeated, whatever the codes say. If it were, the second call would succeed here.
 async fn stopped(sms: Sms) -> Result<()> {
-    let rules = r#"[{"operation": "AttachUserData", "times": 1, "stage": "after",
-        "fault": {"kind": "reset"}}]"#;
-    fault(rules)?;
+    fault(LOST)?;
     let careless = [Code::Unavailable, Code::Unknown];
     let lost = repeating(&careless, async |attempt| {
         let request = attach("rust-stopped", "x");
@@ -144,6 +158,22 @@ async fn stopped(sms: Sms) -> Result<()> {
     expect("lost", error.code(), Code::Unknown)?;
     expect("reason", reason(&error).as_str(), "OUTCOME_UNKNOWN")?;
     expect("pushback", pushback(&error), Some(None))
+}
+
+/// Under a request_id the gateway finds out what became of it: the same call again, to be
+/// confirmed. It looks, and does not attach a second time.
+async fn settled(mut sms: Sms) -> Result<()> {
+    fault(LOST)?;
+    let mut request = attach("rust-settled", &Uuid::new_v4().to_string());
+    request.request_id = Uuid::new_v4().to_string();
+    let lost = sms
+        .attach_user_data(within(DEADLINE, request.clone()))
+        .await;
+    let error = lost.err().ok_or("not in doubt")?;
+    expect("in doubt", reason(&error).as_str(), "OUTCOME_UNKNOWN")?;
+    request.set_confirmation(Confirmation::Confirmed);
+    let answer = sms.attach_user_data(within(DEADLINE, request)).await?;
+    expect("settled", answer.into_inner().outcome(), Outcome::Confirmed)
 }
 
 /// tonic reads no service config, so this is what other languages' libraries do with one.
@@ -162,7 +192,7 @@ async fn repeating<T>(
             _ if attempt == 4 || !codes.contains(&error.code()) => return Err(error),
             Some(None) => return Err(error),
             Some(Some(wait)) => sleep(wait).await,
-            None => sleep(backoff(attempt)).await,
+            None => sleep(advised(&error) + backoff(attempt)).await,
         }
     }
 }
@@ -222,7 +252,7 @@ async fn attach_repeating(
         let wait = match pushback(&error) {
             Some(None) => return Err(error.into()),
             Some(Some(wait)) => wait,
-            None => backoff(attempt),
+            None => advised(&error) + backoff(attempt),
         };
         // CANCELLED is tonic's own word for a deadline that ends before an answer comes.
         let passing = matches!(
@@ -237,7 +267,7 @@ async fn attach_repeating(
         if vendor(&error).is_some() {
             request.request_id = Uuid::new_v4().to_string();
         }
-        println!("repeat {error}");
+        println!("repeat in {} ms: {error}", wait.as_millis());
         sleep(wait).await;
     }
     Ok(())
@@ -360,6 +390,12 @@ fn pushback(error: &Status) -> Option<Option<Duration>> {
     let said = error.metadata().get("grpc-retry-pushback-ms")?;
     let milliseconds = said.to_str().ok().and_then(|it| it.parse().ok());
     Some(milliseconds.map(Duration::from_millis))
+}
+
+/// RetryInfo says when it is worth another call, such as when an open circuit lets one through.
+fn advised(error: &Status) -> Duration {
+    let retry = error.get_details_retry_info();
+    retry.and_then(|it| it.retry_delay).unwrap_or_default()
 }
 
 fn attach(key: &str, value: &str) -> AttachUserDataRequest {

@@ -9,6 +9,7 @@ import com.google.protobuf.Struct;
 import com.google.protobuf.Value;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
 import contactcenter.v1.SmsSessionDataGrpc;
 import contactcenter.v1.SmsSessionDataGrpc.SmsSessionDataBlockingStub;
 import contactcenter.v1.SmsSessionDataOuterClass.AttachUserDataRequest;
@@ -21,11 +22,15 @@ import contactcenter.v1.SmsSessionDataOuterClass.WatchSessionsRequest;
 import contactcenter.v1.SmsSessionDataOuterClass.WatchSessionsResponse;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status.Code;
 import io.grpc.StatusRuntimeException;
+import io.grpc.TlsChannelCredentials;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.MetadataUtils;
+import java.io.File;
+import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
@@ -62,16 +67,24 @@ public final class Client {
           "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE", "UNKNOWN"]}}]}
       """;
 
+  /** The vendor does the next attach, and its answer is lost. */
+  private static final String LOST =
+      """
+      [{"operation": "AttachUserData", "times": 1, "stage": "after", "fault": {"kind": "reset"}}]
+      """;
+
   public static void main(String[] arguments) throws Exception {
-    var sms = connect(Files.readString(Path.of("../../docs/service-config.json")));
+    var channel = connect(Files.readString(Path.of("../../docs/service-config.json")));
+    var sms = SmsSessionDataGrpc.newBlockingStub(channel);
     if (arguments.length == 1 && arguments[0].equals("watch")) {
-      watch(sms);
+      watch(channel);
     } else {
       confirmed(sms);
       refused(sms);
       absent(sms);
       retried(sms);
-      stopped(connect(CARELESS));
+      stopped(SmsSessionDataGrpc.newBlockingStub(connect(CARELESS)));
+      settled(sms);
     }
     System.exit(0);
   }
@@ -80,19 +93,21 @@ public final class Client {
    * One channel for the whole process, which is what makes it cheap; the service config makes it
    * repeat what may be repeated, and honour grpc-retry-pushback-ms.
    */
-  private static SmsSessionDataBlockingStub connect(String serviceConfig) {
+  private static ManagedChannel connect(String serviceConfig) throws IOException {
     // The library takes the JSON as maps, with numbers as Double: as Gson reads it.
     Map<String, ?> config = new Gson().fromJson(serviceConfig, Map.class);
-    var address = env("GATEWAY", "127.0.0.1:50051");
-    var channel =
-        Grpc.newChannelBuilder(address, InsecureChannelCredentials.create())
-            .defaultServiceConfig(config)
-            .enableRetry()
-            // A stream over a network that fails without a word would be silent for ever.
-            .keepAliveTime(20, TimeUnit.SECONDS)
-            .keepAliveTimeout(10, TimeUnit.SECONDS)
-            .build();
-    return SmsSessionDataGrpc.newBlockingStub(channel);
+    var authorities = env("CA", "");
+    var transport =
+        authorities.isEmpty()
+            ? InsecureChannelCredentials.create()
+            : TlsChannelCredentials.newBuilder().trustManager(new File(authorities)).build();
+    return Grpc.newChannelBuilder(env("GATEWAY", "127.0.0.1:50051"), transport)
+        .defaultServiceConfig(config)
+        .enableRetry()
+        // A stream over a network that fails without a word would be silent for ever.
+        .keepAliveTime(20, TimeUnit.SECONDS)
+        .keepAliveTimeout(10, TimeUnit.SECONDS)
+        .build();
   }
 
   /** Returns when the vendor shows the data in place, not when it merely took it. */
@@ -156,10 +171,7 @@ public final class Client {
    * channel that is told to repeat UNKNOWN does. If it did, the second call would succeed here.
    */
   private static void stopped(SmsSessionDataBlockingStub careless) throws Exception {
-    fault(
-        """
-        [{"operation": "AttachUserData", "times": 1, "stage": "after", "fault": {"kind": "reset"}}]
-        """);
+    fault(LOST);
     var request = attach("java-stopped", UUID.randomUUID().toString()).build();
     var error = failure(() -> careless.attachUserData(request));
     expect("lost", error.getStatus().getCode(), Code.UNKNOWN);
@@ -167,10 +179,28 @@ public final class Client {
     expect("pushback", pushback(error), Optional.of(-1L));
   }
 
+  /**
+   * Under a request_id the gateway finds out what became of it: the same call again, to be
+   * confirmed. It looks, and does not attach a second time.
+   */
+  private static void settled(SmsSessionDataBlockingStub sms) throws Exception {
+    fault(LOST);
+    var request =
+        attach("java-settled", UUID.randomUUID().toString())
+            .setRequestId(UUID.randomUUID().toString());
+    var error =
+        failure(() -> sms.withDeadlineAfter(5, TimeUnit.SECONDS).attachUserData(request.build()));
+    expect("in doubt", reason(error), "OUTCOME_UNKNOWN");
+    request.setConfirmation(Confirmation.CONFIRMATION_CONFIRMED);
+    var answer = sms.withDeadlineAfter(5, TimeUnit.SECONDS).attachUserData(request.build());
+    expect("settled", answer.getOutcome(), Outcome.OUTCOME_CONFIRMED);
+  }
+
   /** A view of the sessions, and the writer whose work it shows. */
-  private static void watch(SmsSessionDataBlockingStub sms) throws Exception {
+  private static void watch(ManagedChannel channel) throws Exception {
+    var sms = SmsSessionDataGrpc.newBlockingStub(channel);
     var view = new View();
-    var follower = new Thread(() -> view.follow(sms));
+    var follower = new Thread(() -> view.follow(channel));
     follower.setDaemon(true);
     follower.start();
     var giveUp = System.nanoTime() + TimeUnit.MINUTES.toNanos(2);
@@ -203,10 +233,10 @@ public final class Client {
         sms.withDeadlineAfter(5, TimeUnit.SECONDS).attachUserData(request.build());
         return;
       } catch (StatusRuntimeException error) {
-        var wait = pushback(error);
+        var said = pushback(error);
         var code = error.getStatus().getCode();
         if (!Set.of(Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED).contains(code)
-            || wait.equals(Optional.of(-1L))
+            || said.equals(Optional.of(-1L))
             || System.nanoTime() > giveUp) {
           throw error;
         }
@@ -215,8 +245,14 @@ public final class Client {
         if (detail(error, ErrorInfo.class).filter(it -> it.containsMetadata("vendor")).isPresent()) {
           request.setRequestId(UUID.randomUUID().toString());
         }
-        System.out.println("repeat " + error.getStatus());
-        Thread.sleep(wait.orElse(backoff(attempt)));
+        // RetryInfo says when it is worth another call, such as when an open circuit lets one
+        // through.
+        var retry = detail(error, RetryInfo.class).orElse(RetryInfo.getDefaultInstance());
+        var delay = retry.getRetryDelay();
+        var told = TimeUnit.SECONDS.toMillis(delay.getSeconds()) + delay.getNanos() / 1_000_000;
+        var wait = said.orElse(told + backoff(attempt));
+        System.out.println("repeat in " + wait + " ms: " + error.getStatus());
+        Thread.sleep(wait);
       }
     }
   }
@@ -228,7 +264,8 @@ public final class Client {
      * A stream ends when the gateway restarts, when the connection breaks, when the vendor's
      * notifications cannot be had: open it again, always. It begins with the whole state.
      */
-    void follow(SmsSessionDataBlockingStub sms) {
+    void follow(ManagedChannel channel) {
+      var sms = SmsSessionDataGrpc.newBlockingStub(channel);
       for (var attempt = 0; ; attempt++) {
         try {
           var events = sms.watchSessions(WatchSessionsRequest.getDefaultInstance());
@@ -245,6 +282,8 @@ public final class Client {
         } catch (InterruptedException end) {
           return;
         }
+        // The library waits up to two minutes between attempts to connect otherwise.
+        channel.resetConnectBackoff();
       }
     }
 
