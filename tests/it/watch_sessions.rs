@@ -721,14 +721,15 @@ async fn a_channel_that_is_refused_is_the_operators_to_correct() {
     let failures = "switchboard_notification_failures_total";
     let failed = |account| reading(&gateway.metrics, failures, &[("account", account)]);
     assert_eq!(failed("default"), 1);
-    // Who comes right after is told the same, and the vendor is not asked again.
-    let again = Watcher::open(&gateway, "", &[]).await.end().await;
-    assert_eq!(
-        (again.code(), reason(&again)),
-        (Code::PermissionDenied, "VENDOR_DENIED".to_owned())
-    );
-    assert_eq!(failed("default"), 1);
-    assert_eq!(gateway.sandbox.journal().count("genesys", "Subscribe"), 1);
+    // Whatever it was may be mended by now; after that the vendor is not asked all the time.
+    for _ in 0..2 {
+        let again = Watcher::open(&gateway, "", &[]).await.end().await;
+        let denied = (Code::PermissionDenied, "VENDOR_DENIED".to_owned());
+        assert_eq!((again.code(), reason(&again)), denied);
+        assert_eq!(failed("default"), 2);
+        let asked = gateway.sandbox.journal().count("genesys", "Subscribe");
+        assert_eq!(asked, 2);
+    }
     let text = gateway.metrics.text();
     let before_the_first = format!("{failures}{{account=\"other\"}} 0");
     assert!(text.lines().any(|line| line == before_the_first), "{text}");

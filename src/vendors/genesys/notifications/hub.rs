@@ -21,8 +21,8 @@ use crate::upstream::error::{Error, Failure};
 /// rows, and watchers come back.
 const LINGER: Duration = Duration::from_secs(60);
 
-/// Between the beginnings of two sessions, where the first has failed: however often streams are opened,
-/// and writes want confirmation, a vendor that says no is not asked all the time.
+/// Between the beginnings of two sessions, where the first was not the only one to fail: however often
+/// streams are opened, and writes want confirmation, a vendor that says no is not asked all the time.
 pub(super) const LEAST_APART: Duration = Duration::from_secs(5);
 
 /// Shared by the session, the consumers and the reads of one account.
@@ -56,9 +56,10 @@ struct State {
     queues: BTreeMap<u64, Arc<Queue>>,
     last_queue: u64,
     running: bool,
-    /// When the last session began, and what it has failed by.
+    /// When the last session began, what it has failed by, and how many have since one was subscribed.
     begun: Option<Instant>,
     failed: Option<Failure>,
+    failures: u32,
     /// What this session's last try to be subscribed failed by.
     trouble: Option<Error>,
     flight: Option<Flight>,
@@ -93,7 +94,7 @@ impl Hub {
         self.meters.stream()
     }
 
-    /// Another consumer; the first one starts the session, unless the last has failed just now.
+    /// Another consumer; the first one starts the session, unless the last ones have failed just now.
     pub(in crate::vendors::genesys) fn consume(self: &Arc<Self>, filter: Filter) -> Consumer {
         let mut state = self.state();
         let queue = Arc::new(Queue::new(filter, state.seq));
@@ -140,7 +141,9 @@ impl Hub {
     /// From here on nothing is missed unnoticed.
     pub(super) fn subscribed(&self) {
         self.miss();
-        self.state().trouble = None;
+        let mut state = self.state();
+        (state.trouble, state.failures) = (None, 0);
+        drop(state);
         self.standing.send_replace(Standing::Subscribed);
     }
 
@@ -216,6 +219,7 @@ impl Hub {
         let mut state = self.state();
         state.running = false;
         state.failed = Some(failure.clone());
+        state.failures += 1;
         self.standing.send_replace(Standing::Troubled);
         for queue in state.queues.values() {
             queue.end(failure.clone());
@@ -251,11 +255,12 @@ impl Hub {
 }
 
 impl State {
+    /// Not after the first: what it failed by may be mended by now.
     fn failed_just_now(&self) -> Option<&Failure> {
-        let just_now = self
-            .begun
-            .is_some_and(|begun| begun.elapsed() < LEAST_APART);
-        self.failed.as_ref().filter(|_| just_now)
+        let just_now = self.begun?.elapsed() < LEAST_APART;
+        self.failed
+            .as_ref()
+            .filter(|_| just_now && self.failures > 1)
     }
 
     /// Whether a session is to be started.

@@ -469,7 +469,8 @@ async fn a_session_that_failed_at_once_is_not_begun_anew_at_once() {
         streams
     };
     let (handshakes, streams) = tokio::join!(denying, opening);
-    let most = TIME.as_secs() / LEAST_APART.as_secs();
+    // Once more at once, as it may be mended by now.
+    let most = 1 + TIME.as_secs() / LEAST_APART.as_secs();
     assert!((most - 1..=most).contains(&handshakes), "{handshakes}");
     assert!(streams > 500, "{streams} were told");
 }
