@@ -66,13 +66,12 @@ fn replace<T>(current: &mut Option<T>, sent: Option<T>) {
     }
 }
 
+/// Each element is one number, and not several with commas between them.
 fn list(numbers: Option<&[String]>) -> bool {
-    let is_one = |it: &String| !it.is_empty() && number(Some(it));
+    let is_one = |it: &String| !it.is_empty() && !it.contains(',') && number(Some(it));
     numbers.is_none_or(|list| list.len() <= LONGEST_LIST && list.iter().all(is_one))
 }
 
-/// One number, and not several with commas between them.
 fn number(number: Option<&str>) -> bool {
-    let stranger = |it: char| it == ',' || it.is_control();
-    number.is_none_or(|it| it.chars().count() <= LONGEST_NUMBER && !it.contains(stranger))
+    number.is_none_or(|it| it.chars().count() <= LONGEST_NUMBER && !it.contains(char::is_control))
 }

@@ -115,7 +115,6 @@ fn settings_beyond_a_limit_are_a_business_failure() {
         ("callerPresent", json!([""])),
         ("callNumberDefault", json!("1234567890123456")),
         ("callerPresentDefault", json!("1234567890123456")),
-        ("callerPresentDefault", json!("1,2")),
     ] {
         let (status, answer) = call(
             &aicc,
