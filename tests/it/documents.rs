@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use http::{HeaderMap, HeaderName};
 use switchboard::config::Config;
 use switchboard::pb::ErrorReason;
+use switchboard::telemetry::server::Code;
 
 use crate::support::dir::Dir;
 
@@ -27,6 +29,14 @@ fn rows(document: &str) -> impl Iterator<Item = Vec<&str>> {
 /// What stands in backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
+}
+
+/// What stands in backticks in the first cells of a section's tables.
+fn told(path: &str, head: &str) -> BTreeSet<String> {
+    let document = document(path);
+    let section = document.split("\n## ").find(|it| it.starts_with(head));
+    let cells = rows(section.unwrap()).map(|row| row[0]);
+    cells.flat_map(quoted).map(str::to_owned).collect()
 }
 
 /// A file that names all that has to be named, and nothing else.
@@ -128,28 +138,16 @@ fn every_setting_is_listed_with_its_default() {
     assert!(compared > 50, "compared {compared} defaults only");
 }
 
-/// Names of gRPC's codes in a text.
+/// Names of gRPC's codes of failures in a text.
 fn codes(text: &str) -> BTreeSet<&str> {
-    const CODES: [&str; 16] = [
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
+    let name = |number: u16| {
+        let status =
+            HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), number.into())]);
+        Code::of(&status).unwrap().name()
+    };
+    let names: BTreeSet<_> = (1..=16).map(name).collect();
     let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
-    words.filter(|word| CODES.contains(word)).collect()
+    words.filter(|word| names.contains(word)).collect()
 }
 
 /// The reasons of the protos, with the codes that their comments begin with.
@@ -287,12 +285,7 @@ fn every_line_of_the_log_that_warns_is_in_the_runbook() {
         }
     }
     assert!(said.len() > 20, "{said:?}");
-    let runbook = document("docs/RUNBOOK.md");
-    let lines = runbook
-        .split("\n## ")
-        .find(|it| it.starts_with("Lines of the log"));
-    let told = rows(lines.unwrap()).flat_map(|row| quoted(row[0]).collect::<Vec<_>>());
-    let told: BTreeSet<_> = told.map(str::to_owned).collect();
+    let told = told("docs/RUNBOOK.md", "Lines of the log");
     let lacking: Vec<_> = said.difference(&told).collect();
     let gone: Vec<_> = told.difference(&said).collect();
     assert!(lacking.is_empty(), "not in the runbook: {lacking:?}");
@@ -304,14 +297,10 @@ fn every_kind_of_failure_is_explained() {
     let source = document("src/upstream/error.rs");
     let label = source.split("fn label(").nth(1).unwrap();
     let label = label.split("\n    }\n").next().unwrap();
-    let words: BTreeSet<_> = label.split('"').skip(1).step_by(2).collect();
+    let words = label.split('"').skip(1).step_by(2);
+    let words: BTreeSet<_> = words.map(str::to_owned).collect();
     assert!(words.len() > 10, "{words:?}");
-    let metrics = document("docs/METRICS.md");
-    let section = metrics
-        .split("\n## ")
-        .find(|it| it.starts_with("Kinds of failure"));
-    let told = rows(section.unwrap()).flat_map(|row| quoted(row[0]).collect::<Vec<_>>());
-    assert_eq!(told.collect::<BTreeSet<_>>(), words);
+    assert_eq!(told("docs/METRICS.md", "Kinds of failure"), words);
 }
 
 /// The names by which a document's sections are linked to.
