@@ -199,7 +199,7 @@ def alerts_know(**labels):
         rules = [rule for group in it.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
         looked_at = [
             found for rule in rules
-            for found in re.findall(r"\b(?:switchboard|rpc)_\w+(?:{([^}]*))?", rule["expr"])
+            for found in re.findall(r"\b(?:switchboard|rpc_server)_\w+(?:{([^}]*))?", rule["expr"])
         ]
         return len(looked_at) >= len(rules) > 10 and all(
             found.replace('", ', '",').startswith(matchers) for found in looked_at
