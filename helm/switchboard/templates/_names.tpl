@@ -51,3 +51,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{/* The labels by which the series of these pods are told from all others, as the operator sets them. */}}
+{{- define "switchboard.seriesLabels" -}}
+{{- if .Values.prometheusRule.seriesLabels -}}
+{{- toYaml .Values.prometheusRule.seriesLabels -}}
+{{- else -}}
+namespace: {{ .Release.Namespace }}
+{{- if .Values.serviceMonitor.enabled }}
+job: {{ include "switchboard.fullname" . }}-headless
+{{- else }}
+job: {{ .Release.Namespace }}/{{ include "switchboard.fullname" . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The same as queries want them. */}}
+{{- define "switchboard.seriesMatchers" -}}
+{{- $matchers := list -}}
+{{- range $label, $value := include "switchboard.seriesLabels" . | fromYaml -}}
+{{- $matchers = append $matchers (printf "%s=%q" $label $value) -}}
+{{- end -}}
+{{- join ", " $matchers -}}
+{{- end -}}

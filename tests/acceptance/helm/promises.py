@@ -191,22 +191,39 @@ def every_pod_is_scraped_once(it):
     ] == [True]
 
 
+def look_at(labels, queries):
+    """Every series that a query looks at has these labels."""
+    matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    looked_at = [
+        found for query in queries
+        for found in re.findall(r"\b(?:switchboard|rpc_server|http_client)_\w+(?:{([^}]*))?", query)
+    ]
+    return len(looked_at) >= len(queries) > 10 and all(
+        found.replace('", ', '",').startswith(matchers) for found in looked_at
+    )
+
+
 def alerts_know(**labels):
     """Every series that a rule looks at is one of this release, and its alerts say so."""
-    matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
 
     def holds(it):
         rules = [rule for group in it.one("PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
-        looked_at = [
-            found for rule in rules
-            for found in re.findall(r"\b(?:switchboard|rpc_server)_\w+(?:{([^}]*))?", rule["expr"])
-        ]
-        return len(looked_at) >= len(rules) > 10 and all(
-            found.replace('", ', '",').startswith(matchers) for found in looked_at
-        ) and all(labels.items() <= rule["labels"].items() for rule in rules)
+        return look_at(labels, [rule["expr"] for rule in rules]) and all(
+            labels.items() <= rule["labels"].items() for rule in rules
+        )
 
-    holds.__doc__ = f"alerts look at {matchers}"
+    holds.__doc__ = f"alerts look at {labels}"
     return holds
+
+
+def the_dashboard_is_of_this_release(it):
+    (file, text), = it.one("ConfigMap", "-dashboards")["data"].items()
+    dashboard = json.loads(text)
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    queries += [it["query"]["query"] for it in dashboard["templating"]["list"] if it["type"] == "query"]
+    labels = {"job": "acceptance-switchboard-headless", "namespace": "acceptance"}
+    return look_at(labels, queries) and dashboard["title"] == "switchboard acceptance/acceptance-switchboard" \
+        and dashboard["uid"] != "switchboard" and file == dashboard["uid"] + ".json"
 
 
 def the_kubelet_asks_the_health_service(it):
@@ -262,6 +279,7 @@ PROMISES = [
     ("digest", the_digest_goes_before_the_tag),
     ("service-monitor", every_pod_is_scraped_once),
     ("service-monitor", alerts_know(job="acceptance-switchboard-headless", namespace="acceptance")),
+    ("service-monitor", the_dashboard_is_of_this_release),
     ("pod-monitor", alerts_know(job="acceptance/acceptance-switchboard", namespace="acceptance")),
     ("extras", alerts_know(job='a "gateway"')),
     ("grpc-probes-ports", the_kubelet_asks_the_health_service),
