@@ -5,8 +5,7 @@
 
 use std::fmt;
 
-use opentelemetry::Context;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::SpanContext;
 use serde::{Serialize, Serializer as _};
 use serde_json::Serializer;
 use time::OffsetDateTime;
@@ -16,6 +15,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::logs;
 use super::propagation::hex;
 
 /// Most lines are shorter, so that they do not grow while they are written.
@@ -46,11 +46,7 @@ where
         line.extend_from_slice(metadata.target().as_bytes());
         line.push(b'"');
         event.record(&mut Fields(&mut line));
-        // OpenTelemetry warns about its context stack while it holds that stack borrowed;
-        // looking into it then would panic.
-        if metadata.target() != "opentelemetry" {
-            Context::map_current(|context| ids(context.span().span_context(), &mut line));
-        }
+        logs::within_span(metadata, |span| ids(span, &mut line));
         line.extend_from_slice(b"}\n");
         writer.write_str(str::from_utf8(&line).map_err(|_| fmt::Error)?)
     }
@@ -85,11 +81,7 @@ fn padded<const DIGITS: usize>(mut number: u32, line: &mut Vec<u8>) {
     line.extend_from_slice(&digits);
 }
 
-/// Of the span that the thread is in.
 fn ids(span: &SpanContext, line: &mut Vec<u8>) {
-    if !span.is_valid() {
-        return;
-    }
     line.extend_from_slice(b",\"trace_id\":\"");
     line.extend(hex(&span.trace_id().to_bytes()));
     line.extend_from_slice(b"\",\"span_id\":\"");

@@ -8,6 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, FilterExt as _, ParseError};
@@ -18,6 +20,7 @@ use tracing_subscriber::{Layer, Registry, filter, reload};
 
 use super::audit::Lines;
 use super::json::Json;
+use super::text::Text;
 
 /// Libraries, by the beginning of their names, whose debug output drowns ours.
 const CHATTY: [&str; 6] = ["h2", "hyper", "reqwest", "rustls", "tonic", "tower"];
@@ -138,6 +141,23 @@ fn is_event(metadata: &Metadata<'_>) -> bool {
     metadata.is_event()
 }
 
+/// Whether a line belongs to a span, the one that its thread is in, and then what `tell` makes of it.
+pub(super) fn within_span<T>(
+    metadata: &Metadata<'_>,
+    tell: impl FnOnce(&SpanContext) -> T,
+) -> Option<T> {
+    // OpenTelemetry warns about its context stack while it holds that stack borrowed; looking into it
+    // then would panic.
+    if metadata.target() == "opentelemetry" {
+        return None;
+    }
+    Context::map_current(|context| {
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid().then(|| tell(span))
+    })
+}
+
 pub(super) fn layer<W>(
     format: Format,
     terminal: bool,
@@ -149,8 +169,8 @@ where
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     match (format, terminal) {
         // Colours stay as they are by default: on, unless NO_COLOR is set.
-        (Format::Text | Format::Auto, true) => layer.boxed(),
-        (Format::Text, false) => layer.with_ansi(false).boxed(),
+        (Format::Text | Format::Auto, true) => layer.event_format(Text).boxed(),
+        (Format::Text, false) => layer.with_ansi(false).event_format(Text).boxed(),
         (Format::Json, _) | (Format::Auto, false) => layer.event_format(Json).boxed(),
     }
 }

@@ -11,6 +11,7 @@ mod logs;
 mod metrics;
 mod panics;
 mod propagation;
+mod text;
 
 pub mod audit;
 pub mod client;

@@ -79,11 +79,16 @@ impl Spans {
     }
 
     pub(crate) fn lines(&self) -> Vec<serde_json::Value> {
-        String::from_utf8(self.lines.0.lock().unwrap().clone())
-            .unwrap()
-            .lines()
+        let text = self.text();
+        let lines = text.lines();
+        lines
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+
+    /// All that was written, as it stands.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
     }
 }
 

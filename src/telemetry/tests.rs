@@ -31,6 +31,27 @@ fn a_line_says_which_span_it_belongs_to() {
 }
 
 #[test]
+fn a_line_for_people_says_so_too() {
+    for (terminal, before) in [(false, "vendor=\"genesys\""), (true, "\"genesys\"")] {
+        let spans = Spans::capture();
+        let lines = logs::layer(Format::Text, terminal, spans.writer());
+        tracing::subscriber::with_default(subscriber(lines), || {
+            in_span(|| tracing::warn!(vendor = "genesys", "sending again"));
+            tracing::info!("listening");
+        });
+
+        let context = spans.only().span_context;
+        let (trace, span) = (context.trace_id(), context.span_id());
+        let text = spans.text();
+        let lines: Vec<_> = text.lines().collect();
+        let end = format!("{before} trace_id={trace} span_id={span}");
+        assert!(lines[0].ends_with(&end), "{text}");
+        assert!(lines[1].ends_with("listening"), "{text}");
+        assert_eq!(lines.len(), 2, "{text}");
+    }
+}
+
+#[test]
 fn where_no_audit_log_is_wanted_there_is_none() {
     use tracing_subscriber::EnvFilter;
     for audit in [true, false] {
