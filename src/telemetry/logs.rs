@@ -84,13 +84,24 @@ impl LogLevel {
             return Err(UnknownLevel);
         }
         let filter = filter(None, level).map_err(|_| UnknownLevel)?;
+        // A log that falls silent says so while it can.
+        let silent = matches!(level, "off" | "error");
+        if silent {
+            changed(level);
+        }
         if let Err(error) = self.0.reload(filter) {
             tracing::warn!(%error, "the log level could not be changed");
         }
-        // Not as `level`, which is the line's own.
-        tracing::warn!(to = level, "the log level was changed");
+        if !silent {
+            changed(level);
+        }
         Ok(())
     }
+}
+
+fn changed(level: &str) {
+    // Not as `level`, which is the line's own.
+    tracing::warn!(to = level, "the log level was changed");
 }
 
 /// `RUST_LOG` where it is set and not empty, else the configured level.
