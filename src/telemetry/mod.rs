@@ -89,6 +89,7 @@ pub fn init(options: &Options) -> Result<Telemetry, Error> {
     global::set_meter_provider(metrics.provider());
     count_dropped(&metrics, dropped);
     export.count_losses(&metrics.meter());
+    export::tell_doubts();
     Ok(Telemetry {
         export,
         metrics,

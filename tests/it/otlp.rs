@@ -226,3 +226,28 @@ async fn certificates_that_are_none_are_refused_at_the_start() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_value_that_is_not_known_is_told_and_a_default_is_in_force() {
+    let (collector, endpoint) = Collector::start().await;
+    let mut process = Observed::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+    ])
+    .await;
+    process.sms().get_session(get()).await.unwrap();
+    assert!(process.end().await.success());
+    let lines = process.lines();
+    let told: Vec<_> = (lines.iter())
+        .filter(|line| line["message"] == "an OTEL_* variable is not understood")
+        .map(|line| (line["variable"].as_str(), line["value"].as_str()))
+        .collect();
+    let expected = [
+        (Some("OTEL_EXPORTER_OTLP_TIMEOUT"), Some("10s")),
+        (Some("OTEL_TRACES_SAMPLER"), Some("sometimes")),
+    ];
+    assert_eq!(told, expected);
+    assert!(!collector.spans().is_empty());
+}

@@ -5,6 +5,7 @@
 //! the exporters themselves is exported: their spans do not exist, and of log records only ours
 //! are taken.
 
+mod doubts;
 mod losses;
 mod plan;
 mod wire;
@@ -26,6 +27,7 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::{Layer, Registry, filter};
 
+pub(super) use self::doubts::tell as tell_doubts;
 use self::losses::{Bounded, Counted, Losses};
 use self::plan::{Plan, Signal};
 use self::wire::Wire;

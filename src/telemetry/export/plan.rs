@@ -29,9 +29,9 @@ pub(super) struct Plan {
 
 impl Plan {
     /// A signal is exported when there is an endpoint for it. Of logs stderr has them already, so
-    /// they have to be asked for. An empty variable counts as unset, as the specification has it.
+    /// they have to be asked for.
     pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let read = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let read = |name: &str| set(&variable, name);
         if read("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
         {
             return Self::default();
@@ -40,7 +40,7 @@ impl Plan {
             let asked = read(&format!("OTEL_{signal}_EXPORTER")).map_or(unasked, |exporters| {
                 exporters
                     .split(',')
-                    .any(|exporter| exporter.trim() == "otlp")
+                    .any(|exporter| exporter.trim().eq_ignore_ascii_case("otlp"))
             });
             let own = format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT");
             asked && (read(&own).is_some() || read("OTEL_EXPORTER_OTLP_ENDPOINT").is_some())
@@ -51,6 +51,19 @@ impl Plan {
             logs: exported("LOGS", false),
         }
     }
+
+    pub(super) fn has(self, signal: Signal) -> bool {
+        match signal {
+            Signal::Traces => self.traces,
+            Signal::Metrics => self.metrics,
+            Signal::Logs => self.logs,
+        }
+    }
+}
+
+/// A variable that is set; an empty one counts as unset, as the specification has it.
+pub(super) fn set(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.trim().is_empty())
 }
 
 #[cfg(test)]
@@ -76,6 +89,7 @@ mod tests {
             (&[ALL], (true, true, false)),
             (&[TRACES], (true, false, false)),
             (&[ALL, ("OTEL_LOGS_EXPORTER", "otlp")], (true, true, true)),
+            (&[ALL, ("OTEL_LOGS_EXPORTER", "OTLP")], (true, true, true)),
             (&[("OTEL_LOGS_EXPORTER", "otlp")], (false, false, false)),
             (
                 &[ALL, ("OTEL_TRACES_EXPORTER", "none")],

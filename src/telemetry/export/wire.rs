@@ -7,10 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Uri;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use super::ExportError;
-use super::plan::Signal;
+use super::plan::{self, Signal};
 
 /// By the specification.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +25,10 @@ pub(super) enum Wire {
 
 /// What the variables say about the way of one signal.
 #[derive(Debug, PartialEq, Eq)]
-struct Way {
-    grpc: bool,
+pub(super) struct Way {
+    pub(super) grpc: bool,
+    /// Of the endpoint, where it names one.
+    pub(super) port: Option<u16>,
     /// Known of gRPC only, where the endpoint may leave it open.
     tls: bool,
     timeout: Duration,
@@ -47,7 +50,7 @@ impl Wire {
 }
 
 impl Way {
-    fn read(signal: Signal, variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn read(signal: Signal, variable: impl Fn(&str) -> Option<String>) -> Self {
         let signal = signal.name().to_ascii_uppercase();
         // The signal's own goes before that of all.
         let read = |name: &str| {
@@ -56,7 +59,7 @@ impl Way {
                 format!("OTEL_EXPORTER_OTLP_{name}"),
             ]
             .iter()
-            .find_map(|name| variable(name).filter(|value| !value.trim().is_empty()))
+            .find_map(|name| plan::set(&variable, name))
         };
         let is = |name: &str, word: &str| {
             read(name).is_some_and(|value| value.trim().eq_ignore_ascii_case(word))
@@ -65,6 +68,7 @@ impl Way {
         let timeout = read("TIMEOUT").and_then(|value| value.trim().parse().ok());
         Way {
             grpc: is("PROTOCOL", "grpc"),
+            port: endpoint.parse().ok().and_then(|it: Uri| it.port_u16()),
             tls: match endpoint.split_once("://") {
                 Some((scheme, _)) => scheme == "https",
                 None => !is("INSECURE", "true"),
@@ -163,6 +167,7 @@ mod tests {
         let own = || Some(("cert".to_owned(), "key".to_owned()));
         let expected = Way {
             grpc: true,
+            port: None,
             tls: true,
             timeout: Duration::from_millis(200),
             ca: Some("logs' ca".to_owned()),
