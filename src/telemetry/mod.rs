@@ -28,6 +28,7 @@ use std::sync::LazyLock;
 use opentelemetry::{Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
+use percent_encoding::percent_decode_str;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
@@ -136,8 +137,20 @@ where
 
 /// Who we are, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` say it.
 fn resource() -> Resource {
-    let ours = ours_beside(&Resource::builder().build());
-    Resource::builder().with_attributes(ours).build()
+    let found = Resource::builder().build();
+    let said = Resource::builder().with_attributes(decoded(&found));
+    said.with_attributes(ours_beside(&found)).build()
+}
+
+/// Those that are percent-encoded, as commas and equals signs have to be in the variable; the library
+/// takes them as they stand.
+fn decoded(found: &Resource) -> Vec<KeyValue> {
+    let encoded = found.iter().filter_map(|(key, value)| {
+        let value = value.as_str();
+        let text = percent_decode_str(&value).decode_utf8().ok()?;
+        (text != value).then(|| KeyValue::new(key.clone(), text.into_owned()))
+    });
+    encoded.collect()
 }
 
 /// What nobody else has said.

@@ -239,3 +239,16 @@ fn what_the_environment_says_of_us_stands() {
         assert!(!said(key).contains(&key.to_owned()), "{key}");
     }
 }
+
+#[test]
+fn what_is_encoded_in_the_variable_is_told_as_it_was_meant() {
+    let found = Resource::builder_empty().with_attributes([
+        KeyValue::new("team", "sms%2Cchat%3D1"),
+        KeyValue::new("k8s.pod.name", "pod-1"),
+        // Neither is an encoding.
+        KeyValue::new("share", "100%"),
+        KeyValue::new("bytes", "%ff"),
+    ]);
+    let decoded = decoded(&found.build());
+    assert_eq!(decoded, [KeyValue::new("team", "sms,chat=1")]);
+}
