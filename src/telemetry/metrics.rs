@@ -1,5 +1,7 @@
 //! The meter provider and its face towards Prometheus.
 
+use std::collections::HashMap;
+
 use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
@@ -117,18 +119,40 @@ impl Reading {
     /// The series with exactly these labels; none while nothing was measured.
     #[must_use]
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let family = self.0.iter().find(|family| family.name() == name)?;
-        let metric = family.get_metric().iter().find(|metric| {
-            let found = metric.get_label();
-            let has = |(name, value): &(&str, &str)| {
-                found
-                    .iter()
-                    .any(|it| it.name() == *name && it.value() == *value)
-            };
-            found.len() == labels.len() && labels.iter().all(has)
-        })?;
+        let family = self.family(name)?;
+        let series = family.get_metric().iter();
+        let mut series = series.filter(|it| it.get_label().len() == labels.len());
+        let metric = series.find(|it| has(it, labels))?;
         number(family.get_field_type(), metric)
     }
+
+    /// The series with exactly these labels and one more, `by`, under what that says: thousands of
+    /// accounts at one look, not one look for each.
+    #[must_use]
+    pub fn values_by(&self, by: &str, name: &str, labels: &[(&str, &str)]) -> HashMap<&str, f64> {
+        let Some(family) = self.family(name) else {
+            return HashMap::new();
+        };
+        let series = family.get_metric().iter();
+        let series = series
+            .filter(|it| it.get_label().len() == labels.len() + 1 && has(it, labels))
+            .filter_map(|it| {
+                let label = it.get_label().iter().find(|label| label.name() == by)?;
+                Some((label.value(), number(family.get_field_type(), it)?))
+            });
+        series.collect()
+    }
+
+    fn family(&self, name: &str) -> Option<&MetricFamily> {
+        self.0.iter().find(|family| family.name() == name)
+    }
+}
+
+fn has(metric: &Metric, labels: &[(&str, &str)]) -> bool {
+    labels.iter().all(|(name, value)| {
+        let mut found = metric.get_label().iter();
+        found.any(|it| it.name() == *name && it.value() == *value)
+    })
 }
 
 fn number(kind: MetricType, metric: &Metric) -> Option<f64> {
@@ -187,5 +211,20 @@ mod tests {
         assert_eq!(reading.value("balance", &[]), None);
         assert_eq!(reading.value("took_seconds", &[]), None);
         assert_eq!(reading.value("nothing", &[]), None);
+
+        for (vendor, account, age) in [
+            ("aicc", "a", 1.0),
+            ("aicc", "b", 2.0),
+            ("genesys", "a", 3.0),
+        ] {
+            let account = KeyValue::new("account", account);
+            gauge.record(age, &[KeyValue::new("vendor", vendor), account]);
+        }
+        let reading = metrics.read();
+        let ages = |labels| reading.values_by("account", "balance", labels);
+        assert_eq!(ages(&[("vendor", "aicc")]), [("a", 1.0), ("b", 2.0)].into());
+        assert_eq!(ages(&[("vendor", "genesys")]), [("a", 3.0)].into());
+        assert!(ages(&[("vendor", "other")]).is_empty() && ages(&[]).is_empty());
+        assert!(reading.values_by("account", "nothing", &[]).is_empty());
     }
 }

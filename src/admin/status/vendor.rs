@@ -1,5 +1,6 @@
 //! One vendor in `/status.json`: its last minutes and its logins.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -56,6 +57,12 @@ struct Account {
     last_failure: Option<Login>,
 }
 
+/// In seconds, by account.
+struct Tokens<'a> {
+    age: HashMap<&'a str, f64>,
+    expiry: HashMap<&'a str, f64>,
+}
+
 #[derive(Debug, Serialize)]
 struct Login {
     result: &'static str,
@@ -66,8 +73,9 @@ impl Vendor {
     pub(super) fn new(vendor: VendorReport, reading: &Reading, now: Duration) -> Self {
         let label = [("vendor", vendor.name)];
         let breaker = Breaker::new(&vendor, reading, now);
+        let tokens = Tokens::of(&label, reading);
         let accounts = vendor.accounts.into_iter();
-        let account = |account| Account::new(account, vendor.name, reading, now);
+        let account = |account| Account::new(account, &tokens, now);
         Vendor {
             name: vendor.name,
             breaker,
@@ -124,17 +132,26 @@ impl Bucket {
     }
 }
 
+impl<'a> Tokens<'a> {
+    fn of(vendor: &[(&str, &str)], reading: &'a Reading) -> Self {
+        let by_account = |name| reading.values_by("account", name, vendor);
+        Tokens {
+            age: by_account("switchboard_token_age_seconds"),
+            expiry: by_account("switchboard_token_expiry_seconds"),
+        }
+    }
+}
+
 impl Account {
-    fn new(account: recent::Account, vendor: &str, reading: &Reading, now: Duration) -> Self {
-        let labels = [("vendor", vendor), ("account", account.name.as_str())];
+    fn new(account: recent::Account, tokens: &Tokens<'_>, now: Duration) -> Self {
         let login = |told: Told| Login {
             result: told.word,
             ago_s: ago(now, told.at),
         };
         Account {
-            token_expires_in_s: reading.value("switchboard_token_expiry_seconds", &labels),
+            token_expires_in_s: tokens.expiry.get(&*account.name).copied(),
             last_login: account.last.map(login),
-            token_age_s: reading.value("switchboard_token_age_seconds", &labels),
+            token_age_s: tokens.age.get(&*account.name).copied(),
             last_failure: account.failure.map(login),
             name: account.name,
         }
