@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::error::Error;
+use super::judge::by_status;
 use super::observer::{Attempt, CANCELLED, Observer, Server};
 use super::operation::{Call, Meta, Reply};
 use super::progress::Progress;
@@ -91,7 +92,7 @@ where
         Box::pin(async move {
             let result = attempt.await;
             match &result {
-                Ok(reply) => running.end(Some(reply.status), unjudged_no(reply)),
+                Ok(reply) => running.end(Some(reply.status), unjudged_no(running.meta, reply)),
                 Err(error) => running.end(error.status(), Some(error.label())),
             }
             result
@@ -195,8 +196,9 @@ impl Drop for Running {
 }
 
 /// Logins come back unjudged, so a no of theirs shows in the status alone.
-fn unjudged_no(reply: &Reply) -> Option<&'static str> {
-    (!reply.status.is_success()).then_some("refused")
+fn unjudged_no(meta: &Meta, reply: &Reply) -> Option<&'static str> {
+    let error = by_status(meta, reply, None, String::new())?;
+    Some(error.label())
 }
 
 #[cfg(test)]
@@ -208,7 +210,30 @@ mod tests {
 
     use super::*;
     use crate::upstream::operation::Replay;
-    use crate::upstream::testing::{Witness, call, server, vendor};
+    use crate::upstream::testing::{Witness, call, reply, server, vendor};
+
+    /// An outage of logins is one of the vendor's, and no refusal of credentials.
+    #[tokio::test]
+    async fn an_answer_that_nobody_judges_is_told_by_its_status() {
+        for (status, told) in [
+            (200, None),
+            (302, Some("refused")),
+            (400, Some("refused")),
+            (401, Some("credential_refused")),
+            (403, Some("refused")),
+            (429, Some("throttled")),
+            (500, Some("refused")),
+            (502, Some("unavailable")),
+            (503, Some("unavailable")),
+        ] {
+            let witness = Arc::new(Witness::default());
+            let layer = AttemptSpanLayer::new("vendor", server(), Arc::clone(&witness) as _);
+            let (vendor, _) = vendor(move |_, _| async move { Ok(reply(status, &[], "")) });
+            let login = call(Replay::Safe, Duration::from_secs(5));
+            layer.layer(vendor).oneshot(login).await.unwrap();
+            assert_eq!(*witness.attempts.lock().unwrap(), [told], "{status}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_is_dropped_was_late_or_not_waited_for() {
