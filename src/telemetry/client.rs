@@ -30,7 +30,7 @@ pub struct Request<'a> {
     pub template: StringValue,
     /// None when no answer came.
     pub status: Option<u16>,
-    /// What failed, where it did: the status as a string, or a short fixed word.
+    /// The kind of failure, where it failed: a short fixed word.
     pub error: Option<&'static str>,
     pub duration: Duration,
 }
@@ -183,12 +183,12 @@ mod tests {
             port: 443,
             template: "/api/v2/me/{id}".into(),
             status: Some(503),
-            error: Some("503"),
+            error: Some("unavailable"),
             duration: Duration::from_millis(60),
         });
 
         let text = metrics.text();
-        let labels = r#"{error_type="503",http_request_method="PUT",http_response_status_code="503",server_address="gws.example.com",server_port="443",url_template="/api/v2/me/{id}""#;
+        let labels = r#"{error_type="unavailable",http_request_method="PUT",http_response_status_code="503",server_address="gws.example.com",server_port="443",url_template="/api/v2/me/{id}""#;
         for line in [
             r#"switchboard_vendor_attempts_total{operation="AttachUserData",outcome="ok",vendor="genesys"} 2"#,
             r#"switchboard_retries_total{reason="throttled",vendor="aicc"} 1"#,

@@ -262,6 +262,18 @@ async fn counts_add_up_under_faults() {
     let requests = sum("http_client_request_duration_seconds_count{", &|_| true);
     let logins = sum("switchboard_vendor_attempts_total{", &login);
     assert_eq!(requests, attempts + logins);
+    // Both call a failure by the same word, whether there was an HTTP status or not.
+    for (word, has_status) in [("unavailable", true), ("lost", false)] {
+        let outcome = |line: &str| line.contains(&format!("outcome=\"{word}\""));
+        let error = |line: &str| {
+            line.contains(&format!("error_type=\"{word}\""))
+                && line.contains("http_response_status_code") == has_status
+        };
+        let failed = sum("switchboard_vendor_attempts_total{", &outcome);
+        assert!(failed > 0, "{word}");
+        let requests = sum("http_client_request_duration_seconds_count{", &error);
+        assert_eq!(requests, failed, "{word}");
+    }
 }
 
 /// Whether it is the circuit or a login that comes between.
