@@ -193,6 +193,9 @@ async fn what_is_alerted_on_is_there_before_its_first_event() {
         "switchboard_shed_total",
         "switchboard_connections_refused_total",
         "switchboard_notification_gaps_total",
+        "switchboard_watch_streams",
+        "switchboard_notification_sessions{state=\"connecting\"}",
+        "switchboard_notification_sessions{state=\"subscribed\"}",
     ] {
         zero(name);
     }

@@ -30,6 +30,16 @@ pub(super) enum Stage {
     Subscribed,
 }
 
+impl Stage {
+    fn label(self) -> KeyValue {
+        let state = match self {
+            Stage::Connecting => "connecting",
+            Stage::Subscribed => "subscribed",
+        };
+        KeyValue::new("state", state)
+    }
+}
+
 impl Meters {
     pub(in crate::vendors::genesys) fn new(meter: &Meter) -> Self {
         let meters = Meters {
@@ -70,8 +80,11 @@ impl Meters {
                 .with_description("Writes that were asked to be confirmed, by how it was settled.")
                 .build(),
         };
-        // Series that are there from the start can be alerted on.
+        // Series that are there from the start can be alerted on, and read 0 where nothing is.
         meters.streams.add(0, &[]);
+        for stage in [Stage::Connecting, Stage::Subscribed] {
+            meters.sessions.add(0, &[stage.label()]);
+        }
         meters.gaps.add(0, &[]);
         meters.slow.add(0, &[]);
         for how in HOW {
@@ -156,11 +169,7 @@ impl AtStage {
     }
 
     fn count(&self, change: i64) {
-        let state = match self.stage {
-            Stage::Connecting => "connecting",
-            Stage::Subscribed => "subscribed",
-        };
-        self.sessions.add(change, &[KeyValue::new("state", state)]);
+        self.sessions.add(change, &[self.stage.label()]);
     }
 }
 
