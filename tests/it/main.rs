@@ -41,6 +41,7 @@ mod retries;
 mod samples;
 mod service_config;
 mod status_page;
+mod sums;
 mod support;
 mod telemetry;
 mod tls_rotation;
