@@ -3,8 +3,9 @@
 //! The SDK's own queues are bounded too, but tell nobody what they drop. So the bound is taken
 //! before them, at the same length, and they never overflow.
 
+use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::logs::Severity;
@@ -98,8 +99,16 @@ impl Waiting {
 pub(in crate::telemetry) struct Counted<E> {
     inner: E,
     waiting: Waiting,
-    /// When it was last said why one failed.
-    said: Mutex<Option<Instant>>,
+    said: Mutex<Said>,
+}
+
+/// What the log has of it.
+#[derive(Debug, Default)]
+struct Said {
+    /// When it last had why one failed.
+    at: Option<Instant>,
+    /// That was the last word.
+    failing: bool,
 }
 
 impl<E> Counted<E> {
@@ -128,25 +137,44 @@ impl<E> Counted<E> {
 
     fn exported(&self, count: usize, result: OTelSdkResult) -> OTelSdkResult {
         let Waiting { signal, losses, .. } = &self.waiting;
-        if let Err(error) = &result {
-            let lost = losses.of(*signal);
-            lost.export.fetch_add(count as u64, Ordering::Relaxed);
-            // The SDK has words of its own for it, a line for each export, and they are left out of
-            // the build. This one is for stderr alone: what is logged in here is not exported.
-            if self.is_to_be_said() {
-                tracing::warn!(signal = signal.name(), %error, "telemetry was not delivered");
+        match &result {
+            Err(error) => {
+                let lost = losses.of(*signal);
+                lost.export.fetch_add(count as u64, Ordering::Relaxed);
+                // The SDK has words of its own for it, a line for each export, and they are left out
+                // of the build. This one is for stderr alone: what is logged in here is not exported.
+                if self.said().fails() {
+                    tracing::warn!(signal = signal.name(), %error, "telemetry was not delivered");
+                }
+            }
+            Ok(()) => {
+                if self.said().is_over() {
+                    tracing::info!(signal = signal.name(), "telemetry is delivered again");
+                }
             }
         }
         result
     }
 
-    fn is_to_be_said(&self) -> bool {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = said.is_none_or(|said| said.elapsed() >= SAID_AGAIN);
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Said {
+    /// Whether this failure is to be said.
+    fn fails(&mut self) -> bool {
+        let due = self.at.is_none_or(|at| at.elapsed() >= SAID_AGAIN);
         if due {
-            *said = Some(Instant::now());
+            self.at = Some(Instant::now());
+            self.failing = true;
         }
         due
+    }
+
+    /// Whether it is to be said that it is over.
+    fn is_over(&mut self) -> bool {
+        mem::take(&mut self.failing)
     }
 }
 
@@ -276,6 +304,27 @@ mod tests {
     use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_said_once_a_minute_and_its_end_once() {
+        let spans = crate::telemetry::testing::Spans::capture();
+        let exporter = Counted::new((), Signal::Traces, &Losses::default());
+        let no = || Err(OTelSdkError::InternalFailure("no".to_owned()));
+        for result in [Ok(()), no(), no(), Ok(()), Ok(()), no(), Ok(())] {
+            let _ = exporter.exported(1, result);
+        }
+        tokio::time::advance(SAID_AGAIN).await;
+        for result in [no(), no(), Ok(())] {
+            let _ = exporter.exported(1, result);
+        }
+        let lines = spans.lines();
+        let told: Vec<_> = lines.iter().map(|it| it["message"].as_str()).collect();
+        let (lost, again) = (
+            Some("telemetry was not delivered"),
+            Some("telemetry is delivered again"),
+        );
+        assert_eq!(told, [lost, again, lost, again]);
+    }
 
     /// Holds each export until it is told whether it succeeds; tells when it begins.
     #[derive(Debug)]
