@@ -29,6 +29,7 @@ use opentelemetry::{Key, KeyValue, global};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
@@ -88,6 +89,7 @@ pub fn init(options: &Options) -> Result<Telemetry, Error> {
     // After the one step that can be refused, so that a second call changes nothing.
     export.install();
     global::set_meter_provider(metrics.provider());
+    tell_uptime(&metrics);
     count_dropped(&metrics, dropped);
     export.count_losses(&metrics.meter());
     export::tell_doubts();
@@ -117,6 +119,19 @@ impl Telemetry {
         // It has words of its own when the lines cannot be written.
         briefly(|| drop(self.written));
     }
+}
+
+/// By its steps back a process shows that ends and is started again: of the calls that go with it
+/// nothing is counted.
+fn tell_uptime(metrics: &Metrics) {
+    let start = Instant::now();
+    metrics
+        .meter()
+        .f64_observable_gauge("process.uptime")
+        .with_unit("s")
+        .with_description("How long the process has run.")
+        .with_callback(move |gauge| gauge.observe(start.elapsed().as_secs_f64(), &[]))
+        .build();
 }
 
 fn count_dropped(metrics: &Metrics, dropped: ErrorCounter) {

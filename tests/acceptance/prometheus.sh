@@ -107,7 +107,7 @@ def api(path, **query):
 
 def named(expr):
     words = re.findall(r"[a-z_]+", re.sub(r'"[^"]*"', "", expr))
-    return {it for it in words if re.match(r"switchboard_|rpc_server_|http_client_", it)}
+    return {it for it in words if re.match(r"switchboard_|rpc_server_|http_client_|process_", it)}
 
 def family(name):
     return re.sub(r"_(bucket|sum|count)$", "", name)

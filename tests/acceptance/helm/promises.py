@@ -196,7 +196,7 @@ def look_at(labels, queries):
     matchers = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
     looked_at = [
         found for query in queries
-        for found in re.findall(r"\b(?:switchboard|rpc_server|http_client)_\w+(?:{([^}]*))?", query)
+        for found in re.findall(r"\b(?:switchboard|rpc_server|http_client|process)_\w+(?:{([^}]*))?", query)
     ]
     return len(looked_at) >= len(queries) > 10 and all(
         found.replace('", ', '",').startswith(matchers) for found in looked_at
