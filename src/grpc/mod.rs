@@ -44,7 +44,7 @@ use self::cut::CutLayer;
 use self::deadline::DeadlineLayer;
 use self::inbound::InboundLayer;
 use self::shed::ShedLayer;
-use self::streams::{EndOnDrainLayer, MOST_STREAMS};
+use self::streams::{EndOnDrainLayer, MOST_CALLS, MOST_STREAMS};
 use crate::pb;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::server::ServerTelemetryLayer;
@@ -170,7 +170,11 @@ impl Server {
         let methods = Arc::new(methods::paths(|method| method.is_served(mounted)));
         let _kept = self.keep_up_to_date();
         let standard = ServiceBuilder::new()
-            .layer(EndOnDrainLayer::new(closing.clone(), MOST_STREAMS))
+            .layer(EndOnDrainLayer::new(
+                closing.clone(),
+                MOST_STREAMS,
+                MOST_CALLS,
+            ))
             .layer(self.facades.caller.clone())
             .into_inner();
         let health = tonic_health::pb::health_server::HealthServer::new(

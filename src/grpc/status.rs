@@ -222,9 +222,9 @@ pub(super) fn behind() -> Status {
     full("more calls arrive at the gateway than it can begin")
 }
 
-/// As many streams are open as the gateway holds.
-pub fn too_many_streams() -> Status {
-    full("the gateway has too many streams open")
+/// As many streams are open, or calls of health and reflection, as the gateway holds.
+pub fn too_many_open() -> Status {
+    full("the gateway has too many calls of this kind open")
 }
 
 fn full(what: &str) -> Status {

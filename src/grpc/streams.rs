@@ -1,7 +1,7 @@
 //! Streams without an end of their own, such as a health watch, end when the server drains or
 //! their connection is old: else one open stream would keep it waiting for ever. So does a call
-//! that has not got its message by then. And there are only so many: whoever may watch the health
-//! need not be known to the gateway.
+//! that has not got its message by then. And there are only so many of both: whoever may ask for the
+//! health need not be known to the gateway.
 
 use std::collections::HashSet;
 use std::pin::{Pin, pin};
@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -24,23 +25,40 @@ use super::{methods, status};
 /// More than there are connections of callers, and a library watches once on each.
 pub(super) const MOST_STREAMS: usize = 10_000;
 
+/// Calls that are no stream, or none yet: their message has not come, or their answer has not been
+/// taken. Each holds up to three times what its headers may be.
+pub(super) const MOST_CALLS: usize = 4096;
+
 /// Ends every call of the service below it, and every response body.
 #[derive(Debug, Clone)]
 pub(super) struct EndOnDrainLayer {
     closing: CancellationToken,
-    /// The paths of methods that answer with a stream, and places for such streams.
-    streams: Arc<HashSet<String>>,
-    places: Arc<Semaphore>,
+    /// The paths of methods that answer with a stream.
+    streaming: Arc<HashSet<String>>,
+    streams: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
 }
 
 impl EndOnDrainLayer {
     /// Clones share the places.
-    pub(super) fn new(closing: CancellationToken, most_streams: usize) -> Self {
+    pub(super) fn new(closing: CancellationToken, most_streams: usize, most_calls: usize) -> Self {
         EndOnDrainLayer {
             closing,
-            streams: Arc::new(methods::paths(|method| method.streams)),
-            places: Arc::new(Semaphore::new(most_streams)),
+            streaming: Arc::new(methods::paths(|method| method.streams)),
+            streams: Arc::new(Semaphore::new(most_streams)),
+            calls: Arc::new(Semaphore::new(most_calls)),
         }
+    }
+
+    /// A place for a call, and one for the stream that it may become.
+    fn admit(
+        &self,
+        path: &str,
+    ) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), TryAcquireError> {
+        let place = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned();
+        let streams = self.streaming.contains(path);
+        let stream = streams.then(|| place(&self.streams)).transpose()?;
+        Ok((place(&self.calls)?, stream))
     }
 }
 
@@ -79,17 +97,13 @@ where
         // A connection's own end comes no later than the server's.
         let hold = request.extensions().get().map(Leaving::hold);
         let closing = self.layer.closing.clone();
-        let streams = self.layer.streams.contains(request.uri().path());
-        let place = streams.then(|| Arc::clone(&self.layer.places).try_acquire_owned());
-        let Ok(place) = place.transpose() else {
-            let refusal = status::too_many_streams().into_http();
+        let Ok((call, stream)) = self.layer.admit(request.uri().path()) else {
+            let refusal = status::too_many_open().into_http();
             return Box::pin(std::future::ready(Ok(refusal)));
         };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let mut end = Box::pin(async move {
-                // Kept for as long as the stream is.
-                let _place = place;
                 match hold {
                     Some(hold) => hold.leaving().await,
                     None => closing.cancelled().await,
@@ -100,7 +114,12 @@ where
             let mut answer = pin!(answer);
             tokio::select! {
                 biased;
-                answer = &mut answer => Ok(answer?.map(|body| Ending::softly(body, end))),
+                answer = &mut answer => {
+                    // Kept for as long as the stream is open, or until a short answer is taken.
+                    let place = stream.unwrap_or(call);
+                    let end = end.inspect(move |_| drop(place));
+                    Ok(answer?.map(|body| Ending::softly(body, end)))
+                }
                 status = &mut end => Ok(status.into_http()),
             }
         })

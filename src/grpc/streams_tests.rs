@@ -36,7 +36,7 @@ async fn stream(closing: &CancellationToken) -> (Frames, Body) {
         let body = body.take().expect("one call");
         std::future::ready(Ok::<_, Infallible>(Response::new(body)))
     });
-    let service = EndOnDrainLayer::new(closing.clone(), 10).layer(inner);
+    let service = EndOnDrainLayer::new(closing.clone(), 10, 10).layer(inner);
     let response = service.oneshot(Request::new(())).await.unwrap();
     (frames, response.into_body())
 }
@@ -127,28 +127,55 @@ async fn a_stream_that_ends_by_itself_ends_as_it_did() {
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
+fn is_refused(answer: &Response<Body>) -> bool {
+    let status = Status::from_header_map(answer.headers());
+    status.is_some_and(|it| it.code() == Code::ResourceExhausted)
+}
+
 #[tokio::test]
 async fn there_are_only_so_many_streams_and_checks_are_none() {
-    let streams = EndOnDrainLayer::new(CancellationToken::new(), 2).layer(tower::service_fn(
-        |_: Request<()>| {
-            let open = Body::new(Channel(mpsc::channel(1).1));
-            std::future::ready(Ok::<_, Infallible>(Response::new(open)))
-        },
-    ));
+    let layer = EndOnDrainLayer::new(CancellationToken::new(), 2, 2);
+    let streams = layer.layer(tower::service_fn(|_: Request<()>| {
+        let open = Body::new(Channel(mpsc::channel(1).1));
+        std::future::ready(Ok::<_, Infallible>(Response::new(open)))
+    }));
     let ask = |path: &str| {
         let request = Request::post(path).body(()).unwrap();
         streams.clone().oneshot(request)
     };
-    let code =
-        |answer: &Response<Body>| Status::from_header_map(answer.headers()).map(|it| it.code());
     let (first, _second) = (ask(WATCH).await.unwrap(), ask(WATCH).await.unwrap());
-    let third = ask(WATCH).await.unwrap();
-    assert_eq!(code(&third), Some(Code::ResourceExhausted));
+    assert!(is_refused(&ask(WATCH).await.unwrap()));
     for _ in 0..10 {
-        assert_eq!(code(&ask(CHECK).await.unwrap()), None);
+        assert!(!is_refused(&ask(CHECK).await.unwrap()));
     }
     drop(first);
-    assert_eq!(code(&ask(WATCH).await.unwrap()), None, "a place was lost");
+    assert!(!is_refused(&ask(WATCH).await.unwrap()), "a place was lost");
+    // And of answers that nobody takes.
+    let (first, _second) = (ask(CHECK).await.unwrap(), ask(CHECK).await.unwrap());
+    assert!(is_refused(&ask(CHECK).await.unwrap()));
+    drop(first);
+    assert!(!is_refused(&ask(CHECK).await.unwrap()), "a place was lost");
+}
+
+/// Whether they would be streams or not.
+#[tokio::test]
+async fn there_are_only_so_many_calls_that_wait_for_their_message() {
+    let never = tower::service_fn(|_: Request<()>| {
+        std::future::pending::<Result<Response<Body>, Infallible>>()
+    });
+    let service = EndOnDrainLayer::new(CancellationToken::new(), 10, 2).layer(never);
+    let ask = |path: &str| {
+        let request = Request::post(path).body(()).unwrap();
+        Box::pin(service.clone().oneshot(request))
+    };
+    let (mut check, mut watch) = (ask(CHECK), ask(WATCH));
+    assert!(futures_util::poll!(&mut check).is_pending());
+    assert!(futures_util::poll!(&mut watch).is_pending());
+    for path in [CHECK, WATCH] {
+        assert!(is_refused(&ask(path).await.unwrap()));
+    }
+    drop(watch);
+    assert!(futures_util::poll!(&mut ask(CHECK)).is_pending());
 }
 
 #[tokio::test]
@@ -157,7 +184,7 @@ async fn a_call_that_waits_for_its_message_ends_with_the_drain() {
     let never = tower::service_fn(|_: Request<()>| {
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
-    let service = EndOnDrainLayer::new(closing.clone(), 1).layer(never);
+    let service = EndOnDrainLayer::new(closing.clone(), 1, 1).layer(never);
     let mut call = Box::pin(service.oneshot(Request::post(CHECK).body(()).unwrap()));
     assert!(futures_util::poll!(&mut call).is_pending());
     closing.cancel();

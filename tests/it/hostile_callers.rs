@@ -572,6 +572,45 @@ async fn a_health_check_that_never_comes_is_answered_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn health_checks_whose_answers_nobody_takes_are_bounded() {
+    const HELD: usize = 4096;
+    let gateway = Gateway::start().await;
+    let check = |stream| {
+        let begin = frame(HEADERS, END_HEADERS, stream, &head(CHECK));
+        [begin, frame(DATA, END_STREAM, stream, &[0; 5])].concat()
+    };
+    let (mut sockets, mut refused) = (Vec::new(), 0);
+    for _ in 0..5 {
+        let mut socket = greeted(gateway.address, &NO_WINDOW).await;
+        let checks: Vec<u8> = streams(1000).flat_map(check).collect();
+        socket.write_all(&checks).await.unwrap();
+        let mut answers = 0;
+        while answers < 1000 {
+            let frame = frames::next(&mut socket).await.expect("an answer");
+            let answer = frame.kind == HEADERS;
+            answers += usize::from(answer);
+            refused += usize::from(answer && frame.flags & END_STREAM != 0);
+        }
+        sockets.push(socket);
+    }
+    assert_eq!(refused, 5 * 1000 - HELD);
+    let mut health = HealthClient::new(channel(&gateway));
+    let status = health.check(HealthCheckRequest::default()).await;
+    let status = status.unwrap_err();
+    assert_eq!(support::reason(&status), "OVERLOADED");
+    assert_serves(&gateway).await;
+    drop(sockets);
+    let left = || {
+        gateway
+            .metrics
+            .text()
+            .contains("switchboard_connections 1\n")
+    };
+    until("their connections have ended", left).await;
+    health.check(HealthCheckRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_health_check_is_no_larger_than_a_name() {
     let gateway = Gateway::start().await;
     let mut health = HealthClient::new(channel(&gateway));

@@ -287,7 +287,7 @@ impl SmsSessionData for Facade {
         let place = Arc::clone(&self.streams).try_acquire_owned();
         let watch = Watch {
             _held: (
-                place.map_err(|_| status::too_many_streams())?,
+                place.map_err(|_| status::too_many_open())?,
                 hub.open_stream(),
             ),
             consumer: hub.consume(watch_sessions::filter(request.session_ids)),
