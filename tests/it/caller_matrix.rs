@@ -241,7 +241,8 @@ async fn certificates_alone() {
         (
             "expired",
             Some(site.ours.expired("reader.corp.example")),
-            "expired",
+            // To the end of what is said.
+            "seconds ago)",
         ),
         ("revoked", Some(revoked), "revoked"),
     ] {

@@ -10,10 +10,14 @@ use tonic_types::StatusExt;
 use super::breaks_lines;
 use crate::telemetry::audit::Told;
 use crate::telemetry::server::{ANONYMOUS, Code};
+use crate::upstream::redact::cut;
 
 /// The longest text of a caller that is written, in characters: ids that were refused for their
 /// length have any.
 const LONGEST: usize = 128;
+
+/// The same of why a certificate was refused, which may say all that it is for.
+const LONGEST_REASON: usize = 512;
 
 /// What a call is about; empty until its message is there.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +32,7 @@ struct About {
 impl Record {
     /// Said once; the account as the caller meant it, the id as it was written.
     pub(in crate::grpc) fn tell(&self, account: &str, target: &str) {
-        let (account, target) = (printable(account), printable(target));
+        let [account, target] = [account, target].map(|it| printable(it, LONGEST));
         let _ = self.0.set(About { account, target });
     }
 }
@@ -115,16 +119,15 @@ pub(in crate::grpc) fn handshake_refused(peer: Option<&str>, why: &str) {
         target: "switchboard::audit",
         caller = ANONYMOUS,
         peer,
-        reason = printable(why),
+        reason = printable(why, LONGEST_REASON),
         "handshake refused"
     );
     drop(Told::now());
 }
 
-/// One line of bounded length, whatever a caller wrote.
-fn printable(text: &str) -> String {
-    let plain = |c: char| if breaks_lines(c) { '\u{fffd}' } else { c };
-    text.chars().take(LONGEST).map(plain).collect()
+/// One line of bounded length, whatever a caller wrote; a part is marked as one.
+fn printable(text: &str, longest: usize) -> String {
+    cut(text, longest).replace(breaks_lines, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -133,17 +136,26 @@ mod tests {
 
     #[test]
     fn what_a_caller_wrote_is_one_bounded_line() {
-        assert_eq!(
-            printable("a\r\nb\u{85}\u{2028}c\u{1b}[0m"),
-            "a\u{fffd}\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}[0m"
-        );
-        // As a screen shows it, what follows on the line would be a part of it.
-        assert_eq!(
-            printable("a\u{202e}b\u{2066}c\u{2069}"),
-            "a\u{fffd}b\u{fffd}c\u{fffd}"
-        );
-        // Marks of scripts that run from right to left change nothing but what is beside them.
-        assert_eq!(printable("שלום\u{200f}!"), "שלום\u{200f}!");
-        assert_eq!(printable(&"é".repeat(1_000_000)).chars().count(), LONGEST);
+        for (text, written) in [
+            (
+                "a\r\nb\u{85}\u{2028}c\u{1b}[0m",
+                "a\u{fffd}\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}[0m",
+            ),
+            // As a screen shows it, what follows on the line would be a part of it.
+            ("a\u{202e}b\u{2066}c\u{2069}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
+            // Marks of scripts that run from right to left change nothing but what is beside them.
+            ("שלום\u{200f}!", "שלום\u{200f}!"),
+        ] {
+            assert_eq!(printable(text, LONGEST), written);
+        }
+    }
+
+    /// Else it would pass for another id.
+    #[test]
+    fn a_part_of_an_id_is_marked_as_one() {
+        let longest = "é".repeat(LONGEST);
+        assert_eq!(printable(&longest, LONGEST), longest);
+        let written = printable(&"é".repeat(1_000_000), LONGEST);
+        assert_eq!(written, format!("{longest}…"));
     }
 }
