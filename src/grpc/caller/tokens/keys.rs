@@ -4,16 +4,24 @@
 //! verified.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+};
 use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations,
+    PublicKeyUse,
+};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, DecodingKeyKind, Header, Validation, decode, decode_header,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tonic::Status;
 
 use super::EXPIRED;
 use super::verified::{Bearer, Verified};
-use crate::grpc::caller::is_sound;
+use crate::grpc::caller;
 use crate::grpc::status;
 
 /// Those by which tokens are signed.
@@ -134,7 +142,7 @@ impl Keys {
             return Err(Refusal::Because(CRITICAL));
         }
         let claims = self.claims(token, &header)?;
-        if !is_sound(&claims.sub) {
+        if !caller::is_sound(&claims.sub) {
             return Err(Refusal::Because(SUBJECT));
         }
         let bearer = Bearer {
@@ -174,10 +182,15 @@ impl Keys {
 
 impl Key {
     fn of(jwk: &Jwk, rules: &Rules) -> Option<Key> {
-        if jwk.common.public_key_use == Some(PublicKeyUse::Encryption) {
+        if !is_for_signatures(&jwk.common) {
             return None;
         }
-        let mut validation = Validation::new(algorithm(jwk)?);
+        let algorithm = algorithm(jwk)?;
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        if !is_sound(&key, algorithm) {
+            return None;
+        }
+        let mut validation = Validation::new(algorithm);
         validation.leeway = LEEWAY;
         validation.validate_nbf = true;
         validation.set_issuer(&[&rules.issuer]);
@@ -185,7 +198,7 @@ impl Key {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         Some(Key {
             id: jwk.common.key_id.clone(),
-            key: DecodingKey::from_jwk(jwk).ok()?,
+            key,
             validation,
         })
     }
@@ -194,6 +207,31 @@ impl Key {
         match &header.kid {
             Some(_) => self.id == header.kid,
             None => self.validation.algorithms.contains(&header.alg),
+        }
+    }
+}
+
+fn is_for_signatures(common: &CommonParameters) -> bool {
+    let verify = |operations: &Vec<_>| operations.contains(&KeyOperations::Verify);
+    common.public_key_use != Some(PublicKeyUse::Encryption)
+        && common.key_operations.as_ref().is_none_or(verify)
+}
+
+/// Whether any signature can be right by it: a point of its curve, or a number of 2048 to 8192 bits. The
+/// library finds out with each token, and then calls the token's signature wrong.
+fn is_sound(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    match key.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, e } => {
+            let by = &RSA_PKCS1_2048_8192_SHA256;
+            let plain = |number: &[u8]| number.first().is_some_and(|first| *first != 0);
+            let bits = 8 * n.len() as u32 - n.first().map_or(0, |first| first.leading_zeros());
+            plain(n) && plain(e) && (by.min_modulus_len()..=by.max_modulus_len()).contains(&bits)
+        }
+        DecodingKeyKind::SecretOrDer(point) if algorithm == Algorithm::EdDSA => {
+            ParsedPublicKey::new(&ED25519, point).is_ok()
+        }
+        DecodingKeyKind::SecretOrDer(point) => {
+            ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).is_ok()
         }
     }
 }
@@ -216,7 +254,7 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
 
 const NO_KEYS: &str = "the keys of the token's issuer have not been had yet";
 
-const NOT_PUBLISHED: &str = "the token's key is none of those that its issuer publishes";
+const NOT_PUBLISHED: &str = "the token's key is none of the usable ones that its issuer publishes";
 
 const SUBJECT: &str = "the token's subject is empty, too long, or not of one plain line";
 

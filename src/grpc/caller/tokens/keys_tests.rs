@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use self::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
@@ -249,6 +251,7 @@ fn keys_for_something_else_are_passed_over() {
     };
     let useless = [
         jwk("use", json!("enc")),
+        jwk("key_ops", json!(["encrypt"])),
         jwk("alg", json!("ES384")),
         jwk("crv", json!("P-384")),
         jwk("kty", json!("XYZ")),
@@ -266,6 +269,46 @@ fn keys_for_something_else_are_passed_over() {
     for text in ["", "{}", "[]", "{\"keys\": 1}", "not json"] {
         let parsed = Keys::parse(text.as_bytes(), &rules());
         assert!(matches!(parsed, Err(KeysError::NotASet)), "{text}");
+    }
+}
+
+/// One that cannot be right by any signature would have every token's called wrong.
+#[test]
+fn keys_that_are_broken_are_passed_over() {
+    let [rsa, point, edwards] = [Signer::rs256(), Signer::es256(), Signer::eddsa()];
+    let changed = |signer: &Signer, name: &str, change: fn(Vec<u8>) -> Vec<u8>| {
+        let mut jwk = signer.jwk("a");
+        let bytes = URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        jwk[name] = URL_SAFE_NO_PAD.encode(change(bytes)).into();
+        jwk
+    };
+    let shorter = |mut bytes: Vec<u8>| bytes.split_off(1);
+    let padded = |bytes: Vec<u8>| [vec![0], bytes].concat();
+    let short = |bytes: Vec<u8>| bytes[..128].to_vec();
+    let off = |mut bytes: Vec<u8>| {
+        bytes[31] ^= 1;
+        bytes
+    };
+    let none = |_| Vec::new();
+    for broken in [
+        changed(&rsa, "n", short),
+        changed(&rsa, "n", padded),
+        changed(&rsa, "n", none),
+        changed(&rsa, "e", none),
+        changed(&point, "y", off),
+        changed(&point, "x", shorter),
+        changed(&edwards, "x", shorter),
+    ] {
+        let parsed = Keys::parse(jwks(std::slice::from_ref(&broken)).as_bytes(), &rules());
+        assert!(matches!(parsed, Err(KeysError::NoneUsable)), "{broken}");
+        let keys = keys(&[broken, Signer::es256().jwk("b")]);
+        assert_eq!(keys.len(), 1);
+        for signer in [&rsa, &point, &edwards] {
+            assert_eq!(
+                refused(&keys, &signer.token("a", &claims("s"))),
+                NOT_PUBLISHED
+            );
+        }
     }
 }
 
