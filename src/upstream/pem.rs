@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, crypto};
 use secrecy::{ExposeSecret, SecretString};
+use webpki::{EndEntityCert, KeyUsage};
 
 /// Why a file is of no use; never a word of the key.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,8 @@ pub enum PemError {
         key: PathBuf,
         why: String,
     },
+    #[error("{} holds a certificate that {why}", path.display())]
+    Untimely { path: PathBuf, why: &'static str },
     #[error("{0}; {1}")]
     Both(Box<PemError>, Box<PemError>),
 }
@@ -72,6 +75,26 @@ pub fn pair(cert: (&[u8], &Path), key: (&SecretString, &Path)) -> Result<Certifi
         key: key.1.to_owned(),
         why: why.to_string(),
     })
+}
+
+/// Whether a certificate is valid at a time, in all that is its own matter: who is shown another one refuses it.
+pub fn timely(own: &CertificateDer<'_>, path: &Path, at: UnixTime) -> Result<(), PemError> {
+    let why = match verified(own, at) {
+        Err(webpki::Error::CertExpired { .. }) => "has expired",
+        Err(webpki::Error::CertNotValidYet { .. }) => "is not valid yet",
+        _ => return Ok(()),
+    };
+    Err(PemError::Untimely {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// By nobody; the times are looked at before anything else.
+fn verified(own: &CertificateDer<'_>, at: UnixTime) -> Result<(), webpki::Error> {
+    let (own, usage) = (EndEntityCert::try_from(own)?, KeyUsage::server_auth());
+    own.verify_for_usage(&[], &[], &[], at, usage, None, None)
+        .map(drop)
 }
 
 pub fn unusable<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> PemError + use<'_, E> {

@@ -31,6 +31,8 @@ pub enum TlsError {
 /// What is in force.
 pub(in crate::grpc::connections) struct Set {
     config: Arc<ServerConfig>,
+    /// What callers are shown.
+    own: CertificateDer<'static>,
     /// None where callers show no certificates.
     clients: Option<Arc<dyn ClientCertVerifier>>,
     print: Print,
@@ -57,7 +59,13 @@ impl Set {
     ) -> Result<Option<Self>, TlsError> {
         let contents = Contents::read(files)?;
         let print = contents.print();
-        if !settling.is_settled(&print) || print == self.print {
+        let settled = settling.is_settled(&print);
+        if print == self.print {
+            // Nobody has put another one there in time.
+            pem::timely(&self.own, &files.cert, UnixTime::now())?;
+            return Ok(None);
+        }
+        if !settled {
             return Ok(None);
         }
         contents.into_set(files).map(Some)
@@ -98,7 +106,11 @@ impl Contents {
     }
 
     fn into_set(self, files: &TlsFiles) -> Result<Set, TlsError> {
-        let own = pem::pair((&self.cert, &files.cert), (&self.key, &files.key));
+        let pair = pem::pair((&self.cert, &files.cert), (&self.key, &files.key));
+        let own = pair.and_then(|pair| {
+            pem::timely(&pair.cert[0], &files.cert, UnixTime::now())?;
+            Ok(pair)
+        });
         let (own, clients) = pem::both(own, self.clients(files))?;
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
@@ -108,6 +120,7 @@ impl Contents {
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
             None => builder.with_no_client_auth(),
         };
+        let shown = own.cert[0].clone();
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A session that is taken up again would not be asked for its certificate again.
@@ -115,6 +128,7 @@ impl Contents {
         config.send_tls13_tickets = 0;
         Ok(Set {
             config: Arc::new(config),
+            own: shown,
             clients,
             print: self.print(),
         })

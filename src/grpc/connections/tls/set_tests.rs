@@ -1,9 +1,10 @@
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 
 use super::*;
@@ -204,6 +205,82 @@ fn the_same_files_are_no_new_set_and_changed_ones_are_even_when_they_look_the_sa
     );
     dir.write("tls.key", key);
     assert!(set.look(&files, &mut settled(&files)).unwrap().is_some());
+}
+
+/// What a certificate of ours says of itself, and how it is taken.
+fn taken(
+    dir: &Dir,
+    ours: &Issuer,
+    say: impl FnOnce(&mut CertificateParams),
+) -> Result<Set, String> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+    say(&mut params);
+    let cert = params.signed_by(&key, ours).unwrap().pem();
+    let files = TlsFiles {
+        cert: dir.write("tls.crt", cert),
+        key: dir.write("tls.key", key.serialize_pem()),
+        ..files_of(dir)
+    };
+    Set::read(&files).map_err(|error| error.to_string())
+}
+
+fn files_of(dir: &Dir) -> TlsFiles {
+    TlsFiles {
+        cert: dir.path("tls.crt"),
+        key: dir.path("tls.key"),
+        client_ca: None,
+        crl: None,
+        demanded: false,
+    }
+}
+
+/// It would come into force in place of one that they take.
+#[test]
+fn a_certificate_that_callers_would_refuse_by_its_time_is_refused() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let path = dir.path("tls.crt").display().to_string();
+    let expired = taken(&dir, &ours, |it| it.not_after = date_time_ymd(2024, 1, 1));
+    let why = format!("{path} holds a certificate that has expired");
+    assert_eq!(expired.err(), Some(why));
+    let early = taken(&dir, &ours, |it| it.not_before = date_time_ymd(2100, 1, 1));
+    let why = format!("{path} holds a certificate that is not valid yet");
+    assert_eq!(early.err(), Some(why));
+    // What else it is for is a matter of those who are shown it.
+    let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+    assert!(taken(&dir, &ours, |it| it.extended_key_usages.push(purpose)).is_ok());
+    assert!(
+        taken(&dir, &ours, |it| it.is_ca =
+            IsCa::Ca(BasicConstraints::Unconstrained))
+        .is_ok()
+    );
+}
+
+/// As when those who should renew it have stopped.
+#[tokio::test]
+async fn a_certificate_that_expires_while_it_is_in_force_is_told() {
+    let (dir, ours) = (Dir::new(), authority("ours"));
+    let end = SystemTime::now() + Duration::from_secs(2);
+    let set = taken(&dir, &ours, |it| it.not_after = end.into()).unwrap();
+    let files = files_of(&dir);
+    let mut settling = settled(&files);
+    let told = loop {
+        match set.look(&files, &mut settling) {
+            Ok(new) => assert!(new.is_none()),
+            Err(error) => break error.to_string(),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(SystemTime::now() >= end);
+    assert!(
+        told.ends_with("holds a certificate that has expired"),
+        "{told}"
+    );
+    let (_, cert, key) = issue(&ours, 2, 2100);
+    dir.write("tls.crt", cert);
+    dir.write("tls.key", key);
+    let renewed = set.look(&files, &mut settled(&files));
+    assert!(renewed.unwrap().is_some());
 }
 
 #[test]
