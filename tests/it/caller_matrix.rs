@@ -2,11 +2,18 @@
 //! Each refusal has its code, its reason and its line in the audit log, and the vendor hears of
 //! none.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
 use switchboard::grpc::caller::policy::{Pattern, Policy, Rule};
 use switchboard::pb::WatchSessionsRequest;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -16,6 +23,7 @@ use crate::support::audit::{Audit, Line};
 use crate::support::authority::{Authority, Issued};
 use crate::support::calls::{ALL, Call};
 use crate::support::dir::Dir;
+use crate::support::frames;
 use crate::support::mint::{ISSUER, Signer, but, claims, from_now, hs256, jwks, signed};
 use crate::support::vendor::Vendor;
 use crate::support::watch::until;
@@ -264,6 +272,29 @@ async fn certificates_alone() {
         assert!(all, "{name}: {lines:?}");
     }
     assert!(gateway.sandbox.journal().entries().is_empty());
+}
+
+/// A caller's library greets before it hears, and what it says must not take the answer away.
+#[tokio::test]
+async fn a_caller_whose_certificate_is_refused_is_told_why() {
+    let site = Site::new();
+    let gateway = Gateway::start_with(|config| site.tls(config)).await;
+    let expired = site.ours.expired("reader.corp.example");
+    let handshakes = (0..20).map(|_| async {
+        let socket = TcpStream::connect(gateway.address).await.unwrap();
+        let connector = TlsConnector::from(site.ours.client_config(&expired));
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = connector.connect(name, socket).await.unwrap();
+        for _ in 0..2 {
+            // So late that whoever closes at once has closed, and has said so.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(frames::PREFACE).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        let told = stream.read_u8().await.unwrap_err().to_string();
+        assert!(told.contains("CertificateExpired"), "{told}");
+    });
+    join_all(handshakes).await;
 }
 
 /// As after a change of the authority's key when its list was forgotten.

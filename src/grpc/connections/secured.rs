@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::peer::{Certificate, Peer};
-use super::tls::{Set, Tls, certificate_error};
+use super::tls::{Failed, Set, Tls, certificate_error, heard};
 use super::{ConnectionLimits, connection, prepare};
 use crate::grpc::caller;
 
@@ -64,14 +64,22 @@ async fn handshake(
         () = leaving.cancelled() => return None,
         shaken = tls.shake_hands(stream) => shaken,
     };
-    let refused = |error: &std::io::Error| {
-        tracing::debug!(%error, "no handshake");
-        // Whoever only knocks, as scanners do, is not worth a line.
-        if let Some(why) = certificate_error(error) {
-            caller::handshake_refused(address, &why);
-        }
+    let Failed { error, told } = match shaken {
+        Ok(stream) => return Some(stream),
+        Err(failed) => failed,
     };
-    shaken.inspect_err(refused).ok()
+    tracing::debug!(%error, "no handshake");
+    // Whoever only knocks, as scanners do, is not worth a line.
+    if let Some(why) = certificate_error(&error) {
+        caller::handshake_refused(address, &why);
+    }
+    if let Some(stream) = told {
+        tokio::select! {
+            () = leaving.cancelled() => {}
+            () = heard(stream) => {}
+        }
+    }
+    None
 }
 
 /// Asks a connection to end when its certificate is withdrawn. Never ends by itself.

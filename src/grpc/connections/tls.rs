@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Counter, Meter};
 use rustls::server::Acceptor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -29,6 +30,10 @@ const REST_TIME: Duration = Duration::from_secs(5);
 /// those whose caller has said something.
 const AT_ONCE: usize = 256;
 const TURN_TIME: Duration = Duration::from_secs(10);
+
+/// What a caller has to read why it was refused, and what it may say meanwhile.
+const ALERT_TIME: Duration = Duration::from_secs(5);
+const MOST_UNREAD: u64 = 64 * 1024;
 
 /// What the operator names. Each file may change at any time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,14 +122,48 @@ impl Tls {
     }
 
     /// Who says nothing, or nothing of TLS, takes nobody's turn.
-    pub(super) async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn shake_hands(
+        &self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, Failed> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let hello = timeout(HELLO_TIME, hello).await??;
         let turn = timeout(TURN_TIME, self.turns.acquire()).await?;
         let _turn = turn.map_err(io::Error::other)?;
         let config = self.set.borrow().config();
-        timeout(REST_TIME, hello.into_stream(config)).await?
+        let rest = hello.into_stream(config).into_fallible();
+        let refused = |(error, stream)| Failed {
+            error,
+            told: Some(stream),
+        };
+        timeout(REST_TIME, rest).await?.map_err(refused)
     }
+}
+
+/// A handshake that came to nothing.
+pub(super) struct Failed {
+    pub(super) error: io::Error,
+    /// Where its caller is told why.
+    pub(super) told: Option<TcpStream>,
+}
+
+impl<E: Into<io::Error>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Failed {
+            error: error.into(),
+            told: None,
+        }
+    }
+}
+
+/// Until the caller has closed, or had time enough to read why it was refused. It says its greeting
+/// meanwhile, and to close with something unread takes back what is still on its way there.
+pub(super) async fn heard(mut stream: TcpStream) {
+    let rest = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MOST_UNREAD), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(ALERT_TIME, rest).await;
 }
 
 /// What is wrong with a caller's certificate, when that is why a handshake failed.
