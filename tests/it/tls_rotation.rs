@@ -391,7 +391,6 @@ async fn handshakes_that_hang_or_are_none_block_nobody() {
     let tls = ours.client(Some(&ours.dns("caller")));
     let hello = hello();
     let mut held = Vec::new();
-    // More of each than there are handshakes at one time.
     for said in [
         &b""[..],
         b"\x16",
@@ -413,4 +412,29 @@ async fn handshakes_that_hang_or_are_none_block_nobody() {
         let _ = in_time("its end", stream.read_to_end(&mut rest)).await;
     }
     assert!(is_served(channel(&gateway, &tls), None).await);
+}
+
+/// Be they as many as they like: it would wait until they are given up.
+#[tokio::test]
+async fn a_caller_does_not_wait_for_handshakes_that_hang() {
+    const HANGING: u64 = 600;
+    let ours = Authority::new("ours");
+    let (mounted, trust) = (Mounted::new(&pair(&ours.server())), Dir::new());
+    trust.write("ca.crt", &ours.pem());
+    trust.write("crl.pem", &ours.revoking(&[]));
+    let gateway = Gateway::start_with(|config| mutual(config, &mounted, &trust)).await;
+    let hello = hello();
+    let begun = (0..HANGING).map(|_| async {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(&hello).await.unwrap();
+        // It has been answered, and says nothing more.
+        stream.read_u8().await.unwrap();
+        stream
+    });
+    let held = in_time("the gateway's part of all", join_all(begun)).await;
+    let tls = ours.client(Some(&ours.dns("caller")));
+    assert!(is_served(channel(&gateway, &tls), None).await);
+    let open = count(&gateway, "switchboard_connections");
+    assert!(open >= HANGING, "it waited until {open} were left");
+    drop(held);
 }

@@ -13,7 +13,7 @@ use opentelemetry::metrics::{Counter, Meter};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,14 +22,10 @@ pub(super) use self::set::Set;
 pub use self::set::TlsError;
 use crate::upstream::files::{Complaint, LOOK_AGAIN, Settling};
 
-/// A caller sends its first message at once, and its last as soon as it has our certificate.
+/// A caller sends its first message at once, and its last as soon as it has our certificate; where many
+/// come at one time, as soon as the processor has got to it.
 const HELLO_TIME: Duration = Duration::from_secs(5);
-const REST_TIME: Duration = Duration::from_secs(5);
-
-/// Handshakes whose cryptography is under way at one time; others wait for their turn, but only
-/// those whose caller has said something.
-const AT_ONCE: usize = 256;
-const TURN_TIME: Duration = Duration::from_secs(10);
+const REST_TIME: Duration = Duration::from_secs(10);
 
 /// What a caller has to read why it was refused, and what it may say meanwhile.
 const ALERT_TIME: Duration = Duration::from_secs(5);
@@ -53,7 +49,6 @@ pub struct Tls {
     files: TlsFiles,
     set: watch::Sender<Arc<Set>>,
     seen: Mutex<Seen>,
-    turns: Semaphore,
     failures: Counter<u64>,
 }
 
@@ -77,7 +72,6 @@ impl Tls {
             files,
             set: watch::Sender::new(Arc::new(set)),
             seen: Mutex::default(),
-            turns: Semaphore::new(AT_ONCE),
             failures,
         })
     }
@@ -121,15 +115,13 @@ impl Tls {
         }
     }
 
-    /// Who says nothing, or nothing of TLS, takes nobody's turn.
+    /// Waits for nobody but this caller, so that one who hangs delays no other.
     pub(super) async fn shake_hands(
         &self,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, Failed> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let hello = timeout(HELLO_TIME, hello).await??;
-        let turn = timeout(TURN_TIME, self.turns.acquire()).await?;
-        let _turn = turn.map_err(io::Error::other)?;
         let config = self.set.borrow().config();
         let rest = hello.into_stream(config).into_fallible();
         let refused = |(error, stream)| Failed {
