@@ -1,5 +1,7 @@
 //! The control endpoint: JSON in and out, for rehearsals from outside the process.
 
+use std::error::Error;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +13,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use super::Parts;
 use super::faults::{Rule, check_names};
@@ -43,11 +44,8 @@ struct Filter {
 pub(super) fn site(parts: Parts) -> Serve {
     let router = router(parts);
     Arc::new(move |wire| {
-        let router = router.clone();
+        let service = TowerToHyperService::new(router.clone());
         Box::pin(async move {
-            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                router.clone().oneshot(request.map(axum::body::Body::new))
-            });
             let mut server = http1::Builder::new();
             server.header_read_timeout(None::<Duration>);
             // A caller that leaves early hurts nobody.
@@ -61,12 +59,20 @@ fn router(parts: Parts) -> Router {
         .route("/", get(HELP))
         .route(
             "/faults",
-            get(faults).put(replace_faults).delete(clear_faults),
+            get(faults)
+                .put(replace_faults)
+                .delete(done(|parts| parts.faults.clear())),
         )
-        .route("/requests", get(requests).delete(clear_requests))
+        .route(
+            "/requests",
+            get(requests).delete(done(|parts| parts.journal.clear())),
+        )
         .route("/state", get(state))
-        .route("/reset", post(reset))
-        .route("/aicc/expire-tokens", post(expire_tokens))
+        .route("/reset", post(done(Parts::reset)))
+        .route(
+            "/aicc/expire-tokens",
+            post(done(|parts| parts.aicc.expire_tokens())),
+        )
         .merge(genesys::router())
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "no such path; GET / lists them") })
         .method_not_allowed_fallback(|| async {
@@ -78,22 +84,22 @@ fn router(parts: Parts) -> Router {
         .with_state(parts)
 }
 
+/// What is done at once, and has no answer.
+fn done(act: fn(&Parts)) -> impl Fn(State<Parts>) -> Ready<StatusCode> + Clone {
+    move |State(parts)| {
+        act(&parts);
+        ready(StatusCode::NO_CONTENT)
+    }
+}
+
 async fn faults(State(parts): State<Parts>) -> Response {
     answer(StatusCode::OK, &json!(parts.faults.rules()))
 }
 
 async fn replace_faults(State(parts): State<Parts>, body: Bytes) -> Result<Response, Refusal> {
     let rules: Vec<Rule> = read(&body)?;
-    parts
-        .faults
-        .replace(rules)
-        .map_err(|invalid| Refusal(invalid.to_string()))?;
+    parts.faults.replace(rules)?;
     Ok(answer(StatusCode::OK, &json!(parts.faults.rules())))
-}
-
-async fn clear_faults(State(parts): State<Parts>) -> StatusCode {
-    parts.faults.clear();
-    StatusCode::NO_CONTENT
 }
 
 async fn requests(
@@ -101,27 +107,16 @@ async fn requests(
     filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refusal> {
     let Query(filter) = filter.map_err(|rejection| Refusal(rejection.body_text()))?;
-    check_names(filter.vendor.as_deref(), filter.operation.as_deref())
-        .map_err(|invalid| Refusal(invalid.to_string()))?;
+    let (vendor, operation) = (filter.vendor.as_deref(), filter.operation.as_deref());
+    check_names(vendor, operation)?;
     let mut entries = parts.journal.entries();
     entries.retain(|entry| {
-        filter
-            .vendor
-            .as_deref()
-            .is_none_or(|vendor| vendor == entry.vendor)
-            && filter
-                .operation
-                .as_deref()
-                .is_none_or(|operation| operation == entry.operation)
+        vendor.is_none_or(|vendor| vendor == entry.vendor)
+            && operation.is_none_or(|operation| operation == entry.operation)
     });
     let newest = entries.len().saturating_sub(filter.last.unwrap_or(SHOWN));
     let shown: Vec<Value> = entries.iter().skip(newest).map(censored::entry).collect();
     Ok(answer(StatusCode::OK, &Value::Array(shown)))
-}
-
-async fn clear_requests(State(parts): State<Parts>) -> StatusCode {
-    parts.journal.clear();
-    StatusCode::NO_CONTENT
 }
 
 async fn state(State(parts): State<Parts>) -> Response {
@@ -131,19 +126,9 @@ async fn state(State(parts): State<Parts>) -> Response {
     )
 }
 
-async fn reset(State(parts): State<Parts>) -> StatusCode {
-    parts.reset();
-    StatusCode::NO_CONTENT
-}
-
-async fn expire_tokens(State(parts): State<Parts>) -> StatusCode {
-    parts.aicc.expire_tokens();
-    StatusCode::NO_CONTENT
-}
-
 /// Whatever the content type says: `curl --data` alone must do.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal(error.to_string()))
+    Ok(serde_json::from_slice(body)?)
 }
 
 fn answer(status: StatusCode, body: &Value) -> Response {
@@ -152,6 +137,12 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 
 fn failure(status: StatusCode, message: &str) -> Response {
     answer(status, &json!({"error": message}))
+}
+
+impl<E: Error> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Refusal(error.to_string())
+    }
 }
 
 impl IntoResponse for Refusal {
