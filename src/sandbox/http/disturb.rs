@@ -36,20 +36,15 @@ impl Delivery {
 /// `answer` is what the vendor said, if it was asked at all.
 pub(super) fn disturb<S: Simulator>(fault: &Fault, answer: Option<Response<Bytes>>) -> Delivery {
     let said = answer.unwrap_or_else(S::accepted);
-    match fault {
-        Fault::Latency { .. } => Delivery::Whole(said),
+    Delivery::Whole(match fault {
+        Fault::Latency { .. } => said,
         Fault::Trickle { ms_per_byte } => {
-            Delivery::Trickle(said, Duration::from_millis(*ms_per_byte))
+            return Delivery::Trickle(said, Duration::from_millis(*ms_per_byte));
         }
-        Fault::CutBody => Delivery::Cut(said),
-        Fault::Reset => Delivery::Reset,
-        Fault::Hang => Delivery::Hang,
-        replacing => Delivery::Whole(replacement::<S>(replacing).unwrap_or(said)),
-    }
-}
-
-fn replacement<S: Simulator>(fault: &Fault) -> Option<Response<Bytes>> {
-    Some(match fault {
+        Fault::CutBody => return Delivery::Cut(said),
+        Fault::Reset => return Delivery::Reset,
+        Fault::Hang => return Delivery::Hang,
+        // The others put something in the place of what the vendor said.
         Fault::Status {
             status,
             body,
@@ -76,11 +71,6 @@ fn replacement<S: Simulator>(fault: &Fault) -> Option<Response<Bytes>> {
         Fault::Unauthorized => S::unauthorized(),
         Fault::ForbiddenToken => S::forbidden_token(),
         Fault::VendorCode { code, message } => S::refused(code.to_value(), message),
-        Fault::Latency { .. }
-        | Fault::Trickle { .. }
-        | Fault::CutBody
-        | Fault::Reset
-        | Fault::Hang => return None,
     })
 }
 
