@@ -119,7 +119,7 @@ fn login_faults(rng: &mut StdRng) -> Vec<Rule> {
 /// The key by which a request at the vendor is told from all others.
 fn key(entry: &Entry) -> Option<String> {
     let body: Value = serde_json::from_slice(&entry.request_body).ok()?;
-    match entry.operation.as_str() {
+    match entry.operation {
         "AttachUserData" => body["userData"].as_object()?.keys().next().cloned(),
         "create" => body["userId"].as_str().map(str::to_owned),
         _ => None,

@@ -17,7 +17,7 @@ use super::body::Body;
 use super::disturb::{Delivery, disturb};
 use super::listener::Serve;
 use super::wire::{Abort, Wire};
-use super::{Operation, Simulator, TEXT, respond};
+use super::{Simulator, TEXT, respond};
 use crate::sandbox::faults::{Drawn, Fault, Plan, Stage};
 use crate::sandbox::journal::{Entry, Journal};
 
@@ -79,12 +79,9 @@ impl<S: Simulator> Exchange<S> {
         let operation = self.simulator.operation(&request);
         let drawn = self.plan.draw(S::NAME, operation);
         // Noted on arrival: a request that is never answered, or whose client leaves, shows as well.
-        let sequence = self.journal.record(arrived::<S>(
-            &request,
-            operation,
-            connection,
-            drawn.as_ref(),
-        ));
+        let fault = drawn.as_ref().map(|drawn| drawn.fault.kind());
+        let entry = Entry::arrived(S::NAME, operation, connection, &request, fault);
+        let sequence = self.journal.record(entry);
         let delivery = self.deliver(&request, sequence, drawn).await;
         if let Some(response) = delivery.response() {
             self.journal
@@ -122,16 +119,6 @@ impl<S: Simulator> Exchange<S> {
             .amend(sequence, |entry| entry.applied = answer.applied);
         answer.response
     }
-}
-
-fn arrived<S: Simulator>(
-    request: &Request<Bytes>,
-    operation: Operation,
-    connection: u64,
-    drawn: Option<&Drawn>,
-) -> Entry {
-    let fault = drawn.map(|drawn| drawn.fault.kind().to_owned());
-    Entry::arrived(S::NAME, operation, connection, request, fault)
 }
 
 async fn wait(fault: &Fault) {

@@ -21,7 +21,7 @@ const ENTRY_COST: usize = 2048;
 pub struct Entry {
     pub sequence: u64,
     pub vendor: &'static str,
-    pub operation: String,
+    pub operation: &'static str,
     pub is_login: bool,
     /// Sent to the notification endpoint.
     pub is_notification: bool,
@@ -40,7 +40,7 @@ pub struct Entry {
     /// Whether the vendor's records changed.
     pub applied: bool,
     /// The kind of the fault that befell it.
-    pub fault: Option<String>,
+    pub fault: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ struct Ring {
     bytes: usize,
     next: u64,
     /// Apart from the entries, so that counts stay right when the oldest of them have gone.
-    counts: BTreeMap<&'static str, BTreeMap<String, u64>>,
+    counts: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Entry {
@@ -63,12 +63,12 @@ impl Entry {
         operation: Operation,
         connection: u64,
         request: &Request<Bytes>,
-        fault: Option<String>,
+        fault: Option<&'static str>,
     ) -> Self {
         Self {
             sequence: 0,
             vendor,
-            operation: operation.name.to_owned(),
+            operation: operation.name,
             is_login: operation.kind == Kind::Login,
             is_notification: operation.kind == Kind::Notification,
             connection,
@@ -115,11 +115,7 @@ impl Journal {
     /// How many requests arrived since the last clearing, those included whose entries were dropped.
     pub fn count(&self, vendor: &str, operation: &str) -> u64 {
         let ring = self.lock();
-        ring.counts
-            .get(vendor)
-            .and_then(|counts| counts.get(operation))
-            .copied()
-            .unwrap_or(0)
+        ring.counts.get(&(vendor, operation)).copied().unwrap_or(0)
     }
 
     pub fn clear(&self) {
@@ -135,7 +131,10 @@ impl Journal {
         let mut ring = self.lock();
         entry.sequence = ring.next;
         ring.next += 1;
-        ring.count(&entry);
+        *ring
+            .counts
+            .entry((entry.vendor, entry.operation))
+            .or_default() += 1;
         ring.bytes += entry.cost();
         ring.entries.push_back(entry);
         ring.shrink();
@@ -168,15 +167,6 @@ impl Journal {
 }
 
 impl Ring {
-    fn count(&mut self, entry: &Entry) {
-        *self
-            .counts
-            .entry(entry.vendor)
-            .or_default()
-            .entry(entry.operation.clone())
-            .or_default() += 1;
-    }
-
     fn shrink(&mut self) {
         while self.entries.len() > MOST_ENTRIES || self.bytes > MOST_BYTES {
             let Some(oldest) = self.entries.pop_front() else {

@@ -38,7 +38,7 @@ async fn a_reset_after_hides_what_the_vendor_did() {
     assert_eq!(sandbox.genesys().attaches().len(), 1);
     let entry = sandbox.journal().entries().pop().unwrap();
     assert_eq!(
-        (entry.status, entry.applied, entry.fault.as_deref()),
+        (entry.status, entry.applied, entry.fault),
         (None, true, Some("reset"))
     );
     attach(&sandbox).await;

@@ -32,10 +32,7 @@ async fn a_connection_serves_request_after_request() {
     say(sandbox.genesys_url(), kept + &last).await;
     attach(&sandbox).await;
     let entries = sandbox.journal().for_vendor("genesys");
-    let operations: Vec<_> = entries
-        .iter()
-        .map(|entry| entry.operation.as_str())
-        .collect();
+    let operations: Vec<_> = entries.iter().map(|entry| entry.operation).collect();
     assert_eq!(operations, ["Login", "ListSessions", "AttachUserData"]);
     assert_eq!(entries[0].connection, entries[1].connection);
     assert_ne!(entries[1].connection, entries[2].connection);

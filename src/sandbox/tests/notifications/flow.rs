@@ -223,10 +223,7 @@ async fn the_journal_knows_every_bayeux_request_by_name() {
     agent.bayeux(json!({"channel": "/meta/disconnect"})).await;
     agent.send("POST", ENDPOINT, "nonsense").await;
     let entries = sandbox.journal().entries();
-    let names: Vec<_> = entries
-        .iter()
-        .map(|entry| entry.operation.as_str())
-        .collect();
+    let names: Vec<_> = entries.iter().map(|entry| entry.operation).collect();
     assert_eq!(
         names,
         [
