@@ -13,6 +13,7 @@ mod rule;
 pub(super) use fault::nothing_more;
 pub use fault::{Code, Fault};
 pub use rule::{Rule, Stage};
+pub(super) use rule::{certain, strikes};
 
 /// Why a rule was not taken into the plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,10 +75,8 @@ impl Plan {
         let mut rules = self.lock();
         let rule = rules
             .iter_mut()
-            .find(|rule| rule.matches(vendor, operation) && rule.strikes())?;
-        if let Some(times) = &mut rule.times {
-            *times -= 1;
-        }
+            .filter(|rule| rule.matches(vendor, operation))
+            .find_map(|rule| strikes(&mut rule.times, rule.probability).then_some(rule))?;
         Some(Drawn {
             stage: rule.stage,
             fault: rule.fault.clone(),

@@ -100,11 +100,6 @@ impl Rule {
         named && self.vendor.as_deref().is_none_or(|name| name == vendor)
     }
 
-    /// Whether it has times left and wins its throw.
-    pub(super) fn strikes(&self) -> bool {
-        self.times != Some(0) && rand::random::<f64>() < self.probability
-    }
-
     pub(super) fn check(&self) -> Result<(), Invalid> {
         check_names(self.vendor.as_deref(), self.operation.as_deref())?;
         if !(0.0..=1.0).contains(&self.probability) {
@@ -114,6 +109,15 @@ impl Rule {
     }
 }
 
-fn certain() -> f64 {
+/// Whether a rule has times left and wins its throw, which uses up one of them.
+pub(in crate::sandbox) fn strikes(times: &mut Option<u32>, probability: f64) -> bool {
+    let strikes = *times != Some(0) && rand::random::<f64>() < probability;
+    if strikes && let Some(times) = times {
+        *times -= 1;
+    }
+    strikes
+}
+
+pub(in crate::sandbox) fn certain() -> f64 {
     1.0
 }

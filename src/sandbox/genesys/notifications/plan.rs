@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::faults::nothing_more;
+use crate::sandbox::faults::{certain, nothing_more, strikes};
 use crate::sandbox::genesys::route::{ATTACH, DELETE, UPDATE};
 
 const WRITES: [&str; 3] = [ATTACH, UPDATE, DELETE];
@@ -81,14 +81,11 @@ pub enum Notification {
 impl NotificationPlan {
     /// What becomes of the notification of this write; uses up one of its rule's times.
     pub(in crate::sandbox::genesys) fn draw(&mut self, operation: &str) -> Notification {
-        let mut rules = self.rules.iter_mut();
-        let Some(rule) = rules.find(|rule| rule.matches(operation) && rule.strikes()) else {
-            return Notification::Normal;
-        };
-        if let Some(times) = &mut rule.times {
-            *times -= 1;
-        }
-        rule.notification.clone()
+        self.rules
+            .iter_mut()
+            .filter(|rule| rule.matches(operation))
+            .find_map(|rule| strikes(&mut rule.times, rule.probability).then_some(rule))
+            .map_or(Notification::Normal, |rule| rule.notification.clone())
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -163,10 +160,6 @@ impl NotificationRule {
             .is_none_or(|name| name == operation)
     }
 
-    fn strikes(&self) -> bool {
-        self.times != Some(0) && rand::random::<f64>() < self.probability
-    }
-
     pub(super) fn check(&self) -> Result<(), InvalidPlan> {
         // A misspelt name would never match, and the rehearsal would pass for the wrong reason.
         if let Some(name) = self
@@ -191,8 +184,4 @@ fn check_span(ms: u64) -> Result<(), InvalidPlan> {
         true => Ok(()),
         false => Err(InvalidPlan::TooLong(ms)),
     }
-}
-
-fn certain() -> f64 {
-    1.0
 }
