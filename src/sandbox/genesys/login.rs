@@ -23,8 +23,10 @@ const CSRF_TOKEN_AS_TOLD: HeaderValue = HeaderValue::from_static("X-CSRF-TOKEN")
 pub(super) struct Login {
     accounts: BTreeMap<String, String>,
     sessions: HashMap<String, HttpSession>,
-    csrf: bool,
-    mixed: u64,
+    /// Whether the operator protects against CSRF.
+    pub(super) csrf: bool,
+    /// Requests that carried the HTTP session of one agent and the credentials of another.
+    pub(super) mixed: u64,
     /// The number of the node that serves.
     node: u32,
 }
@@ -125,18 +127,6 @@ impl Login {
 
     pub(super) fn open(&self) -> usize {
         self.sessions.len()
-    }
-
-    pub(super) fn mixed(&self) -> u64 {
-        self.mixed
-    }
-
-    pub(super) fn csrf(&self) -> bool {
-        self.csrf
-    }
-
-    pub(super) fn set_csrf(&mut self, enabled: bool) {
-        self.csrf = enabled;
     }
 
     fn authenticate(&self, headers: &HeaderMap) -> Option<String> {

@@ -105,7 +105,7 @@ impl Genesys {
 
     /// Requests that carried the HTTP session of one agent and the credentials of another.
     pub fn mixed_sessions(&self) -> u64 {
-        self.lock().login.mixed()
+        self.lock().login.mixed
     }
 
     pub fn http_sessions(&self) -> usize {
@@ -119,7 +119,7 @@ impl Genesys {
 
     /// Whether the operator protects against CSRF; on at first.
     pub fn set_csrf(&self, enabled: bool) {
-        self.lock().login.set_csrf(enabled);
+        self.lock().login.csrf = enabled;
     }
 
     /// Back to the seeds and the plain plan; added agents, HTTP sessions and CometD clients are gone.
@@ -136,14 +136,14 @@ impl Genesys {
             sms_sessions.map(|(agent, session)| json!({"agent": agent, "session": session}));
         json!({
             "agents": state.login.agents(),
-            "csrf": state.login.csrf(),
+            "csrf": state.login.csrf,
             "http_sessions": state.login.open(),
             "sms_sessions": sms_sessions.collect::<Vec<_>>(),
             "writes": state.sms.writes(),
             "attaches": attaches,
             "dangerous_deletes": state.dangerous_deletes,
             "contact_center_session_calls": state.contact_center_session_calls,
-            "mixed_sessions": state.login.mixed(),
+            "mixed_sessions": state.login.mixed,
             "comet": comet,
         })
     }

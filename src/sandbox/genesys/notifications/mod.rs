@@ -39,7 +39,9 @@ use wake::Gone;
 pub(super) struct Comet {
     plan: NotificationPlan,
     clients: BTreeMap<String, Client>,
+    /// Of all times, clients that have gone included.
     handshakes: u64,
+    /// Of any one client at any time, clients that have gone included.
     most_concurrent_connects: usize,
 }
 
@@ -65,16 +67,6 @@ impl Comet {
         self.sweep();
         let clients = self.clients.iter();
         clients.map(|(id, client)| client.shown(id)).collect()
-    }
-
-    /// Of all times, clients that have gone included.
-    pub(super) fn handshakes(&self) -> u64 {
-        self.handshakes
-    }
-
-    /// Of any one client at any time, clients that have gone included.
-    pub(super) fn most_concurrent_connects(&self) -> usize {
-        self.most_concurrent_connects
     }
 
     /// Held connects are answered as those of unknown clients.

@@ -64,11 +64,11 @@ impl Genesys {
 
     /// The most connects that any one client ever had open at a time, clients that have gone included.
     pub fn most_concurrent_connects(&self) -> usize {
-        self.lock().comet.most_concurrent_connects()
+        self.lock().comet.most_concurrent_connects
     }
 
     /// How many handshakes were successful.
     pub fn handshakes(&self) -> u64 {
-        self.lock().comet.handshakes()
+        self.lock().comet.handshakes
     }
 }
