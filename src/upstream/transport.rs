@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
-use reqwest::{NoProxy, Proxy, Url, redirect, retry, tls};
+use reqwest::{ClientBuilder, NoProxy, Proxy, Url, redirect, retry, tls};
 use tower::Service;
 
 use super::error::Error;
@@ -119,10 +119,7 @@ fn client(
     protocol: Protocol,
     files: &Files,
 ) -> Result<reqwest::Client, TransportError> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
+    let mut builder = plain_client()?
         .connect_timeout(settings.timeout.connect)
         .dns_resolver(Names::of_the_system())
         .pool_idle_timeout(POOL_IDLE)
@@ -130,19 +127,28 @@ fn client(
         .pool_max_idle_per_host(settings.limit.in_flight)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(SILENCE)
-        .http2_keep_alive_timeout(SIGN_OF_LIFE)
+        .http2_keep_alive_timeout(SIGN_OF_LIFE);
+    if protocol == Protocol::Http1 {
+        builder = builder.http1_only().pool_idle_timeout(POOL_IDLE_POLLS);
+    }
+    let builder = files.put_into(builder, &settings.tls)?;
+    builder.build().map_err(TransportError::Client)
+}
+
+/// What holds whoever is asked: no redirect, no repeat, a proxy for HTTPS alone.
+fn plain_client() -> Result<ClientBuilder, TransportError> {
+    let builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .referer(false)
         .tls_version_min(tls::Version::TLS_1_2)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
         // First none at all: HTTP_PROXY must never see credentials in clear.
         .no_proxy();
-    if protocol == Protocol::Http1 {
-        builder = builder.http1_only().pool_idle_timeout(POOL_IDLE_POLLS);
-    }
-    if let Some(proxy) = https_proxy()? {
-        builder = builder.proxy(proxy);
-    }
-    let builder = files.put_into(builder, &settings.tls)?;
-    builder.build().map_err(TransportError::Client)
+    Ok(match https_proxy()? {
+        Some(proxy) => builder.proxy(proxy),
+        None => builder,
+    })
 }
 
 fn https_proxy() -> Result<Option<Proxy>, TransportError> {

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Url, redirect, retry, tls};
+use reqwest::Url;
 
-use super::{TransportError, chain, https_proxy};
+use super::{TransportError, chain, plain_client};
 
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -33,20 +33,11 @@ pub struct DocumentError {
 
 impl Document {
     pub fn new(url: Url) -> Result<Self, TransportError> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .referer(false)
+        let builder = plain_client()?
             .connect_timeout(CONNECT)
             .timeout(IN_ALL)
-            .tls_version_min(tls::Version::TLS_1_2)
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
             // It is asked every few minutes: no connection is worth keeping.
-            .pool_max_idle_per_host(0)
-            .no_proxy();
-        if let Some(proxy) = https_proxy()? {
-            builder = builder.proxy(proxy);
-        }
+            .pool_max_idle_per_host(0);
         let client = builder.build().map_err(TransportError::Client)?;
         Ok(Document { client, url })
     }
