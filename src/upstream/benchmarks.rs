@@ -23,7 +23,6 @@ use super::client::{Client, Ticket};
 use super::error::{Error, LoginError};
 use super::observer::{Blind, Observer};
 use super::operation::{Call, Operation, Reply, Vendor};
-use super::progress::Progress;
 use super::secret;
 use super::settings::Settings;
 use super::stack::Kit;
@@ -92,13 +91,7 @@ where
         let observer = observers.next().expect("one for each name");
         let client = runtime.block_on(async { client::<O::Vendor>(observer, answer(body)) });
         Part::new(name, move || {
-            let ticket = Ticket {
-                account: ACCOUNT.to_owned(),
-                deadline: Instant::now() + DEADLINE,
-                caller_repeats: false,
-                progress: Progress::default(),
-                place: None,
-            };
+            let ticket = Ticket::new(ACCOUNT, Instant::now() + DEADLINE);
             let done = runtime.block_on(client.call(operation(), ticket));
             assert!(done.is_ok(), "a benchmark of failures");
         })

@@ -85,6 +85,19 @@ pub struct Ticket {
     pub place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
+impl Ticket {
+    /// Of a call that the gateway makes on its own.
+    pub fn new(account: &str, deadline: Instant) -> Self {
+        Ticket {
+            account: account.to_owned(),
+            deadline,
+            caller_repeats: false,
+            progress: Progress::default(),
+            place: None,
+        }
+    }
+}
+
 impl<V: Vendor> Client<V> {
     /// One stack per account; `credentials` makes an account's way to log in from the stack
     /// that its logins go through.
@@ -373,13 +386,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_panics_is_of_unknown_outcome() {
         let client = client();
-        let ticket = Ticket {
-            account: "default".to_owned(),
-            deadline: Instant::now() + Duration::from_secs(60),
-            caller_repeats: false,
-            progress: Progress::default(),
-            place: None,
-        };
+        let ticket = Ticket::new("default", Instant::now() + Duration::from_secs(60));
         let failed = client.call(Add, ticket).await.unwrap_err();
         assert!(failed.outcome_unknown(), "{failed:?}");
         let work = async { panic!("as the test wants it") };

@@ -12,7 +12,6 @@ use crate::pb::SmsSession;
 use crate::upstream::client::{Client, Ticket};
 use crate::upstream::error::{Error, Failure, Refusal};
 use crate::upstream::operation::{Meta, Replay, json_request};
-use crate::upstream::progress::Progress;
 use crate::vendors::genesys::Genesys;
 use crate::vendors::genesys::sms_session_data::list_sessions::ListSessions;
 
@@ -77,13 +76,7 @@ impl Link for Wire {
 
     fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
         let client = self.client.clone();
-        let ticket = Ticket {
-            account: self.account.clone(),
-            deadline: Instant::now() + READ,
-            caller_repeats: false,
-            progress: Progress::default(),
-            place: None,
-        };
+        let ticket = Ticket::new(&self.account, Instant::now() + READ);
         Box::pin(async move {
             let read = client.call(ListSessions, ticket).await;
             read.map_err(|failure| Failure {
