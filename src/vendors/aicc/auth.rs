@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::config::{Account, Config};
+use super::config::{Account, Config, TOKEN_PATH};
 use super::{inferred, wire};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
@@ -26,7 +26,7 @@ const APP_KEY: &str = "x-app-key";
 static LOGIN: Meta = Meta {
     name: "Token",
     method: Method::POST,
-    template: "/apigovernance/api/oauth/tokenByAkSk",
+    template: TOKEN_PATH,
     replay: Replay::Idempotent,
     creates: false,
 };

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where tokens are had, unless the operator says otherwise.
-const TOKEN_PATH: &str = "/apigovernance/api/oauth/tokenByAkSk";
+pub(super) const TOKEN_PATH: &str = "/apigovernance/api/oauth/tokenByAkSk";
 
 /// What the vendor gives out: `X-Token-Expire` is in whole seconds and goes up to an hour.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(3600);
