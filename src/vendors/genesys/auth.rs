@@ -130,7 +130,7 @@ pub(super) struct Session {
     changing: Mutex<()>,
 }
 
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct State {
     jar: CookieStore,
     /// The header of them all, when every cookie goes with every request and for good.
@@ -201,17 +201,19 @@ impl Token for Session {
             return;
         }
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = State::clone(&self.state.load());
-        if fresh.is_some() {
-            state.csrf = fresh;
-        }
+        let before = self.state.load();
         let parsed = set.filter_map(|value| RawCookie::parse(value.to_str().ok()?.to_owned()).ok());
-        let mut jar = state.jar.clone();
+        let mut jar = before.jar.clone();
         jar.store_response_cookies(parsed, &self.base);
         // A server that gives each answer a cookie of its own would have every request grow.
-        if jar.iter_any().count() <= MOST_COOKIES {
-            state.jar = jar;
+        if jar.iter_any().count() > MOST_COOKIES {
+            jar.clone_from(&before.jar);
         }
+        let mut state = State {
+            jar,
+            cookies: None,
+            csrf: fresh.or_else(|| before.csrf.clone()),
+        };
         state.cookies = state
             .goes_everywhere(&self.base)
             .then(|| cookies(&state.jar, &self.base))
