@@ -8,8 +8,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::json;
 use switchboard::pb::{
-    CallType, GetAgentSettingsRequest, GetAgentSettingsResponse, GetSessionRequest,
-    ListSessionsRequest, SmsSession,
+    CallType, GetAgentSettingsRequest, GetAgentSettingsResponse, ListSessionsRequest, SmsSession,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use tonic::{Code, Status};
@@ -17,7 +16,7 @@ use tonic::{Code, Status};
 use crate::support::calls::{ALL, Call};
 use crate::support::vendor::{Vendor, answer, json};
 use crate::support::verdict::{Verdict, all_words, pushback, retry_info};
-use crate::support::{self, Gateway, SESSION, USER, impatient, number, relocate};
+use crate::support::{self, Gateway, SESSION, USER, get, impatient, number, relocate};
 
 /// `{"statusCode":0,"returnCode":"0","id":"1"}`, packed.
 const PACKED: &str = "H4sIAAAAAAACA6tWKi5JLCktds5PSVWyMtBRKkotKS3Kg3CVDJR0lDJTgAxDpVoA57YInSoAAAA=";
@@ -460,10 +459,7 @@ async fn query(body: impl Into<Bytes>) -> Result<GetAgentSettingsResponse, Statu
 /// What the two reads make of an answer.
 async fn read(body: &str) -> (Result<SmsSession, Status>, Result<Vec<SmsSession>, Status>) {
     let (_vendor, gateway) = answering(&json(body.to_owned())).await;
-    let request = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let request = get();
     let one = gateway.sms().get_session(request).await;
     let all = gateway
         .sms()

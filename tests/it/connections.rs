@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use switchboard::pb::GetSessionRequest;
 use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -18,7 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::support::unsent::transparently;
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
-use crate::support::{Gateway, SESSION};
+use crate::support::{Gateway, get};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
 /// The value of a series without labels.
@@ -40,13 +39,6 @@ fn channel(address: SocketAddr) -> Channel {
         .unwrap()
         .connect_lazy()
         .into()
-}
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
 }
 
 async fn aging(age: Duration) -> Gateway {

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use switchboard::pb::GetSessionRequest;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::SESSION;
+use crate::support::get;
 use crate::support::observed::Observed;
 use crate::support::watch::{in_time, until};
 
@@ -40,10 +39,7 @@ async fn costs_nothing(endpoint: &str, protocol: &str, timeout: &str, lost: &[&s
         ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
     ])
     .await;
-    let get = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let get = get();
     for signal in lost {
         let counted = async {
             while process.dropped(signal).await == 0 {

@@ -8,27 +8,18 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Request;
-use switchboard::pb::{
-    AttachUserDataRequest, CreateAgentSettingsRequest, GetSessionRequest, UpdateUserDataRequest,
-};
+use switchboard::pb::{AttachUserDataRequest, CreateAgentSettingsRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use tonic::{Code, Status};
 
 use crate::support::untimed::{self, within};
 use crate::support::watch::{in_time, until};
-use crate::support::{self, Gateway, SESSION, USER};
+use crate::support::{self, Gateway, SESSION, USER, get};
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(3600);
 
 const SHORT: Duration = Duration::from_millis(250);
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
-}
 
 fn update() -> UpdateUserDataRequest {
     UpdateUserDataRequest {

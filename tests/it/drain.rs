@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream;
 use switchboard::app::{App, Listeners, RunError};
 use switchboard::config::Config;
-use switchboard::pb::{AttachUserDataRequest, GetSessionRequest, UpdateUserDataRequest};
+use switchboard::pb::{AttachUserDataRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::{Options, Sandbox};
 use switchboard::telemetry::Metrics;
@@ -32,7 +32,7 @@ use crate::support::verdict::pushback;
 use crate::support::watch::{in_time, until};
 use crate::support::watcher::request;
 use crate::support::wire::Channel;
-use crate::support::{self, SESSION, upstreams};
+use crate::support::{self, SESSION, get, upstreams};
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 
 const EVER: Duration = Duration::from_secs(3600);
@@ -187,10 +187,7 @@ async fn health_turns_first_and_nobody_is_let_down() {
     assert_eq!(gateway.admin("/livez").await, 200);
 
     // Still accepted, by a connection of its own.
-    let request = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let request = get();
     gateway.sms().get_session(request).await.unwrap();
     let slow = Rule::new(Fault::Latency { ms: 3_000 });
     gateway.sandbox.faults().push(slow).unwrap();
@@ -387,10 +384,7 @@ fn begin_reads(gateway: &Mortal, calls: usize) -> Vec<JoinHandle<Result<(), Stat
     let call = |_| {
         let mut sms = sms.clone();
         tokio::spawn(async move {
-            let request = GetSessionRequest {
-                session_id: SESSION.into(),
-                ..Default::default()
-            };
+            let request = get();
             sms.get_session(request).await.map(drop)
         })
     };
@@ -431,10 +425,7 @@ async fn no_call_is_lost_between_the_signal_and_the_end() {
             let mut sms = gateway.sms();
             tokio::spawn(async move {
                 let mut served = 0;
-                let request = || GetSessionRequest {
-                    session_id: SESSION.into(),
-                    ..Default::default()
-                };
+                let request = get;
                 while sms.get_session(request()).await.is_ok() {
                     served += 1;
                 }
@@ -462,13 +453,6 @@ fn sections(sandbox: &Sandbox, folder: &Folder) -> String {
         sandbox.genesys_url(),
         folder.path().display(),
     )
-}
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
 }
 
 /// As operators see it: a process with calls in flight, open streams, and callers who go on.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::{Method, Request};
 use http_body_util::Full;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
-use switchboard::pb::{AttachUserDataRequest, Confirmation, GetSessionRequest};
+use switchboard::pb::{AttachUserDataRequest, Confirmation};
 use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -27,19 +27,12 @@ use crate::support::frames::{
 };
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
-use crate::support::{self, Gateway, SESSION, patient, relocate, untimed};
+use crate::support::{self, Gateway, SESSION, get, patient, relocate, untimed};
 
 const GET: &str = "/contactcenter.v1.SmsSessionData/GetSession";
 const ATTACH: &str = "/contactcenter.v1.SmsSessionData/AttachUserData";
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const LIST: &str = "/contactcenter.v1.SmsSessionData/ListSessions";
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
-}
 
 /// A connection of its own.
 fn channel(gateway: &Gateway) -> Channel {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use switchboard::pb::{
     AttachUserDataRequest, CallType, Confirmation, CreateAgentSettingsRequest,
-    DeleteAgentSettingsRequest, DeleteUserDataRequest, GetAgentSettingsRequest, GetSessionRequest,
+    DeleteAgentSettingsRequest, DeleteUserDataRequest, GetAgentSettingsRequest,
     ListSessionsRequest, PersonalSettings, UpdateAgentSettingsRequest, UpdateUserDataRequest,
     WatchSessionsRequest,
 };
@@ -20,7 +20,7 @@ use crate::support::observed::Observed;
 use crate::support::scan::forms;
 use crate::support::verdict::all_words;
 use crate::support::watch::until;
-use crate::support::{RECORD, SESSION, USER, number, text};
+use crate::support::{RECORD, SESSION, USER, get, number, text};
 
 // User data, its keys, and numbers of persons: no pattern would tell them from other words.
 const VALUE: &str = "Canary Lane 7 Springfield";
@@ -122,10 +122,7 @@ async fn call_all(process: &Observed, confirmation: Confirmation) -> Vec<Status>
         user_id: "1660270845627002402".into(),
         ..Default::default()
     };
-    let get = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let get = get();
     let results = [
         sms.attach_user_data(request(attach)).await.map(drop),
         sms.update_user_data(request(update)).await.map(drop),

@@ -11,10 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tonic::Code;
 
-use crate::support::watch::{in_time, until};
-use crate::support::watcher::{
-    Watcher, brisk, forgetful, next_notification, reading, session, told, value,
-};
+use crate::support::watch::{in_time, total, until};
+use crate::support::watcher::{Watcher, brisk, forgetful, next_notification, session, told, value};
 use crate::support::{Gateway, SESSION, reason};
 
 /// What somebody else writes.
@@ -105,7 +103,7 @@ async fn an_answer_that_is_lost_with_acknowledgement_comes_again_and_is_no_gap()
             assert_eq!(told.as_deref(), Some(topic));
         }
         assert_eq!(genesys.handshakes(), 1);
-        let gaps = reading(&gateway.metrics, "switchboard_notification_gaps_total", &[]);
+        let gaps = total(&gateway.metrics, "switchboard_notification_gaps_total", &[]);
         assert_eq!(gaps, 0);
     }
 }

@@ -4,21 +4,13 @@
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
-use switchboard::pb::GetSessionRequest;
 
-use crate::support::SESSION;
 use crate::support::authority::Authority;
 use crate::support::collector::Collector;
 use crate::support::dir::Dir;
+use crate::support::get;
 use crate::support::observed::Observed;
 use crate::support::watch::{in_time, until};
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
-}
 
 /// A gateway that is told of this collector and serves a call sends it all three signals of that
 /// call, and nothing about the sending itself.

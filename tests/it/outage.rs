@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use switchboard::pb::{
-    AttachUserDataRequest, GetAgentSettingsRequest, GetSessionRequest, UpdateUserDataRequest,
-};
+use switchboard::pb::{AttachUserDataRequest, GetAgentSettingsRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -15,7 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::support::untimed::{self, within};
 use crate::support::watch::{in_time, total};
-use crate::support::{self, Gateway, SESSION, USER};
+use crate::support::{self, Gateway, SESSION, USER, get};
 
 /// 250 a second, for five seconds.
 const CALLS: u32 = 1250;
@@ -33,13 +31,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Far more than such a call takes, and as long as calls have by default.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    }
-}
 
 fn update() -> UpdateUserDataRequest {
     UpdateUserDataRequest {

@@ -7,8 +7,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use prost_types::Struct;
 use serde_json::json;
 use switchboard::pb::{
-    AttachUserDataRequest, CreateAgentSettingsRequest, DeleteUserDataRequest, GetSessionRequest,
-    PersonalSettings, UpdateAgentSettingsRequest, UpdateUserDataRequest,
+    AttachUserDataRequest, CreateAgentSettingsRequest, DeleteUserDataRequest, PersonalSettings,
+    UpdateAgentSettingsRequest, UpdateUserDataRequest,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::upstream::secret::Secret;
@@ -17,7 +17,7 @@ use tonic::Status;
 use crate::support::calls::{ALL, Call};
 use crate::support::vendor::{self, Seen, Vendor, answer};
 use crate::support::verdict::all_words;
-use crate::support::{self, Gateway, RECORD, SESSION, USER, number, relocate, text};
+use crate::support::{self, Gateway, RECORD, SESSION, USER, get, number, relocate, text};
 
 /// Values of user data, and pieces of them that would give them away.
 const VALUES: [(&str, &str); 9] = [
@@ -205,10 +205,7 @@ async fn words_without_secrets_come_through() {
 async fn what_is_asked_for_is_still_told() {
     let gateway = Gateway::start().await;
     update(&gateway, planted()).await.unwrap();
-    let request = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let request = get();
     let answer = gateway.sms().get_session(request).await.unwrap();
     let read = answer.into_inner().session.unwrap().user_data.unwrap();
     for (key, value) in planted().fields {

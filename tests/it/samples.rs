@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, Method};
-use prost_types::{FieldMask, Struct, Value};
+use prost_types::{FieldMask, Struct};
 use serde_json::json;
 use switchboard::pb::{
     AttachUserDataRequest, CallType, CreateAgentSettingsRequest, DeleteAgentSettingsRequest,
@@ -17,7 +17,7 @@ use switchboard::sandbox::journal::Entry;
 use tonic::Code;
 
 use crate::support::vendor::{self, Vendor};
-use crate::support::{self, Gateway, RECORD, SESSION, USER, number, text};
+use crate::support::{self, Gateway, RECORD, SESSION, USER, fields, get, number, text};
 
 const SESSION_PATH: &str = "/api/v2/me/smssessions/0071023821aec011";
 const SETTINGS_PATH: &str = "/apiaccess/CC-Management/v1/openapp/agentsettings";
@@ -335,10 +335,7 @@ async fn requests_of_aicc_carry_the_app_and_its_token() {
 #[tokio::test]
 async fn nothing_of_the_callers_own_metadata_goes_out() {
     let gateway = Gateway::start().await;
-    let mut request = tonic::Request::new(GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    });
+    let mut request = tonic::Request::new(get());
     for name in [
         "authorization",
         "cookie",
@@ -441,10 +438,7 @@ async fn a_session_is_read_as_the_vendor_shows_it() {
     assert_eq!(data["BigId"], text("1307145259662215169"));
     assert_eq!(data["EdgeId"], text("9007199254740993"));
 
-    let request = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let request = get();
     let one = gateway
         .sms()
         .get_session(request)
@@ -616,13 +610,6 @@ fn only(gateway: &Gateway, operation: &str) -> Entry {
     entries.retain(|entry| entry.operation == operation);
     assert_eq!(entries.len(), 1, "{operation}: {entries:?}");
     entries.remove(0)
-}
-
-fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Struct {
-    let fields = pairs.map(|(key, value)| (key.to_owned(), value));
-    Struct {
-        fields: fields.into_iter().collect(),
-    }
 }
 
 fn body(bytes: &[u8]) -> serde_json::Value {

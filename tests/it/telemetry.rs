@@ -16,7 +16,7 @@ use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
 use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::Watcher;
-use crate::support::{Gateway, SESSION, attempts, data, genesys_config, impatient, reason};
+use crate::support::{Gateway, SESSION, attempts, data, genesys_config, get, impatient, reason};
 
 /// Those that no run shows without a Redis; `docs/METRICS.md` has them too.
 const ONLY_WITH_REDIS: &str = "switchboard_dedupe_store_failures_total";
@@ -323,10 +323,7 @@ async fn the_log_level_changes_over_the_admin_port() {
         assert_eq!(status, 400, "{refused:?}");
         assert!(why.contains("debug, trace"), "{why}");
     }
-    let get = switchboard::pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let get = get();
     assert_eq!(put("error\n").await.0, 200);
     process.sms().get_session(get.clone()).await.unwrap();
     let (status, shown) = put("info").await;
@@ -346,10 +343,7 @@ async fn the_access_line_says_what_a_call_cost() {
     let mut process = Observed::start(&[]).await;
     let fault = Rule::new(Fault::status(503)).operation("GetSession");
     process.sandbox.faults().push(fault).unwrap();
-    let get = switchboard::pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let get = get();
     process.sms().get_session(get).await.unwrap_err();
     process.end().await;
     let lines = process.lines();
@@ -394,10 +388,7 @@ async fn the_access_line_names_a_caller_that_left() {
     .await;
     let late = Rule::new(Fault::Latency { ms: 60_000 }).operation("GetSession");
     process.sandbox.faults().push(late).unwrap();
-    let mut get = tonic::Request::new(switchboard::pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    });
+    let mut get = tonic::Request::new(get());
     let token = signer.token("k1", &claims("bot"));
     let bearer = format!("Bearer {token}").parse().unwrap();
     get.metadata_mut().insert("authorization", bearer);
@@ -503,10 +494,7 @@ async fn the_access_line_says_why_an_earlier_write_failed() {
 
 /// Some three times what a pipe holds, and more than is kept to be written together.
 async fn write_many_lines(process: &Observed) {
-    let get = switchboard::pb::GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let get = get();
     let mut sms = process.sms();
     for _ in 0..600 {
         sms.get_session(get.clone()).await.unwrap();

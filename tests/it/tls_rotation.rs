@@ -10,7 +10,6 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use switchboard::config::{Config, Jwks, Jwt, Tls};
 use switchboard::grpc::caller::policy::Pattern;
-use switchboard::pb::GetSessionRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -30,7 +29,7 @@ use crate::support::untimed::{self, within};
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
-use crate::support::{Gateway, SESSION, reason};
+use crate::support::{Gateway, get, reason};
 
 /// Metrics without labels have their value behind one blank.
 fn count(gateway: &Gateway, name: &str) -> u64 {
@@ -344,13 +343,7 @@ async fn an_issuer_that_hangs_takes_no_call_beyond_its_deadline() {
     let issuer = Vendor::start_with(|_| Box::pin(std::future::pending())).await;
     let url = Jwks::Url(format!("{}/keys", issuer.url).parse().unwrap());
     let gateway = Gateway::start_with(|config| tokens(config, url)).await;
-    let mut call = within(
-        Duration::from_millis(300),
-        GetSessionRequest {
-            session_id: SESSION.into(),
-            ..Default::default()
-        },
-    );
+    let mut call = within(Duration::from_millis(300), get());
     let token = format!("Bearer {}", one.token("k1", &claims("a")));
     call.metadata_mut()
         .insert("authorization", token.parse().unwrap());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Response;
+use switchboard::config::Config;
 use switchboard::sandbox::aicc::{AICC_APP, AICC_SECRET};
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::GENESYS_PASSWORD;
@@ -610,16 +611,18 @@ async fn a_login_that_is_not_wanted_now_says_when_to_come_again() {
     }
 }
 
+/// Both secrets from files, which change.
+fn read_from(config: &mut Config, password: &File, app_secret: &File) {
+    let genesys = config.genesys.as_mut().unwrap();
+    genesys.accounts.get_mut("default").unwrap().password = password.secret();
+    let aicc = config.aicc.as_mut().unwrap();
+    aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
+}
+
 #[tokio::test]
 async fn a_changed_secret_is_taken_up_without_a_restart() {
     let (password, app_secret) = (File::new(GENESYS_PASSWORD), File::new(AICC_SECRET));
-    let gateway = Gateway::start_with(|config| {
-        let genesys = config.genesys.as_mut().unwrap();
-        genesys.accounts.get_mut("default").unwrap().password = password.secret();
-        let aicc = config.aicc.as_mut().unwrap();
-        aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
-    })
-    .await;
+    let gateway = Gateway::start_with(|config| read_from(config, &password, &app_secret)).await;
     for (call, _) in WRITES {
         call.send(&gateway).await.unwrap();
     }
@@ -643,10 +646,7 @@ async fn secrets_change_under_load_and_no_call_fails() {
     let (password, app_secret) = (File::new(GENESYS_PASSWORD), File::new(AICC_SECRET));
     let gateway = Gateway::start_with(|config| {
         patient(config);
-        let genesys = config.genesys.as_mut().unwrap();
-        genesys.accounts.get_mut("default").unwrap().password = password.secret();
-        let aicc = config.aicc.as_mut().unwrap();
-        aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
+        read_from(config, &password, &app_secret);
     })
     .await;
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -682,13 +682,7 @@ async fn secrets_change_under_load_and_no_call_fails() {
 #[tokio::test]
 async fn a_refused_secret_is_forgotten_when_its_file_changes() {
     let (password, app_secret) = (File::new("outdated"), File::new("outdated"));
-    let gateway = Gateway::start_with(|config| {
-        let genesys = config.genesys.as_mut().unwrap();
-        genesys.accounts.get_mut("default").unwrap().password = password.secret();
-        let aicc = config.aicc.as_mut().unwrap();
-        aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
-    })
-    .await;
+    let gateway = Gateway::start_with(|config| read_from(config, &password, &app_secret)).await;
     for (call, _) in WRITES {
         let error = call.send(&gateway).await.unwrap_err();
         assert_eq!(support::reason(&error), "VENDOR_CREDENTIAL_REJECTED");
@@ -708,13 +702,7 @@ async fn a_refused_secret_is_forgotten_when_its_file_changes() {
 #[tokio::test]
 async fn a_secret_file_that_is_gone_is_told_by_no_more_than_its_name() {
     let (password, app_secret) = (File::new("x"), File::new("x"));
-    let gateway = Gateway::start_with(|config| {
-        let genesys = config.genesys.as_mut().unwrap();
-        genesys.accounts.get_mut("default").unwrap().password = password.secret();
-        let aicc = config.aicc.as_mut().unwrap();
-        aicc.accounts.get_mut("default").unwrap().secret = app_secret.secret();
-    })
-    .await;
+    let gateway = Gateway::start_with(|config| read_from(config, &password, &app_secret)).await;
     std::fs::remove_file(&password.0).unwrap();
     std::fs::remove_file(&app_secret.0).unwrap();
     for call in ONCE {

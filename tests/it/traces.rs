@@ -4,7 +4,7 @@ use std::future::ready;
 
 use switchboard::pb::{
     AttachUserDataRequest, Confirmation, DeleteAgentSettingsRequest, GetAgentSettingsRequest,
-    GetSessionRequest, UpdateUserDataRequest, WatchSessionsRequest,
+    UpdateUserDataRequest, WatchSessionsRequest,
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationRule};
@@ -15,7 +15,7 @@ use crate::support::observed::Observed;
 use crate::support::spans::{hex, tree};
 use crate::support::vendor::{self, Vendor};
 use crate::support::watch::until;
-use crate::support::{SESSION, USER, attempts, data};
+use crate::support::{SESSION, USER, attempts, data, get};
 
 /// The callers' own spans.
 const PARENT: &str = "b7ad6b7169203331";
@@ -56,13 +56,6 @@ impl Traced {
             .find(|it| hex(&it.trace_id) == id && it.kind == 2);
         assert_eq!(hex(&server.expect("a server span").parent_span_id), PARENT);
         tree(spans, &id)
-    }
-}
-
-fn get() -> GetSessionRequest {
-    GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
     }
 }
 

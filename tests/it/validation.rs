@@ -18,7 +18,7 @@ use tonic_types::StatusExt;
 
 use crate::support::calls::ALL;
 use crate::support::verdict::{all_words, trailers, wrong_fields};
-use crate::support::{self, Gateway, RECORD, SESSION, USER, data, number, text};
+use crate::support::{self, Gateway, RECORD, SESSION, USER, data, fields, number, text};
 
 /// One of each kind: C0, DEL and C1, at their bounds.
 const CONTROLS: [&str; 6] = ["\0", "\n", "\u{1f}", "\u{7f}", "\u{80}", "\u{9f}"];
@@ -715,13 +715,6 @@ async fn remove(gateway: &Gateway, user: &str) -> Result<(), Status> {
 
 fn one() -> Struct {
     data(&[("k", "v")])
-}
-
-fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Struct {
-    let fields = pairs.map(|(key, value)| (key.to_owned(), value));
-    Struct {
-        fields: fields.into_iter().collect(),
-    }
 }
 
 fn kind(kind: Kind) -> Value {

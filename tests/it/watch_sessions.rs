@@ -13,9 +13,7 @@ use prost_types::{Struct, Value};
 use serde_json::{Map, json};
 use switchboard::pb::sessions_snapshot::Reason;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
-use switchboard::pb::{
-    AttachUserDataRequest, DeleteUserDataRequest, GetSessionRequest, UpdateUserDataRequest,
-};
+use switchboard::pb::{AttachUserDataRequest, DeleteUserDataRequest, UpdateUserDataRequest};
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, Participant};
 use switchboard::upstream::secret::Secret;
@@ -27,11 +25,9 @@ use crate::support::calls::Call;
 use crate::support::untimed::{self, within};
 use crate::support::vendor::{Seen, Vendor, json as answer};
 use crate::support::verdict::{pushback, wrong_fields};
-use crate::support::watch::{in_time, until};
-use crate::support::watcher::{
-    Watcher, brisk, next_notification, reading, request, session, told, value,
-};
-use crate::support::{self, Gateway, SESSION, data, fact, number, reason, text};
+use crate::support::watch::{in_time, total, until};
+use crate::support::watcher::{Watcher, brisk, next_notification, request, session, told, value};
+use crate::support::{self, Gateway, SESSION, data, fact, get, number, reason, text};
 
 /// A second one of the same agent, and one of another.
 const SECOND: &str = "0071023821aec012";
@@ -493,7 +489,7 @@ async fn a_drain_ends_streams_at_once_and_is_not_kept_by_them() {
 #[tokio::test]
 async fn a_caller_that_vanishes_is_forgotten_and_a_new_one_finds_the_session_open() {
     let gateway = Gateway::start().await;
-    let open = |gateway: &Gateway| reading(&gateway.metrics, "switchboard_watch_streams", &[]);
+    let open = |gateway: &Gateway| total(&gateway.metrics, "switchboard_watch_streams", &[]);
     let mut lasting = Watcher::started(&gateway, "", &[]).await;
     for _ in 0..10 {
         let gone = Watcher::started(&gateway, "", &[]).await;
@@ -556,7 +552,7 @@ async fn one_that_reads_too_slowly_gets_a_snapshot_and_nobody_else_notices() {
     assert_eq!(snapshot.reason(), Reason::Gap);
     let last = (UPDATES - 1).to_string();
     assert_eq!(value(session(&snapshot, SESSION), "Round"), Some(last));
-    let overflows = reading(
+    let overflows = total(
         &gateway.metrics,
         "switchboard_notification_overflows_total",
         &[],
@@ -686,7 +682,7 @@ async fn an_update_that_tells_no_user_data_is_followed_by_a_read() {
     assert!(watcher.gap().await.sessions.is_empty());
     // Nothing was lost, whatever an operator is told of by this.
     let gaps = "switchboard_notification_gaps_total";
-    assert_eq!(reading(&gateway.metrics, gaps, &[]), 0);
+    assert_eq!(total(&gateway.metrics, gaps, &[]), 0);
 }
 
 #[tokio::test]
@@ -719,7 +715,7 @@ async fn a_channel_that_is_refused_is_the_operators_to_correct() {
     );
     // Hardly ever is a session there to be counted while it begins; that it is ended is.
     let failures = "switchboard_notification_failures_total";
-    let failed = |account| reading(&gateway.metrics, failures, &[("account", account)]);
+    let failed = |account| total(&gateway.metrics, failures, &[("account", account)]);
     assert_eq!(failed("default"), 1);
     // Whatever it was may be mended by now; after that the vendor is not asked all the time.
     for _ in 0..2 {
@@ -740,7 +736,7 @@ async fn what_goes_on_can_be_seen_in_the_metrics() {
     let gateway = Gateway::start().await;
     let genesys = Arc::clone(gateway.sandbox.genesys());
     genesys.set_notifications(brisk()).unwrap();
-    let seen = |name: &str, labels: &[(&str, &str)]| reading(&gateway.metrics, name, labels);
+    let seen = |name: &str, labels: &[(&str, &str)]| total(&gateway.metrics, name, labels);
     let mut watcher = Watcher::started(&gateway, "", &[]).await;
     let sessions = "switchboard_notification_sessions";
     assert_eq!(seen(sessions, &[("state", "subscribed")]), 1);
@@ -785,10 +781,7 @@ async fn nothing_that_is_watched_logs_the_agent_in_or_out() {
     watcher.notification().await;
     genesys.fail_over();
     watcher.gap().await;
-    let read = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let read = get();
     gateway.sms().get_session(read).await.unwrap();
     assert_eq!(genesys.contact_center_session_calls(), 0);
     assert_eq!(genesys.most_concurrent_connects(), 1);

@@ -20,8 +20,8 @@ use tonic::{Code, Response, Status};
 
 use crate::support::untimed::{self, within};
 use crate::support::verdict::pushback;
-use crate::support::watch::in_time;
-use crate::support::watcher::{reading, value};
+use crate::support::watch::{in_time, total};
+use crate::support::watcher::value;
 use crate::support::{Gateway, SESSION, data, reason};
 
 fn attach(key: &str, value: &str) -> AttachUserDataRequest {
@@ -84,9 +84,9 @@ fn written(gateway: &Gateway) -> usize {
 }
 
 /// How often a confirmation was settled in this way.
-fn settled(gateway: &Gateway, how: &str) -> i64 {
+fn settled(gateway: &Gateway, how: &str) -> u64 {
     let name = "switchboard_confirmations_total";
-    reading(&gateway.metrics, name, &[("how", how)])
+    total(&gateway.metrics, name, &[("how", how)])
 }
 
 #[track_caller]

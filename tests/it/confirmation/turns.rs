@@ -6,8 +6,8 @@ use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationRule};
 
 use super::{attach, push, sent, settled, shows, update, written};
-use crate::support::watch::{in_time, until};
-use crate::support::watcher::{next_notification, reading};
+use crate::support::watch::{in_time, total, until};
+use crate::support::watcher::next_notification;
 use crate::support::{Gateway, SESSION, data};
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_caller_that_leaves_does_not_cut_the_write() {
 #[tokio::test]
 async fn a_caller_that_leaves_before_its_turn_leaves_nothing_behind() {
     let gateway = Gateway::start().await;
-    let in_flight = || reading(&gateway.metrics, "switchboard_in_flight", &[]);
+    let in_flight = || total(&gateway.metrics, "switchboard_in_flight", &[]);
     let spawned = |key: &'static str| {
         let mut sms = gateway.sms();
         tokio::spawn(async move { sms.attach_user_data(attach(key, "x")).await })

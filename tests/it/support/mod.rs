@@ -36,6 +36,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use switchboard::app::{App, Listeners, RunError};
 use switchboard::config::{Config, Dedupe, Log, Server};
+use switchboard::pb::GetSessionRequest;
 use switchboard::pb::agent_settings_client::AgentSettingsClient;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::sandbox::{self, Sandbox, aicc as fake_aicc, genesys as fake_genesys};
@@ -80,13 +81,9 @@ impl Gateway {
         let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
         let mut config = config(&sandbox);
         change(&mut config);
-        Self::start_in_front_of(sandbox, &config).await
-    }
-
-    async fn start_in_front_of(sandbox: Sandbox, config: &Config) -> Gateway {
-        scan::begin(config);
+        scan::begin(&config);
         let metrics = Metrics::new().unwrap();
-        let app = App::new(config, metrics.clone()).unwrap();
+        let app = App::new(&config, metrics.clone()).unwrap();
         let listeners = Listeners::bind(config.server.listen, config.server.admin_listen)
             .await
             .unwrap();
@@ -254,7 +251,23 @@ pub fn number(value: f64) -> Value {
     }
 }
 
-/// User data of strings.
+/// A read of that session.
+pub fn get() -> GetSessionRequest {
+    GetSessionRequest {
+        session_id: SESSION.into(),
+        ..Default::default()
+    }
+}
+
+/// User data.
+pub fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Struct {
+    let fields = pairs.map(|(key, value)| (key.to_owned(), value));
+    Struct {
+        fields: fields.into(),
+    }
+}
+
+/// The same of strings.
 pub fn data(pairs: &[(&str, &str)]) -> Struct {
     let fields = pairs.iter().map(|(k, v)| ((*k).to_owned(), text(v)));
     Struct {

@@ -25,14 +25,15 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("still waiting: {what}"))
 }
 
-/// The sum of a counter over all series that have these labels.
+/// The sum over all series that have these labels, also of an instrument that has none.
 pub fn total(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     let text = metrics.text();
-    let series = text.lines().filter(|line| {
-        let label = |(key, value): &(&str, &str)| line.contains(&format!("{key}=\"{value}\""));
-        line.starts_with(&format!("{name}{{")) && labels.iter().all(label)
+    let series = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (found, value) = rest.rsplit_once(' ')?;
+        let whole = found.is_empty() || found.starts_with('{');
+        let label = |(key, value): &(&str, &str)| found.contains(&format!("{key}=\"{value}\""));
+        (whole && labels.iter().all(label)).then(|| value.parse::<f64>().unwrap() as i64)
     });
-    series
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
-        .sum()
+    u64::try_from(series.sum::<i64>()).expect("nothing is below zero")
 }

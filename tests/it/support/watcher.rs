@@ -8,7 +8,6 @@ use switchboard::pb::{
     SessionNotification, SessionsSnapshot, SmsSession, WatchSessionsRequest, WatchSessionsResponse,
 };
 use switchboard::sandbox::genesys::{Notification, NotificationPlan, NotificationRule};
-use switchboard::telemetry::Metrics;
 use tonic::{Status, Streaming};
 
 use super::Gateway;
@@ -133,17 +132,4 @@ pub fn value(session: &SmsSession, key: &str) -> Option<String> {
 /// The same of the session that a notification is about.
 pub fn told(notification: &SessionNotification, key: &str) -> Option<String> {
     value(notification.session.as_ref()?, key)
-}
-
-/// The sum over all series that have these labels, also of an instrument that has none.
-pub fn reading(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> i64 {
-    let text = metrics.text();
-    let series = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let (found, value) = rest.rsplit_once(' ')?;
-        let whole = found.is_empty() || found.starts_with('{');
-        let label = |(key, value): &(&str, &str)| found.contains(&format!("{key}=\"{value}\""));
-        (whole && labels.iter().all(label)).then(|| value.parse::<f64>().unwrap() as i64)
-    });
-    series.sum()
 }
