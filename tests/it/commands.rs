@@ -4,8 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Command, Output, Stdio};
 
 use switchboard::pb::agent_settings_client::AgentSettingsClient;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
@@ -18,6 +17,8 @@ use tokio::task::JoinHandle;
 use tonic::transport::Endpoint;
 
 use crate::support::authority::Authority;
+use crate::support::child::{Running, switchboard};
+use crate::support::dir;
 use crate::support::doors::secrets;
 use crate::support::mint::{ISSUER, Signer, jwks};
 use crate::support::port::Port;
@@ -25,39 +26,34 @@ use crate::support::scan;
 use crate::support::vendor::{Vendor, json};
 use crate::support::watch::{in_time, until};
 use crate::support::wire::Channel;
-use crate::support::{self, SESSION, USER};
-
-const BINARY: &str = env!("CARGO_BIN_EXE_switchboard");
+use crate::support::{self, USER};
 
 /// `EX_CONFIG`.
 const BAD_CONFIGURATION: i32 = 78;
 
-/// A directory of a test's own, gone with it.
-struct Dir(PathBuf);
+/// A directory of a test's own, with the log of its process.
+struct Dir(dir::Dir);
 
 impl Dir {
     fn new() -> Dir {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("switchboard-commands-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Dir(path)
+        Dir(dir::Dir::new())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path(name)
     }
 
     fn write(&self, name: &str, contents: &str) -> String {
-        let path = self.0.join(name);
-        fs::write(&path, contents).unwrap();
+        let path = self.0.write(name, contents);
         path.to_str().unwrap().to_owned()
     }
 }
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        if let Ok(log) = fs::read_to_string(self.0.join("stderr")) {
+        if let Ok(log) = fs::read_to_string(self.path("stderr")) {
             scan::emit("processes", &log);
         }
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -117,7 +113,7 @@ impl Site {
     }
 
     fn stderr(&self) -> PathBuf {
-        self.dir.0.join("stderr")
+        self.dir.path("stderr")
     }
 }
 
@@ -125,18 +121,6 @@ impl Drop for Site {
     fn drop(&mut self) {
         scan::confide_all(self.sandbox.journal());
     }
-}
-
-/// The binary, without what the environment of the test may say to it.
-fn switchboard(arguments: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
-    let ours = |name: &str| name.starts_with("SWITCHBOARD") || name.starts_with("OTEL_");
-    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-        command.env_remove(name);
-    }
-    command.env_remove("RUST_LOG").args(arguments);
-    command.stdin(Stdio::null());
-    command
 }
 
 /// Runs it to its end, off the runtime: the sandbox is served by this one.
@@ -159,42 +143,6 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A process that does not outlive its test.
-struct Process(Child);
-
-impl Process {
-    fn spawn(mut command: Command) -> Process {
-        Process(command.spawn().unwrap())
-    }
-
-    fn terminate(&self) {
-        self.signal("-TERM");
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.0.id().to_string();
-        let killed = Command::new("kill").args([name, &id]).status().unwrap();
-        assert!(killed.success());
-    }
-
-    async fn exit_code(&mut self) -> i32 {
-        let mut status = None;
-        until("the process has ended", || {
-            status = self.0.try_wait().unwrap();
-            status.is_some()
-        })
-        .await;
-        status.unwrap().code().expect("it was not killed")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 async fn health(address: SocketAddr, service: &str) -> Output {
     let address = address.to_string();
     let arguments = ["health", "--addr", &address, "--service", service];
@@ -209,7 +157,7 @@ async fn serving(address: SocketAddr) {
 #[tokio::test]
 async fn serve_serves_until_it_is_told_to_end() {
     let site = Site::with("  shutdown_delay: 0s\n").await;
-    let mut gateway = Process::spawn(site.serve());
+    let mut gateway = Running::spawn(site.serve());
     serving(site.listen).await;
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 0);
@@ -225,7 +173,7 @@ async fn serve_finds_its_configuration_and_changes_in_the_environment() {
         .env("SWITCHBOARD_CONFIG", &site.config)
         .env("SWITCHBOARD__SERVER__LISTEN", elsewhere.to_string())
         .stderr(Stdio::null());
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     serving(elsewhere).await;
     assert_eq!(code(&health(site.listen, "").await), 1);
     gateway.terminate();
@@ -236,7 +184,7 @@ async fn serve_finds_its_configuration_and_changes_in_the_environment() {
 #[tokio::test]
 async fn a_hang_up_ends_nothing_where_there_is_no_terminal() {
     let site = Site::with("  shutdown_delay: 0s\n").await;
-    let mut gateway = Process::spawn(site.serve());
+    let mut gateway = Running::spawn(site.serve());
     serving(site.listen).await;
     for _ in 0..2 {
         gateway.signal("-HUP");
@@ -253,7 +201,7 @@ async fn a_drain_that_had_to_be_cut_shows_in_the_exit_code() {
     let site = Site::with("  shutdown_delay: 0s\n  drain_timeout: 100ms\n").await;
     let hang = Rule::new(Fault::Hang);
     site.sandbox.faults().push(hang).unwrap();
-    let mut gateway = Process::spawn(site.serve());
+    let mut gateway = Running::spawn(site.serve());
     serving(site.listen).await;
     let call = at_the_vendor(&site).await;
     gateway.terminate();
@@ -267,11 +215,11 @@ async fn a_drain_that_had_to_be_cut_shows_in_the_exit_code() {
 #[tokio::test]
 async fn a_signal_during_the_start_ends_it() {
     let dir = Dir::new();
-    let config = dir.0.join("config.yaml");
+    let config = dir.path("config.yaml");
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
     let command = switchboard(&["serve", "--config", config.to_str().unwrap()]);
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     // Opened once the gateway reads it, and nothing is written.
     let open = move || fs::File::options().write(true).open(config).unwrap();
     let _unwritten = in_time("a reader", tokio::task::spawn_blocking(open)).await;
@@ -292,7 +240,7 @@ async fn a_reader_of_the_log_who_reads_no_more_does_not_keep_it_from_ending() {
     in_time("a full pipe", tokio::task::spawn_blocking(fill))
         .await
         .unwrap();
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     serving(site.listen).await;
     // Its line in the audit log comes before its answer.
     let call = at_the_vendor(&site).await;
@@ -342,7 +290,7 @@ async fn a_bad_configuration_is_refused_with_all_its_problems() {
 #[tokio::test]
 async fn a_configuration_that_is_not_there_is_named() {
     let dir = Dir::new();
-    let path = dir.0.join("gone.yaml");
+    let path = dir.path("gone.yaml");
     let path = path.to_str().unwrap();
     for command in ["serve", "check"] {
         let output = run(switchboard(&[command, "--config", path])).await;
@@ -459,7 +407,7 @@ async fn health_tells_by_its_exit_code() {
     assert_eq!(code(&nobody), 1);
     assert!(err(&nobody).contains("cannot connect"), "{nobody:?}");
 
-    let mut gateway = Process::spawn(site.serve());
+    let mut gateway = Running::spawn(site.serve());
     serving(site.listen).await;
     for service in [
         "",
@@ -548,10 +496,7 @@ async fn rehearse(site: &Site) {
         };
         let _ = settings.create_agent_settings(create).await;
     }
-    let absent = GetSessionRequest {
-        session_id: SESSION.into(),
-        ..Default::default()
-    };
+    let absent = support::get();
     sms.get_session(absent).await.unwrap_err();
 }
 
@@ -573,8 +518,8 @@ fn encrypted(dir: &Dir, ours: &Authority) -> String {
 async fn health_asks_over_tls_and_shows_a_certificate() {
     let (dir, ours) = (Dir::new(), Authority::new("ours"));
     let site = Site::with(&encrypted(&dir, &ours)).await;
-    let mut gateway = Process::spawn(site.serve());
-    let file = |name: &str| dir.0.join(name).to_str().unwrap().to_owned();
+    let mut gateway = Running::spawn(site.serve());
+    let file = |name: &str| dir.path(name).to_str().unwrap().to_owned();
     let address = site.listen.to_string();
     let ask = async |more: &[(&str, &str)]| {
         let named = more.iter().flat_map(|(option, value)| [*option, *value]);
@@ -625,9 +570,9 @@ async fn health_does_not_wait_for_ever_for_who_says_nothing() {
     let address = silent.local_addr().unwrap().to_string();
     for more in [&[][..], &["--ca-file", &ca]] {
         let mut command = switchboard(&[&["health", "--addr", &address], more].concat());
-        let log = dir.0.join("stderr");
+        let log = dir.path("stderr");
         command.stderr(Stdio::from(fs::File::create(&log).unwrap()));
-        assert_eq!(Process::spawn(command).exit_code().await, 1, "{more:?}");
+        assert_eq!(Running::spawn(command).exit_code().await, 1, "{more:?}");
         let told = fs::read_to_string(&log).unwrap();
         assert!(told.contains("no answer"), "{told}");
     }
@@ -799,14 +744,14 @@ async fn a_proxy_that_cannot_be_used_is_a_wrong_configuration() {
 async fn a_pipe_is_no_file_to_wait_for() {
     let (dir, ours) = (Dir::new(), Authority::new("ours"));
     let site = Site::with(&encrypted(&dir, &ours)).await;
-    let pipe = dir.0.join("pipe");
+    let pipe = dir.path("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     for key in ["SERVER__TLS__CERT_FILE", "AICC__TLS__CA_FILE"] {
         let mut command = switchboard(&["check", "--config", &site.config]);
         command.env(format!("SWITCHBOARD__{key}"), &pipe);
         command.stderr(Stdio::from(fs::File::create(site.stderr()).unwrap()));
-        let code = Process::spawn(command).exit_code().await;
+        let code = Running::spawn(command).exit_code().await;
         assert_eq!(code, BAD_CONFIGURATION, "{key}");
         let told = fs::read_to_string(site.stderr()).unwrap();
         assert!(told.contains("is not a regular file"), "{told}");
@@ -819,7 +764,7 @@ async fn the_audit_log_is_written_whatever_the_level_is() {
     let site = Site::with("  shutdown_delay: 0s\nlog: { level: \"off\" }\n").await;
     let mut command = site.serve();
     command.env_remove("SWITCHBOARD__LOG__LEVEL");
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     serving(site.listen).await;
     attach(site.listen).await.unwrap();
     gateway.terminate();
@@ -846,7 +791,7 @@ async fn no_log_holds_a_secret_however_loud() {
     let site = Site::with("  shutdown_delay: 0s\n").await;
     let mut command = site.serve();
     command.env("RUST_LOG", "trace");
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     serving(site.listen).await;
     rehearse(&site).await;
     gateway.terminate();
@@ -918,7 +863,7 @@ async fn the_log_tells_where_it_listens() {
     for key in ["LISTEN", "ADMIN_LISTEN"] {
         command.env(format!("SWITCHBOARD__SERVER__{key}"), "127.0.0.1:0");
     }
-    let mut gateway = Process::spawn(command);
+    let mut gateway = Running::spawn(command);
     let mut told = None;
     until("it says that it serves", || {
         let log = fs::read_to_string(site.stderr()).unwrap();

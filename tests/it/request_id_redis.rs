@@ -1,31 +1,24 @@
 //! A write repeated under the same `request_id` is done once, whichever gateway the repeat meets:
 //! the gateways share a Redis.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use switchboard::config::Config;
-use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::pb::{
     AttachUserDataRequest, AttachUserDataResponse, Confirmation, CreateAgentSettingsRequest,
     Outcome, UpdateUserDataRequest,
 };
 use switchboard::sandbox::faults::{Code as VendorCode, Fault, Rule};
-use switchboard::sandbox::genesys::GENESYS_PASSWORD;
-use switchboard::sandbox::{Options, Sandbox};
 use switchboard::upstream::secret::Secret;
-use tonic::transport::Endpoint;
 use tonic::{Code, Response, Status};
 
 use crate::support::calls::Call;
-use crate::support::port::Port;
+use crate::support::dir::Dir;
+use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
-use crate::support::scan;
 use crate::support::verdict::{pushback, retry_info};
 use crate::support::watch::{in_time, until};
-use crate::support::wire::Channel;
 use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason, upstreams};
 
 /// Two gateways in front of one vendor, with one Redis.
@@ -456,91 +449,23 @@ async fn a_write_that_was_cut_before_it_was_sent_is_done_by_the_other_gateway() 
     assert_eq!(cut.sandbox.genesys().attaches().len(), 1);
 }
 
-/// A file of its own, so that the gateway can be a process of its own.
-struct Site {
-    dir: PathBuf,
-    listen: String,
-    _ports: [Port; 2],
-    process: Child,
-}
-
-impl Site {
-    fn serve(sandbox: &Sandbox, redis: &RedisServer) -> Site {
-        let [grpc, admin] = [(); 2].map(|()| Port::reserve());
-        let port = grpc.address.port();
-        let dir = std::env::temp_dir().join(format!("switchboard-killed-{port}"));
-        std::fs::create_dir(&dir).unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let password = write("password", GENESYS_PASSWORD);
-        let url = write("redis_url", &redis.url());
-        let config = format!(
-            "server:\n  listen: {}\n  admin_listen: {}\n  max_deadline: 2m\n\
-             dedupe: {{ redis_url_file: {url} }}\n\
-             genesys:\n  base_url: {}\n  timeout: {{ attempt: 1m }}\n  accounts:\n    \
-             default: {{ username: agent1, password_file: {password} }}\n",
-            grpc.address,
-            admin.address,
-            sandbox.genesys_url(),
-        );
-        let process = Command::new(env!("CARGO_BIN_EXE_switchboard"))
-            .args(["serve", "--config", &write("config.yaml", &config)])
-            .stdin(Stdio::null())
-            .envs(scan::loud())
-            .stderr(scan::stderr_of_a_process().map_or(Stdio::null(), Stdio::from))
-            .spawn()
-            .unwrap();
-        Site {
-            dir,
-            listen: grpc.address.to_string(),
-            _ports: [grpc, admin],
-            process,
-        }
-    }
-
-    /// What SIGKILL does.
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-async fn connect(address: &str) -> SmsSessionDataClient<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let connected = async {
-        loop {
-            if let Ok(channel) = endpoint.connect().await {
-                return SmsSessionDataClient::new(channel.into());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    in_time("a gateway that listens", connected).await
-}
-
 #[tokio::test]
 async fn what_a_killed_gateway_was_doing_is_never_done_twice_where_that_does_harm() {
     let Some(redis) = RedisServer::start().await else {
         return;
     };
-    let sandbox = Sandbox::start(Options::default()).await.unwrap();
-    sandbox
-        .faults()
-        .push(Rule::new(Fault::Hang).times(2))
-        .unwrap();
-    let mut killed = Site::serve(&sandbox, &redis);
-    let sms = connect(&killed.listen).await;
+    let dir = Dir::new();
+    let url = dir.write("redis_url", &redis.url());
+    let mut killed = Observed::start(&[
+        ("SWITCHBOARD__DEDUPE__REDIS_URL_FILE", url.to_str().unwrap()),
+        ("SWITCHBOARD__GENESYS__TIMEOUT__ATTEMPT", "1m"),
+        ("SWITCHBOARD__SERVER__MAX_DEADLINE", "2m"),
+    ])
+    .await;
+    let sandbox = killed.sandbox.clone();
+    let hang = Rule::new(Fault::Hang).times(2);
+    sandbox.faults().push(hang).unwrap();
+    let sms = killed.sms();
     let update = UpdateUserDataRequest {
         session_id: SESSION.into(),
         user_data: Some(data(&[("Ticket", "a")])),

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod authority;
 pub mod binary;
 pub mod calls;
+pub mod child;
 pub mod collector;
 pub mod dir;
 pub mod doors;

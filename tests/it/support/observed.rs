@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{ExitStatus, Stdio};
 
 use switchboard::pb::agent_settings_client::AgentSettingsClient;
 use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 use switchboard::sandbox::{Options, Sandbox, aicc, genesys};
 use tonic::transport::Endpoint;
 
+use super::child::{Running, switchboard};
+use super::dir::Dir;
 use super::port::Port;
 use super::scan;
-use super::watch::{in_time, until};
+use super::watch::until;
 use super::wire::Channel;
 
 pub struct Observed {
@@ -21,8 +21,8 @@ pub struct Observed {
     listen: SocketAddr,
     pub admin: SocketAddr,
     channel: Channel,
-    child: Child,
-    folder: PathBuf,
+    process: Running,
+    dir: Dir,
     _ports: [Port; 2],
 }
 
@@ -39,14 +39,14 @@ impl Observed {
 
     /// Whoever was to read the log is gone.
     pub fn hang_up_on_log(&mut self) {
-        drop(self.child.stderr.take());
+        drop(self.process.0.stderr.take());
     }
 
     /// One that ends by itself at its start: how, and with which words.
     pub async fn refused(variables: &[(&str, &str)]) -> (ExitStatus, String) {
-        let mut process = Self::spawn(variables, true).await;
-        let status = process.ended().await;
-        (status, process.log())
+        let mut observed = Self::spawn(variables, true).await;
+        let status = observed.process.ended().await;
+        (status, observed.log())
     }
 
     async fn launch(variables: &[(&str, &str)], kept: bool) -> Observed {
@@ -60,44 +60,32 @@ impl Observed {
     }
 
     async fn spawn(variables: &[(&str, &str)], kept: bool) -> Observed {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("switchboard-process-{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir(&folder).unwrap();
+        let dir = Dir::new();
         let sandbox = Sandbox::start(Options::default()).await.unwrap();
         let ports = [Port::reserve(), Port::reserve()];
         let [listen, admin] = [&ports[0], &ports[1]].map(|port| port.address);
-        fs::write(folder.join("password"), genesys::GENESYS_PASSWORD).unwrap();
-        fs::write(folder.join("secret"), aicc::AICC_SECRET).unwrap();
+        let password = dir.write("password", genesys::GENESYS_PASSWORD);
+        let secret = dir.write("secret", aicc::AICC_SECRET);
         let config = format!(
             "server: {{ listen: \"{listen}\", admin_listen: \"{admin}\", shutdown_delay: 0s }}\n\
              genesys:\n  base_url: {}\n  retry: {{ base: 1ms, cap: 1ms }}\n  accounts:\n    \
-             default: {{ username: agent1, password_file: {folder}/password }}\n\
+             default: {{ username: agent1, password_file: {} }}\n\
              aicc:\n  base_url: {}\n  retry: {{ base: 1ms, cap: 1ms }}\n  accounts:\n    \
-             default: {{ app_key: {}, app_secret_file: {folder}/secret }}\n",
+             default: {{ app_key: {}, app_secret_file: {} }}\n",
             sandbox.genesys_url(),
+            password.display(),
             sandbox.aicc_url(),
             aicc::AICC_APP,
-            folder = folder.display(),
+            secret.display(),
         );
-        fs::write(folder.join("config.yaml"), config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
-        let ours = |name: &str| name.starts_with("SWITCHBOARD") || name.starts_with("OTEL_");
-        for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
-            command.env_remove(name);
-        }
-        command.env_remove("RUST_LOG").envs(scan::loud());
+        let config = dir.write("config.yaml", &config);
+        let mut command = switchboard(&["serve", "--config", config.to_str().unwrap()]);
+        command.envs(scan::loud());
         command.envs(variables.iter().copied());
-        command
-            .args(["serve", "--config"])
-            .arg(folder.join("config.yaml"));
-        let log = folder.join("stderr");
         command.stderr(match kept {
-            true => Stdio::from(fs::File::create(log).unwrap()),
+            true => Stdio::from(fs::File::create(dir.path("stderr")).unwrap()),
             false => Stdio::piped(),
         });
-        let child = command.stdin(Stdio::null()).spawn().unwrap();
         Observed {
             sandbox,
             listen,
@@ -106,8 +94,8 @@ impl Observed {
                 .unwrap()
                 .connect_lazy()
                 .into(),
-            child,
-            folder,
+            process: Running::spawn(command),
+            dir,
             _ports: ports,
         }
     }
@@ -138,27 +126,17 @@ impl Observed {
 
     /// Asks it to end, and waits until it has: what it held back is sent then.
     pub async fn end(&mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.unwrap().success());
-        self.ended().await
+        self.process.terminate();
+        self.process.ended().await
     }
 
-    async fn ended(&mut self) -> ExitStatus {
-        in_time("the process to end", async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        })
-        .await
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 
     /// What it has logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("stderr")).unwrap()
+        fs::read_to_string(self.dir.path("stderr")).unwrap()
     }
 
     /// The same, line by line.
@@ -171,13 +149,11 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.kill();
         // Of one that logs into a pipe there is nothing to read.
-        if let Ok(log) = fs::read_to_string(self.folder.join("stderr")) {
+        if let Ok(log) = fs::read_to_string(self.dir.path("stderr")) {
             scan::emit("processes", &log);
         }
         scan::confide_all(self.sandbox.journal());
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

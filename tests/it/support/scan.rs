@@ -7,7 +7,7 @@
 mod confided;
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -165,13 +165,6 @@ pub fn forms(secret: &str) -> HashSet<String> {
 /// What makes a process of the gateway's own as loud as its level can be.
 pub fn loud() -> Option<(&'static str, &'static str)> {
     is_on().then_some(("SWITCHBOARD__LOG__LEVEL", "trace"))
-}
-
-/// Where a process of the gateway's own writes its log; none where it is not looked for.
-pub fn stderr_of_a_process() -> Option<File> {
-    let log = FOLDER.as_ref()?.join("emitted/processes");
-    let file = OpenOptions::new().create(true).append(true).open(log);
-    Some(file.unwrap())
 }
 
 fn append(path: &std::path::Path, text: &str) {
