@@ -32,6 +32,8 @@ pub struct Kit {
     pub(super) connections: Connections,
     /// Apart from the others: held requests must not take the place of calls.
     polls: Connections,
+    /// What is polled, where the configuration says it.
+    polled: Option<Arc<str>>,
     pub(super) renewal: Arc<Renewal>,
     pub(super) observer: Arc<dyn Observer>,
     attempt: Duration,
@@ -56,6 +58,7 @@ impl Kit {
             vendor,
             connections,
             polls,
+            polled: None,
             renewal: Arc::new(renewal),
             attempt: settings.timeout.attempt,
             policy: Policy::new(vendor, &settings.retry, Arc::clone(&observer)),
@@ -63,6 +66,15 @@ impl Kit {
             breaker,
             observer,
         })
+    }
+
+    /// The same for polls of this path, as telemetry names it then.
+    #[must_use]
+    pub fn polling(self, path: &str) -> Self {
+        Kit {
+            polled: Some(path.into()),
+            ..self
+        }
     }
 
     fn attempt_span(&self, server: Server) -> AttemptSpanLayer {
@@ -133,13 +145,17 @@ pub(super) fn poll_stack<V: Vendor, C: Credentials>(
     base: &Url,
     tokens: TokenCache<C>,
 ) -> Stack {
+    let server = Server {
+        path: kit.polled.clone(),
+        ..transport::server(base)
+    };
     ServiceBuilder::new()
         .layer(BoxCloneSyncService::layer())
         // The only bound on time: how long the vendor may hold the request is its own to say.
         .layer(DeadlineLayer)
         // The account's cookies and token are the ones of its calls, so that both reach one node.
         .layer(AuthLayer(tokens))
-        .layer(kit.attempt_span(transport::server(base)))
+        .layer(kit.attempt_span(server))
         // Refused credentials are told apart, and vendors' words cleaned, as in any call.
         .layer(JudgeLayer::<V>::new())
         .service(kit.polls.to(base))

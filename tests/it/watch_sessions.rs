@@ -612,7 +612,7 @@ async fn the_configured_path_and_channels_are_the_ones_that_are_used() {
     let gateway = Gateway::start_with(|config| {
         support::relocate(config, &vendor.url);
         let notifications = &mut config.genesys.as_mut().unwrap().notifications;
-        notifications.path = "/gws/comet".to_owned();
+        notifications.path = "/gws/comet?tenant=7".to_owned();
         notifications.channels = vec!["/v2/me/smssessions".to_owned(), "/**".to_owned()];
     })
     .await;
@@ -621,7 +621,7 @@ async fn the_configured_path_and_channels_are_the_ones_that_are_used() {
     let comet: Vec<_> = vendor.calls();
     let comet: Vec<_> = comet
         .iter()
-        .filter(|seen| seen.target == "/gws/comet")
+        .filter(|seen| seen.target == "/gws/comet?tenant=7")
         .collect();
     let first: serde_json::Value = serde_json::from_slice(&comet[0].body).unwrap();
     assert_eq!(first.as_array().unwrap().len(), 1, "a handshake goes alone");
@@ -639,6 +639,13 @@ async fn the_configured_path_and_channels_are_the_ones_that_are_used() {
         .map(|message| message["subscription"].clone())
         .collect();
     assert_eq!(channels, [json!("/v2/me/smssessions"), json!("/**")]);
+    // Whoever looks for a wrong path has to see which one is asked for.
+    let asked = |path| {
+        let requests = "http_client_request_duration_seconds_count";
+        total(&gateway.metrics, requests, &[("url_template", path)])
+    };
+    assert!(asked("/gws/comet") >= 2, "a handshake and a subscription");
+    assert_eq!(asked("/api/v2/notifications"), 0);
 }
 
 #[tokio::test]

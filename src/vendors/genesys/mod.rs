@@ -111,6 +111,10 @@ pub fn mount(
     meter: &Meter,
     lifecycle: &Lifecycle,
 ) -> Client<Genesys> {
+    let path = &config.notifications.path;
+    // As in any template: what follows may be anything.
+    let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
+    let kit = &kit.clone().polling(path);
     let logins = LoginTransport::new(kit, &config.base_url);
     let credentials = |account: &config::Account| {
         auth::Agent::new(account.clone(), config.base_url.clone(), logins.clone())

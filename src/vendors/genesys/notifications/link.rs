@@ -18,7 +18,7 @@ use crate::vendors::genesys::sms_session_data::list_sessions::ListSessions;
 /// How long one read of the sessions may take, its repeats included.
 const READ: Duration = Duration::from_secs(10);
 
-/// Where the vendor serves notifications unless configured otherwise; spans and metrics have it.
+/// Where the vendor serves notifications unless configured otherwise.
 const TEMPLATE: &str = "/api/v2/notifications";
 
 pub(super) static HANDSHAKE: Meta = meta("Handshake");
