@@ -231,8 +231,8 @@ async fn a_redirect_is_never_followed() {
         let gateway = Gateway::start_with(|config| relocate(config, &login.url)).await;
         for call in [Call::Attach, Call::CreateSettings] {
             let error = call.send(&gateway).await.unwrap_err();
-            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
-            assert_eq!(support::reason(&error), "VENDOR_UNAVAILABLE");
+            assert_eq!(error.code(), Code::Internal, "{error:?}");
+            assert_eq!(support::reason(&error), "VENDOR_FAILED");
             assert_eq!(support::attempts(error.metadata()), 0);
         }
     }

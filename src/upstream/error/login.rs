@@ -57,18 +57,18 @@ pub enum LoginError {
 
 impl LoginError {
     /// A no to a login: to the credentials, unless what answered was not the vendor's login. A
-    /// login that is not there is a wrong address: there is no record that could be missing.
+    /// login that is not there is a wrong address: there is no record that could be missing. So is
+    /// one that is elsewhere, as a redirect says.
     pub fn refused(meaning: Refusal, answer: Answer) -> Self {
         let meaning = match meaning {
             _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
             meaning => meaning,
         };
-        match meaning {
-            Refusal::Blocked | Refusal::Misconfigured => {
-                LoginError::Misdirected { meaning, answer }
-            }
-            _ => LoginError::Refused(answer),
+        let elsewhere = matches!(meaning, Refusal::Blocked | Refusal::Misconfigured);
+        if elsewhere || answer.status.is_redirection() {
+            return LoginError::Misdirected { meaning, answer };
         }
+        LoginError::Refused(answer)
     }
 
     /// A login that was neither granted nor refused. Whether it may be tried again at once is by the
@@ -115,6 +115,7 @@ mod tests {
             // By whatever words: there is no record that could be missing.
             (Refusal::NotFound, 404, Some(Refusal::Misconfigured)),
             (Refusal::Invalid, 404, Some(Refusal::Misconfigured)),
+            (Refusal::Failed, 302, Some(Refusal::Failed)),
         ] {
             let found = match LoginError::refused(meaning, answer(status)) {
                 LoginError::Refused(_) => None,

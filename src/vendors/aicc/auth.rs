@@ -156,16 +156,16 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     Err(LoginError::Refused(answer))
 }
 
-/// A 4xx is a no; anything else is the vendor's trouble.
+/// A 5xx is the vendor's trouble, but for the one that says that the address is wrong.
 fn refused(meaning: Refusal, refusal: Answer) -> LoginError {
-    if refusal.status.is_client_error() || meaning == Refusal::Misconfigured {
-        return LoginError::refused(meaning, refusal);
+    if refusal.status.is_server_error() && meaning != Refusal::Misconfigured {
+        return LoginError::Unavailable {
+            cause: refusal.to_string(),
+            status: Some(refusal.status),
+            repeatable: true,
+        };
     }
-    LoginError::Unavailable {
-        cause: refusal.to_string(),
-        status: Some(refusal.status),
-        repeatable: refusal.status.is_server_error(),
-    }
+    LoginError::refused(meaning, refusal)
 }
 
 /// A token may be asked for twice without harm, so only a no is final.

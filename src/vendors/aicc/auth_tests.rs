@@ -89,7 +89,7 @@ fn how_a_login_fails() {
         (404, "", "misdirected"),
         (405, "", "misdirected"),
         (501, "", "misdirected"),
-        (302, "", "unavailable for good"),
+        (302, "", "misdirected"),
         (429, "", "throttled"),
         (408, "", "unavailable"),
         (500, r#"{"returnCode":"1"}"#, "unavailable"),

@@ -99,7 +99,7 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
             Err(unavailable(unreadable(&reply, cause)))
         }
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(refused)),
-        Err(Error::Refused { meaning, answer }) if inferred::is_about_credentials(&answer) => {
+        Err(Error::Refused { meaning, answer }) if inferred::is_final(&answer) => {
             Err(LoginError::refused(meaning, answer))
         }
         Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {

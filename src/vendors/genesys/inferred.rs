@@ -64,12 +64,11 @@ pub(super) fn is_login(reply: &Reply, began_session: bool) -> bool {
     }
 }
 
-/// Whether a no to a login is one to the credentials. Not where the vendor failed (4) or came to no
-/// end (9), by whatever status; nor is a redirect, which leads away from the vendor. A code that
-/// is not known is: accounts lock.
-pub(super) fn is_about_credentials(no: &Answer) -> bool {
+/// Whether a no to a login will be said again. Not where the vendor failed (4) or came to no end (9),
+/// by whatever status. A code that is not known will: accounts lock.
+pub(super) fn is_final(no: &Answer) -> bool {
     let failed = matches!(no.code.as_deref(), Some("4" | "9"));
-    !failed && (no.status.is_success() || no.status.is_client_error())
+    !failed && !no.status.is_server_error()
 }
 
 /// Basic credentials. Real clients encode them as ISO-8859-1, so a password that fits into it
@@ -95,8 +94,8 @@ mod tests {
     }
 
     #[test]
-    fn a_no_to_a_login_is_about_the_credentials_unless_the_vendor_failed() {
-        for (status, code, about) in [
+    fn a_no_to_a_login_is_final_unless_the_vendor_failed() {
+        for (status, code, expected) in [
             (200, Some("3"), true),
             (200, Some("99"), true),
             (403, Some("5"), true),
@@ -104,7 +103,8 @@ mod tests {
             (200, Some("4"), false),
             (403, Some("4"), false),
             (200, Some("9"), false),
-            (302, None, false),
+            (302, None, true),
+            (302, Some("4"), false),
             (500, Some("3"), false),
         ] {
             let no = Answer {
@@ -112,7 +112,7 @@ mod tests {
                 code: code.map(str::to_owned),
                 text: String::new(),
             };
-            assert_eq!(is_about_credentials(&no), about, "{no}");
+            assert_eq!(is_final(&no), expected, "{no}");
         }
     }
 
