@@ -1,23 +1,19 @@
 //! `grpc-timeout` becomes the call's deadline, within the operator's bounds.
 //!
-//! It bounds the arrival of the request's message here; all that comes after bounds itself.
+//! It bounds the arrival of the request's message here ([`Arriving`]); all that comes after bounds itself.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Request};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::Status;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::arriving::Arriving;
 use super::connections::Arrival;
 use super::inbound::Deadline;
-use super::status;
 
 /// How much earlier than the caller's own deadline the answer leaves, so that it arrives: a
 /// late one is replaced by a bare CANCELLED or DEADLINE_EXCEEDED without details.
@@ -97,53 +93,8 @@ where
             bounded: deadline,
             asked: asked.map(|asked| arrived + asked),
         });
-        self.inner.call(request.map(|body| {
-            Body::new(InTime {
-                body,
-                deadline,
-                timer: None,
-            })
-        }))
-    }
-}
-
-/// A request's body that must arrive by the deadline: who sends a call's head and then nothing
-/// would hold a place for ever.
-struct InTime {
-    body: Body,
-    deadline: Instant,
-    /// Made when there is something to wait for, which there seldom is.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl HttpBody for InTime {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        let deadline = self.deadline;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        // The clock decides, as timers fire late in a busy runtime.
-        if timer.as_mut().poll(cx).is_ready() || Instant::now() >= deadline {
-            return Poll::Ready(Some(Err(status::message_late())));
-        }
-        Poll::Pending
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.inner
+            .call(request.map(|body| Body::new(Arriving::new(body, deadline))))
     }
 }
 

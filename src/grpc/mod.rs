@@ -1,5 +1,6 @@
 //! Our face: the server stack, and what every facade needs to serve a call.
 
+mod arriving;
 mod bare;
 pub mod caller;
 mod connections;

@@ -234,6 +234,17 @@ fn full(what: &str) -> Status {
         .into_status()
 }
 
+/// No method of the gateway takes several.
+pub(super) fn more_than_a_message() -> Status {
+    Rejection::new(
+        Code::Internal,
+        Reason::InvalidMessage,
+        "the request holds more than the one message that the method takes",
+    )
+    .fact("attempts", &0)
+    .into_status()
+}
+
 /// The deadline ran out before there was a request.
 pub(super) fn message_late() -> Status {
     late("the deadline ran out before the request's message had arrived")

@@ -222,6 +222,59 @@ async fn a_packed_message_is_refused_unread() {
     assert!(gateway.sandbox.journal().entries().is_empty());
 }
 
+/// Whoever sends two would take the answer to the first for that to both, and endless ones would be read until
+/// the deadline.
+#[tokio::test]
+async fn a_call_has_one_message() {
+    let gateway = Gateway::start().await;
+    let stream = TcpStream::connect(gateway.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let send = async |path: &str, parts: &[&[u8]], ends: bool| {
+        let request = Request::post(format!("http://{}{path}", gateway.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        for (number, part) in parts.iter().enumerate() {
+            let last = number + 1 == parts.len();
+            let part = Bytes::copy_from_slice(part);
+            body.send_data(part, last && ends).unwrap();
+        }
+        let answer = in_time("the answer", answer).await.unwrap();
+        tonic::Status::from_header_map(answer.headers())
+    };
+    let attach = message(&AttachUserDataRequest {
+        session_id: SESSION.into(),
+        user_data: Some(support::data(&[("Colour", "green")])),
+        ..Default::default()
+    });
+    let check = message(&HealthCheckRequest::default());
+    for (path, one) in [(ATTACH, &attach), (CHECK, &check)] {
+        for more in [&one[..], b"x"] {
+            let both = [&one[..], more].concat();
+            for (parts, ends) in [
+                (vec![&both[..]], true),
+                (vec![&one[..], more], true),
+                (vec![&one[..], more], false),
+            ] {
+                let refused = send(path, &parts, ends).await.expect("a refusal");
+                assert_eq!(refused.code(), Code::Internal, "{path}: {refused:?}");
+                assert!(refused.message().contains("one message"), "{refused:?}");
+                if path == ATTACH {
+                    assert_eq!(support::reason(&refused), "INVALID_MESSAGE");
+                }
+            }
+        }
+    }
+    assert!(gateway.sandbox.journal().entries().is_empty());
+    // However it is cut.
+    let bytes: Vec<&[u8]> = attach.chunks(1).collect();
+    assert!(send(ATTACH, &bytes, true).await.is_none());
+}
+
 /// A page in a browser can have it send such a request, with the certificate of whoever reads the page;
 /// and who repeats what fails may repeat a GET.
 #[tokio::test]
