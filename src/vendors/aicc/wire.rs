@@ -201,25 +201,21 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(reply: &Reply) -> Result<T, Str
     })
 }
 
-/// A list of strings; a comma-joined string in its place is split, and null is empty.
+/// A list of numbers as an update takes them back: a comma-joined string is split, in place of the list or
+/// within it, and null and empty ones are none.
 fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let split = |joined: &str| {
-        let parts = joined.split(',').map(str::trim);
-        parts
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
     let json = <&RawValue>::deserialize(deserializer)?;
-    let items = match json.get().starts_with('[') {
-        true => {
-            let items: Vec<&RawValue> =
-                serde_json::from_str(json.get()).map_err(D::Error::custom)?;
-            items.into_iter().map(scalar).collect()
-        }
-        false => scalar(json).map(|joined| split(&joined)),
+    let items: Vec<&RawValue> = match json.get().starts_with('[') {
+        true => serde_json::from_str(json.get()).map_err(D::Error::custom)?,
+        false => vec![json],
     };
-    items.ok_or_else(|| D::Error::custom("no list of strings"))
+    let mut numbers = Vec::new();
+    for item in items {
+        let joined = scalar(item).ok_or_else(|| D::Error::custom("no list of strings"))?;
+        let parts = joined.split(',').map(str::trim);
+        numbers.extend(parts.filter(|it| !it.is_empty()).map(str::to_owned));
+    }
+    Ok(numbers)
 }
 
 #[cfg(test)]

@@ -113,6 +113,8 @@ fn a_list_may_come_as_one_string() {
         ("123", &["123"]),
         ("[]", &[]),
         (r##"["+49 1","*","#"]"##, &["+49 1", "*", "#"]),
+        (r#"["123,456","789"]"#, &["123", "456", "789"]),
+        (r#"["123","",null,456]"#, &["123", "456"]),
     ] {
         let settings = settings_of(&format!(r#"{{"callNumber":{told}}}"#));
         assert_eq!(settings.call_number, expected, "{told}");
