@@ -360,7 +360,7 @@ async fn a_repeat_that_waits_while_the_store_goes_is_not_told_that_nothing_was_s
     let repeat = tokio::spawn(async move { two.clone().attach_user_data(repeat).await });
     let looked = async {
         // Of the first, of the repeat, and of one that comes after an answer to that.
-        while asked(&pair.redis).await < 4 {
+        while pair.redis.asked().await < 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -371,14 +371,6 @@ async fn a_repeat_that_waits_while_the_store_goes_is_not_told_that_nothing_was_s
     assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
     assert_eq!(attempts(status.metadata()), 0);
     first.abort();
-}
-
-/// How many scripts it was asked to run.
-async fn asked(redis: &RedisServer) -> u32 {
-    let stats = redis.ask("INFO commandstats").await.unwrap();
-    let eval = stats.split_once("cmdstat_eval:calls=");
-    let calls = eval.and_then(|(_, rest)| rest.split(',').next());
-    calls.map_or(0, |calls| calls.parse().unwrap())
 }
 
 #[tokio::test]

@@ -120,6 +120,18 @@ impl RedisServer {
         Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 
+    /// How many scripts it was asked to run since its start.
+    #[allow(
+        dead_code,
+        reason = "of those who include this file, not all count them"
+    )]
+    pub async fn asked(&self) -> u32 {
+        let stats = self.ask("INFO commandstats").await.unwrap();
+        let eval = stats.split_once("cmdstat_eval:calls=");
+        let calls = eval.and_then(|(_, rest)| rest.split(',').next());
+        calls.map_or(0, |calls| calls.parse().unwrap())
+    }
+
     fn signal(&self, signal: &str) {
         let id = self.process.as_ref().unwrap().id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status().unwrap();

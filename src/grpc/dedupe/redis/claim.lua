@@ -1,9 +1,9 @@
 -- Asks to do a write, or goes on holding it: the same token may claim again and again.
 -- KEYS: the write, its lease. ARGV: version, fingerprint, token, milliseconds of the window, of the
--- lease and of what a claim has left at the least, and 1 if a write that was abandoned may be done
--- again.
-local version, fingerprint, token, result =
-  unpack(redis.call('HMGET', KEYS[1], 'version', 'fingerprint', 'token', 'result'))
+-- lease and of what a claim has left at the least, 1 if a write that was abandoned may be done again,
+-- and 1 if one of which nothing is known may be begun.
+local version, fingerprint, token, result, released =
+  unpack(redis.call('HMGET', KEYS[1], 'version', 'fingerprint', 'token', 'result', 'released'))
 if version then
   if version ~= ARGV[1] then return {'foreign'} end
   if fingerprint ~= ARGV[2] then return {'reused'} end
@@ -12,14 +12,19 @@ if version then
     if redis.call('EXISTS', KEYS[2]) == 1 then return {'running'} end
     if ARGV[7] ~= '1' then return {'abandoned'} end
   end
+elseif released then
+  -- It arrives after it was given back, and nobody is there to do the write.
+  if released == ARGV[3] then return {'released'} end
+elseif ARGV[8] ~= '1' then
+  -- What was seen is lost, and not given back: whoever does the write may go on.
+  return {'running'}
 end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
 -- What is running is remembered, also beyond its window.
-local left = redis.call('PTTL', KEYS[1])
-if left < 0 then
+if not version then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
-elseif left < tonumber(ARGV[6]) then
+elseif redis.call('PTTL', KEYS[1]) < tonumber(ARGV[6]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
 return {'mine'}

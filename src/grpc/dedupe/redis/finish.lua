@@ -5,6 +5,6 @@ local token, result = unpack(redis.call('HMGET', KEYS[1], 'token', 'result'))
 if result or (token and token ~= ARGV[3]) then return {'passed'} end
 redis.call('HSET', KEYS[1],
   'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3], 'result', ARGV[5])
-if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
+if not token then redis.call('PEXPIRE', KEYS[1], ARGV[4]) end
 redis.call('DEL', KEYS[2])
 return {'kept'}

@@ -11,6 +11,7 @@
 //! | `fingerprint` | the SHA-256 of the message |
 //! | `token` | of the call that does the write |
 //! | `result` | the outcome, once there is one (`kept.rs`) |
+//! | `released` | stands alone, for some seconds: the token of a claim that was given back, with nothing done |
 
 mod kept;
 mod link;
@@ -39,8 +40,8 @@ const VERSION: &str = "1";
 /// How long after its last sign of life somebody is taken to have abandoned a write.
 const LEASE: Duration = Duration::from_secs(6);
 
-/// What a claim has left at the least: it outlives its lease, so that whoever waits for the end of a
-/// write finds it abandoned, and not gone.
+/// What a claim has left at the least, and what is left of one that was given back: it outlives its lease,
+/// so that whoever waits for the end of a write finds it abandoned, or free, and not gone.
 const CLAIM: Duration = Duration::from_secs(12);
 
 /// How often it is looked whether another has ended.
@@ -104,7 +105,8 @@ impl Redis {
             false => late_unasked(),
         };
         loop {
-            let Ok((back, standing)) = timeout_at(deadline, turn.claim()).await else {
+            let Ok((back, standing)) = timeout_at(deadline, turn.claim(runs_elsewhere)).await
+            else {
                 return Err(late(runs_elsewhere));
             };
             turn = back;

@@ -220,6 +220,84 @@ async fn a_claim_with_which_nothing_was_done_is_given_back() {
     assert_eq!(again(&redis, &write).await.unwrap(), "done");
 }
 
+/// So that it is the next call's, and is kept as long as any other.
+#[tokio::test]
+async fn a_claim_that_arrives_after_it_was_given_back_is_none() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, Duration::from_secs(600));
+    let write = write(&ONCE, "id");
+    let place = Place::of(&write.key);
+    let ask = async |text: &str, rest: &[&str]| {
+        let mut question = script(text, &[&place.write, &place.lease]);
+        question.arg(rest);
+        let answer = redis.link.ask(&question).await.unwrap();
+        String::from_utf8(answer.concat()).unwrap()
+    };
+    let released = ask(include_str!("release.lua"), &["late", "12000"]).await;
+    assert_eq!(released, "released");
+    let claim = ["1", "f", "late", "600000", "6000", "12000", "0", "1"];
+    let claimed = ask(include_str!("claim.lua"), &claim).await;
+    assert_eq!(claimed, "released");
+    first(&redis, &write).await.keep(response("done")).await;
+    assert_eq!(again(&redis, &write).await.unwrap(), "done");
+    let left = seconds_left(&server, &place.write).await;
+    assert!((590..=600).contains(&left), "{left}");
+}
+
+/// What is given back was not done, so who waits for it does it.
+#[tokio::test]
+async fn who_waits_takes_up_what_is_given_back() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let (one, two) = (replica(&server, WINDOW), replica(&server, WINDOW));
+    let write = write(&ONCE, "id");
+    let turn = first(&one, &write).await;
+    let given_back = async {
+        until_asked(&server, 3).await;
+        drop(turn);
+    };
+    let (turn, ()) = tokio::join!(first(&two, &write), given_back);
+    turn.keep(response("done")).await;
+    assert_eq!(again(&one, &write).await.unwrap(), "done");
+}
+
+/// The Redis has lost the claim; who did the write has not.
+#[tokio::test]
+async fn who_waits_for_a_write_does_not_begin_it_when_redis_forgets_it() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let (one, two) = (replica(&server, WINDOW), replica(&server, WINDOW));
+    let (once, idempotent) = (write(&ONCE, "id"), write(&IDEMPOTENT, "id"));
+    let mut turn = first(&one, &once).await;
+    turn.spend(std::future::ready(())).await;
+    let mut other = first(&one, &idempotent).await;
+    other.spend(std::future::ready(())).await;
+    let forgotten = async {
+        // By then both know that the write is done by another.
+        until_asked(&server, 12).await;
+        server.stop();
+        server.start_again().await;
+        until_asked(&server, 3).await;
+        turn.keep(response("done")).await;
+    };
+    let (told, again, ()) = tokio::join!(again(&two, &once), first(&two, &idempotent), forgotten);
+    assert_eq!(told.unwrap(), "done");
+    drop(again);
+}
+
+async fn until_asked(server: &RedisServer, scripts: u32) {
+    let asked = async {
+        while server.asked().await < scripts {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time("questions to Redis", asked).await;
+}
+
 #[tokio::test]
 async fn a_claim_that_redis_answered_too_late_is_given_back() {
     let Some(server) = RedisServer::start().await else {

@@ -45,11 +45,12 @@ impl Turn {
     }
 
     /// Asks for the write, in a task of its own: whoever stops waiting for the answer may hold it all the
-    /// same, and then it is given back, or else nothing is left of it.
-    pub(super) async fn claim(mut self) -> (Self, Result<Standing, Failed>) {
+    /// same, and then it is given back, or else nothing is left of it. Once another was seen to do it, it is
+    /// not begun because nothing is known of it any more.
+    pub(super) async fn claim(mut self, runs_elsewhere: bool) -> (Self, Result<Standing, Failed>) {
         let tasks = self.redis.tasks.clone();
         let asking = async move {
-            let standing = self.ask_for_it().await;
+            let standing = self.ask_for_it(runs_elsewhere).await;
             self.idle = match &standing {
                 Ok(Standing::Mine) => true,
                 Ok(_) => false,
@@ -96,16 +97,19 @@ impl Turn {
     async fn renew(&self) -> Infallible {
         loop {
             sleep(RENEWAL).await;
-            let _ = self.ask_for_it().await;
+            let _ = self.ask_for_it(false).await;
         }
     }
 
-    async fn ask_for_it(&self) -> Result<Standing, Failed> {
+    async fn ask_for_it(&self, runs_elsewhere: bool) -> Result<Standing, Failed> {
+        let again = self.write.asked.may_be_done_again();
         let mut question = self.question(include_str!("claim.lua"));
         question.arg(VERSION).arg(&self.write.fingerprint);
         question.arg(&self.token).arg(self.left());
         question.arg(milliseconds(LEASE)).arg(milliseconds(CLAIM));
-        question.arg(u8::from(self.write.asked.may_be_done_again()));
+        question
+            .arg(u8::from(again))
+            .arg(u8::from(again || !runs_elsewhere));
         Ok(standing(&self.redis.link.ask(&question).await?))
     }
 
@@ -127,7 +131,7 @@ impl Drop for Turn {
             return;
         }
         let mut question = self.question(include_str!("release.lua"));
-        question.arg(&self.token);
+        question.arg(&self.token).arg(milliseconds(CLAIM));
         let (redis, until) = (Arc::clone(&self.redis), self.until);
         self.redis.tasks.spawn(async move {
             let _ = redis.insist(&question, until).await;
