@@ -89,7 +89,7 @@ impl Leave {
     }
 }
 
-/// A call that waits to learn whether another one does its write.
+/// A call that waits to learn whether another one does its write, or what became of that.
 #[must_use]
 pub struct Joined(Progress);
 
@@ -172,7 +172,7 @@ impl Progress {
         }
     }
 
-    /// Whether another call may be doing the same write, so that this one knows nothing of it.
+    /// Whether another call may be doing the same write, or has done it, for all that this one knows.
     pub fn joined(&self) -> bool {
         self.0.joined.load(Ordering::Relaxed)
     }

@@ -171,11 +171,11 @@ impl Dedupe {
         let write = Write::new(asked, identity, ticket);
         // Apart, as it is large, and most calls have no use for it.
         Box::pin(async move {
+            // Until it is known that nobody else does the write, or what became of another's was told.
             let joined = ticket.progress.join();
-            let claim = self.0.store.claim(&write, ticket).await?;
-            drop(joined);
-            match claim {
+            match self.0.store.claim(&write, ticket).await? {
                 Claim::First(turn) => {
+                    drop(joined);
                     let told = self.0.begin(asked, turn, work, ticket.progress.clone());
                     decode(outcome(told, asked, ticket).await?)
                 }

@@ -414,6 +414,23 @@ async fn who_waits_for_anothers_write_is_known_to() {
     assert!(!first.progress.joined() && repeat.progress.joined());
 }
 
+/// Or done it: what the first call was told has to be looked for, and nothing was sent for the repeat.
+#[tokio::test(start_paused = true)]
+async fn who_finds_out_about_anothers_write_is_known_to() {
+    let dedupe = dedupe(10);
+    let unknown = async { Err(Status::unknown("whether it was done")) };
+    run(&dedupe, ("default", "id", "s"), unknown)
+        .await
+        .unwrap_err();
+    let repeat = ticket("default");
+    let identity = Identity::of_caller("", "id", &message("s"));
+    let never = std::future::pending::<Answer>();
+    let settle = |_: Answer| std::future::pending::<Answer>();
+    let mut settling = Box::pin(dedupe.run(ASKED, identity, &repeat, never, settle));
+    assert!(futures_util::poll!(&mut settling).is_pending());
+    assert!(repeat.progress.joined());
+}
+
 /// Whatever it waits for: the gateway does not, and another one is asked to do it.
 #[tokio::test(start_paused = true)]
 async fn what_was_cut_before_it_was_sent_ends_with_its_caller() {
