@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Method, Response};
 use switchboard::pb::Outcome;
 use switchboard::sandbox::faults::{Fault, Rule};
 use switchboard::sandbox::genesys::{Notification, NotificationRule};
@@ -10,9 +12,10 @@ use tonic::Code;
 
 use super::{attach, attach_within, delete, push, sent, settled, shows, unknown, update, written};
 use crate::support::untimed::{self, within};
+use crate::support::vendor::{self, Vendor};
 use crate::support::watch::{total, until};
 use crate::support::watcher::{Watcher, next_notification, value};
-use crate::support::{Gateway, attempts, fact, impatient, reason};
+use crate::support::{Gateway, SESSION, attempts, fact, impatient, reason, relocate};
 
 #[tokio::test]
 async fn a_lost_answer_to_a_write_that_was_done_is_confirmed_by_reading() {
@@ -92,6 +95,34 @@ async fn a_lost_attach_is_not_sent_again_where_its_key_is_there_with_another_val
         (sent(&gateway, "AttachUserData"), written(&gateway)),
         (2, 1)
     );
+}
+
+/// Nobody knows whether there is none, or the answer leaves it out.
+#[tokio::test]
+async fn a_lost_attach_is_not_sent_again_where_reads_tell_no_user_data() {
+    let vendor = Vendor::start(|seen| async move {
+        let of_sessions = seen.target.contains("smssessions");
+        match (seen.method, of_sessions) {
+            (Method::POST, true) => {
+                let lost = Response::builder().status(502);
+                lost.body(Bytes::new()).unwrap()
+            }
+            (Method::GET, true) => {
+                let session = format!(r#"{{"id":"{SESSION}","state":"Chatting"}}"#);
+                vendor::json(format!(r#"{{"statusCode":0,"smssession":{session}}}"#))
+            }
+            _ => std::future::pending().await,
+        }
+    })
+    .await;
+    let gateway = Gateway::start_with(|config| relocate(config, &vendor.url)).await;
+    let wait = Duration::from_millis(3_500);
+    let answer = attach_within(&gateway, wait, attach("Topic", "one")).await;
+    unknown(&answer.unwrap_err());
+    let writes = vendor.calls().into_iter();
+    let writes = writes.filter(|seen| seen.method == Method::POST);
+    let attaches = writes.filter(|seen| seen.target.contains("smssessions"));
+    assert_eq!(attaches.count(), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::findings::{Findings, Proof, Seen};
 use super::schedule::{BEFORE_READING, FIRST_PAUSE, Schedule};
 use super::told::{Told, told};
 use super::{Confirmation, Sent};
-use crate::pb::GetSessionRequest;
+use crate::pb::{GetSessionRequest, SmsSession};
 use crate::upstream::client::Ticket;
 use crate::upstream::error::{Answer, Error, Failure, Refusal};
 use crate::upstream::redact::Redactor;
@@ -76,6 +76,10 @@ impl<O: Write> Confirmation<O> {
         let read = self.client.call(operation, ticket).await;
         let seen = match read {
             Ok(session) if self.operation.is_in_place(&session) => Seen::InPlace(session),
+            // There may be none, or the answer may leave it out.
+            Ok(SmsSession {
+                user_data: None, ..
+            }) => Seen::Nothing,
             Ok(session) if self.operation.is_absent(&session) => Seen::Absent,
             Ok(_) => Seen::Changed,
             Err(failure) if failure.error.is_not_found() => Seen::Gone(Box::new(failure)),
