@@ -26,6 +26,7 @@ use switchboard::pb::sms_session_data_client::SmsSessionDataClient;
 const CALLS_PER_ROUND: usize = 200;
 const FAULTS_PER_ROUND: usize = 6;
 const AT_ONCE: usize = 20;
+const MOST_SCENES: usize = 8;
 
 /// A smaller bound on answers than the vendors' would be, so that breaking it is cheap.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -144,6 +145,34 @@ async fn whatever_goes_wrong_nothing_is_done_twice() {
     let seed = std::env::var("SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
     announce(seed);
     let mut rng = StdRng::seed_from_u64(seed);
+    let mut counts = Counts::default();
+    // A busy machine does less of it in the same time.
+    for _ in 0..MOST_SCENES {
+        scene(&mut rng, seed, &mut counts).await;
+        if counts.are_enough() {
+            return;
+        }
+    }
+    panic!("seed {seed}: it proved nothing: {counts:?}");
+}
+
+/// How much was put to the test.
+#[derive(Debug, Default)]
+struct Counts {
+    calls: usize,
+    done: usize,
+    unknown: usize,
+    sent_again: usize,
+}
+
+impl Counts {
+    fn are_enough(&self) -> bool {
+        self.calls >= 500 && self.done > 100 && self.unknown > 50 && self.sent_again > 10
+    }
+}
+
+/// A gateway, and every kind of fault once.
+async fn scene(rng: &mut StdRng, seed: u64, counts: &mut Counts) {
     let mut gateway = Gateway::start_with(|config| {
         config.server.max_deadline = Duration::from_millis(700);
         config.server.default_deadline = config.server.max_deadline;
@@ -163,10 +192,10 @@ async fn whatever_goes_wrong_nothing_is_done_twice() {
     };
 
     let mut faults = every_fault();
-    faults.shuffle(&mut rng);
+    faults.shuffle(rng);
     let mut calls = Vec::new();
     for (round, faults) in faults.chunks(FAULTS_PER_ROUND).enumerate() {
-        let mut rules = login_faults(&mut rng);
+        let mut rules = login_faults(rng);
         let probable = |rule: &Rule| rule.clone().probability(rng.random_range(0.05..0.25));
         rules.extend(faults.iter().map(probable));
         gateway.sandbox.faults().replace(rules).unwrap();
@@ -176,18 +205,17 @@ async fn whatever_goes_wrong_nothing_is_done_twice() {
             let short = rng.random_bool(0.2);
             let deadline = short.then(|| Duration::from_millis(rng.random_range(25..250)));
             let key = format!("{operation}{round}-{n}");
-            caller.clone().call(key, account, deadline)
+            in_time("an answer", caller.clone().call(key, account, deadline))
         });
-        let round = round.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
-        calls.extend(in_time("a round of calls", round).await);
+        calls.extend(round.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
     // Nothing is under way any more, not even for callers that have their answer.
     gateway.terminate();
     in_time("the drain", gateway.ended()).await.unwrap();
-    judge(&gateway, &calls, seed);
+    judge(&gateway, &calls, seed, counts);
 }
 
-fn judge(gateway: &Gateway, calls: &[Told], seed: u64) {
+fn judge(gateway: &Gateway, calls: &[Told], seed: u64, counts: &mut Counts) {
     let mut arrived: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for entry in gateway.sandbox.journal().entries() {
         if let Some(key) = key(&entry) {
@@ -200,7 +228,7 @@ fn judge(gateway: &Gateway, calls: &[Told], seed: u64) {
     for key in keys.chain(gateway.sandbox.aicc().creates()) {
         *applied.entry(key).or_default() += 1;
     }
-    let (mut done, mut unknown, mut sent_again) = (0, 0, 0);
+    counts.calls += calls.len();
     for told in calls {
         let none = Vec::new();
         let arrived = arrived.get(&told.key).unwrap_or(&none);
@@ -220,14 +248,10 @@ fn judge(gateway: &Gateway, calls: &[Told], seed: u64) {
                 assert!(!denied, "done, and said not to be: {}", story());
             }
         }
-        done += u32::from(told.error.is_none());
-        unknown += u32::from(told.is_unknown());
-        sent_again += u32::from(arrived.len() > 1);
+        counts.done += usize::from(told.error.is_none());
+        counts.unknown += usize::from(told.is_unknown());
+        counts.sent_again += usize::from(arrived.len() > 1);
     }
-    // Else it proved nothing.
-    assert!(calls.len() >= 500, "seed {seed}: {} calls", calls.len());
-    let enough = done > 100 && unknown > 50 && sent_again > 10;
-    assert!(enough, "seed {seed}: {done}, {unknown}, {sent_again}");
 }
 
 #[expect(clippy::print_stderr, reason = "shown when the test fails")]
