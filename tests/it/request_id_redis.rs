@@ -17,6 +17,7 @@ use crate::support::calls::Call;
 use crate::support::dir::Dir;
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
+use crate::support::untimed::{self, within};
 use crate::support::verdict::{pushback, retry_info};
 use crate::support::watch::{in_time, until};
 use crate::support::{self, Gateway, SESSION, attempts, data, fact, patient, reason, upstreams};
@@ -319,12 +320,6 @@ async fn a_store_that_hangs_is_one_that_is_away() {
     assert_eq!(pair.attached(), 3);
 }
 
-fn within(time: Duration, request: AttachUserDataRequest) -> tonic::Request<AttachUserDataRequest> {
-    let mut request = tonic::Request::new(request);
-    request.set_timeout(time);
-    request
-}
-
 /// Callers take a new `request_id` after an answer about the vendor, and that would be another write.
 #[tokio::test]
 async fn a_repeat_that_learns_nothing_in_time_is_told_nothing_of_the_vendor() {
@@ -333,8 +328,8 @@ async fn a_repeat_that_learns_nothing_in_time_is_told_nothing_of_the_vendor() {
     };
     let first = attach_by(&pair.one, "order-1", "a").await.unwrap();
     attach_by(&pair.two, "order-1", "a").await.unwrap();
+    let mut sms = untimed::sms(pair.two.address).await;
     pair.redis.freeze();
-    let mut sms = pair.two.sms();
     let repeat = within(Duration::from_millis(500), attach("order-1", "a"));
     let status = in_time("an answer", sms.attach_user_data(repeat)).await;
     pair.redis.go_on();
@@ -353,7 +348,7 @@ async fn a_repeat_that_waits_while_the_store_goes_is_not_told_that_nothing_was_s
         return;
     };
     pair.fail_once(Rule::new(Fault::Hang));
-    let (one, two) = (pair.one.sms(), pair.two.sms());
+    let (one, two) = (pair.one.sms(), untimed::sms(pair.two.address).await);
     let first = tokio::spawn(async move { one.clone().attach_user_data(attach("o", "a")).await });
     until("the vendor has the request", || pair.attached() == 1).await;
     let repeat = within(Duration::from_secs(3), attach("o", "a"));
@@ -498,13 +493,13 @@ async fn what_a_killed_gateway_was_doing_is_never_done_twice_where_that_does_har
     assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
     assert_eq!(pushback(&status), Some("-1"));
     // Nobody knows whether the one that is gone is at it still, so what is not there may come.
-    let mut confirmed = tonic::Request::new(AttachUserDataRequest {
+    let confirmed = AttachUserDataRequest {
         confirmation: Confirmation::Confirmed.into(),
         ..attach("order-1", "a")
-    });
-    confirmed.set_timeout(Duration::from_secs(4));
-    let answer = other.sms().attach_user_data(confirmed).await;
-    let status = answer.unwrap_err();
+    };
+    let mut sms = untimed::sms(other.address).await;
+    let answer = sms.attach_user_data(within(Duration::from_secs(4), confirmed));
+    let status = answer.await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
     assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
     let updated = other.sms().update_user_data(update).await.unwrap();
