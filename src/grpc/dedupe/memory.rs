@@ -163,8 +163,8 @@ impl Known {
 }
 
 impl Run {
+    /// While there is somebody to tell how it ended, who goes once that is told, or without a word.
     fn goes_on(&self) -> bool {
-        // Of one that failed without a word nothing is to come.
-        self.result.borrow().is_none() && self.result.has_changed().is_ok()
+        self.result.has_changed().is_ok()
     }
 }

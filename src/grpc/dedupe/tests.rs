@@ -125,7 +125,10 @@ async fn what_still_runs_is_remembered_beyond_its_window() {
     assert_eq!(again.unwrap().reference_id, Some(1));
     assert_eq!((work.done(), repeat.done()), (1, 0));
     // From then on as long as any other.
-    tokio::time::sleep(Duration::from_secs(601)).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let later = run(&dedupe, call, repeat.clone().answer(Duration::ZERO)).await;
+    assert_eq!(later.unwrap().reference_id, Some(1));
+    tokio::time::sleep(Duration::from_secs(301)).await;
     let anew = run(&dedupe, call, repeat.clone().answer(Duration::ZERO)).await;
     anew.unwrap();
     assert_eq!((work.done(), repeat.done()), (1, 1));
@@ -369,8 +372,8 @@ async fn what_is_told_at_the_deadline_stays_true() {
 /// The first call's time is longer, and what it has not sent yet it may still send.
 #[tokio::test(start_paused = true)]
 async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
-    let dedupe = dedupe(10);
     let join = async |first: &Ticket| {
+        let dedupe = dedupe(10);
         let seconds = Duration::from_secs(2);
         let repeat = Ticket {
             deadline: Instant::now() + seconds,
@@ -382,15 +385,21 @@ async fn a_repeat_with_less_time_is_not_told_that_nothing_is_pending() {
             let settle = std::future::ready;
             dedupe.run(ASKED, identity, ticket, never, settle).await
         };
-        let mut first = Box::pin(work(first));
-        assert!(futures_util::poll!(&mut first).is_pending());
-        reason(&work(&repeat).await.unwrap_err())
+        let mut own = Box::pin(work(first));
+        assert!(futures_util::poll!(&mut own).is_pending());
+        let told = work(&repeat).await.unwrap_err();
+        let mut info = told.get_details_error_info().unwrap();
+        (info.reason, info.metadata.remove("attempts").unwrap())
     };
+    let unknown = |attempts: &str| ("OUTCOME_UNKNOWN".to_owned(), attempts.to_owned());
     let first = ticket("default");
-    assert_eq!(join(&first).await, "OUTCOME_UNKNOWN");
+    assert_eq!(join(&first).await, unknown("0"));
+    let sent = ticket("default");
+    sent.progress.mark_sent();
+    assert_eq!(join(&sent).await, unknown("1"));
     // Of what will never be sent that is not so.
     first.progress.give_up();
-    assert_eq!(join(&first).await, "DEADLINE");
+    assert_eq!(join(&first).await.0, "DEADLINE");
 }
 
 /// A drain that is cut meanwhile has to tell who waits that the write may have been done.

@@ -75,7 +75,6 @@ impl Asked {
         Status::from(Failure {
             sent: progress.sent(),
             in_doubt,
-            was_in_doubt: progress.was_in_doubt(),
             ..self.failure(error)
         })
     }
