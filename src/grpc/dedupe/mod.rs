@@ -1,5 +1,15 @@
 //! A write that a caller repeats under the same `request_id` is done once: the repeat gets the
 //! first one's result, also while the first still runs.
+//!
+//! | the first one | a repeat |
+//! |---|---|
+//! | had another body | is refused: `REQUEST_ID_REUSED` |
+//! | runs | waits for its result; at its own deadline it is told `OUTCOME_UNKNOWN`, or `DEADLINE` of a write that may be done twice |
+//! | has ended | gets what that got; [`Dedupe::run`] settles it for who wants more |
+//! | is gone without a word | is told `OUTCOME_UNKNOWN`; of what may be done twice that it failed in memory, while with Redis it is done again |
+//! | was cut before it was sent | does the write, with Redis |
+//! | is forgotten, as its window is over | does the write |
+//! | cannot be looked up, or there is no room to remember it | is refused: `DEDUPE_UNAVAILABLE`; `DEADLINE` if that was over first |
 
 mod memory;
 mod redis;
