@@ -1,7 +1,7 @@
 //! What happens to calls is told three times, in metrics, in the access log and in spans, and all three
 //! tell the same: whatever ends a call, it counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -12,12 +12,12 @@ use switchboard::pb::{
 };
 use switchboard::sandbox::faults::{Fault, Rule};
 use tokio::task::JoinSet;
-use tonic::Request;
 
 use crate::support::collector::Collector;
 use crate::support::observed::Observed;
+use crate::support::untimed::within;
 use crate::support::watch::in_time;
-use crate::support::{SESSION, USER, data};
+use crate::support::{SESSION, USER, data, get};
 
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
@@ -77,21 +77,9 @@ async fn traffic(process: &Observed) {
         let (mut sms, mut settings) = (process.sms(), process.settings());
         let left = number % 7 == 0;
         let short = Duration::from_millis(5 + number % 5 * 40);
-        fn within<T>(time: Duration, message: T) -> Request<T> {
-            let mut request = Request::new(message);
-            request.set_timeout(time);
-            request
-        }
         let call = async move {
             match number % 6 {
-                0 => {
-                    let session_id = SESSION.into();
-                    let get = GetSessionRequest {
-                        session_id,
-                        ..Default::default()
-                    };
-                    drop(sms.get_session(within(short, get)).await);
-                }
+                0 => drop(sms.get_session(within(short, get())).await),
                 1 | 2 => {
                     let confirmation = match number % 4 {
                         0 => Confirmation::Confirmed,
@@ -198,7 +186,7 @@ async fn metrics_log_and_spans_tell_the_same() {
     assert_eq!(lines, calls);
     assert_eq!(spanned(&spans, SERVER, keys, ""), calls);
     let codes = calls.keys().map(|(_, code)| code.as_str());
-    let codes: std::collections::BTreeSet<_> = codes.collect();
+    let codes: BTreeSet<_> = codes.collect();
     for code in [
         "OK",
         "CANCELLED",
