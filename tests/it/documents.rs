@@ -1,5 +1,5 @@
 //! What the documents list is what there is: settings with their defaults, reasons of errors with
-//! their codes, lines of the log, and what links lead to.
+//! their codes, lines of the log, panels, and what links lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -290,6 +290,30 @@ fn every_line_of_the_log_that_warns_is_in_the_runbook() {
     let gone: Vec<_> = told.difference(&said).collect();
     assert!(lacking.is_empty(), "not in the runbook: {lacking:?}");
     assert!(gone.is_empty(), "said by nobody: {gone:?}");
+}
+
+/// The titles of a dashboard's panels, those within rows, too.
+fn titles(panels: &serde_json::Value, found: &mut BTreeSet<String>) {
+    for panel in panels["panels"].as_array().into_iter().flatten() {
+        found.extend(panel["title"].as_str().map(str::to_owned));
+        titles(panel, found);
+    }
+}
+
+#[test]
+fn every_panel_that_the_runbook_names_is_on_the_dashboard() {
+    let dashboard = document("helm/switchboard/files/dashboard.json");
+    let mut panels = BTreeSet::new();
+    titles(&serde_json::from_str(&dashboard).unwrap(), &mut panels);
+    let runbook = document("docs/RUNBOOK.md");
+    // A name may go over the end of a line.
+    let lines: Vec<_> = prose(&runbook).into_iter().map(str::trim).collect();
+    let lines = lines.join(" ");
+    let bold = lines.split("**").skip(1).step_by(2);
+    let named: BTreeSet<_> = bold.filter(|it| !it.ends_with('.')).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let gone: Vec<_> = named.iter().filter(|it| !panels.contains(**it)).collect();
+    assert!(gone.is_empty(), "on no dashboard: {gone:?}");
 }
 
 #[test]
