@@ -107,3 +107,30 @@ fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
     runtime.shutdown_timeout(RUNTIME_GRACE);
     Ok(output)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_as_help_writes_them() {
+        let switchboard = Command::augment_subcommands(clap::Command::new("switchboard"));
+        let mut tried = 0;
+        for command in switchboard.get_subcommands() {
+            for argument in command.get_arguments() {
+                let names = argument.get_value_names().unwrap_or_default();
+                let value = match names.first().map(clap::builder::Str::as_str) {
+                    Some("HOST:PORT") => "localhost:1",
+                    Some("IP:PORT") => "127.0.0.1:1",
+                    _ => continue,
+                };
+                let option = format!("--{}", argument.get_long().unwrap());
+                let line = ["switchboard", command.get_name(), &option, value];
+                let taken = switchboard.clone().try_get_matches_from(line);
+                assert!(taken.is_ok(), "{line:?}: {}", taken.unwrap_err());
+                tried += 1;
+            }
+        }
+        assert_eq!(tried, 4);
+    }
+}

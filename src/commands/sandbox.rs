@@ -29,13 +29,13 @@ pub struct Arguments {
     #[arg(long)]
     once: bool,
     /// Where the gateway listens; with --once any free port.
-    #[arg(long, default_value = "127.0.0.1:50051", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:50051", value_name = "IP:PORT")]
     listen: SocketAddr,
     /// Where its admin port listens; with --once any free port.
-    #[arg(long, default_value = "127.0.0.1:9090", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "IP:PORT")]
     admin_listen: SocketAddr,
     /// Where the faults are set; with --once any free port.
-    #[arg(long, default_value = "127.0.0.1:50052", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:50052", value_name = "IP:PORT")]
     control_listen: SocketAddr,
 }
 
