@@ -274,7 +274,7 @@ pub fn stream_ended() -> Status {
 /// The gateway is going away; another replica can be asked at once.
 pub fn draining() -> Status {
     elsewhere(
-        "the gateway is shutting down, or the connection has come of age; open the stream again",
+        "the gateway is shutting down, or the connection has reached its maximum age; open the stream again",
     )
     .into_status()
 }

@@ -83,7 +83,7 @@ impl Violations {
     ) {
         let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
-            let twice = unless(seen.insert(value), "stands there twice");
+            let twice = unless(seen.insert(value), "is a duplicate");
             let wrong = wrong(value).map(Cow::Borrowed);
             let broken = wrong.into_iter().chain(twice);
             self.field(format_args!("{path}[{index}]"), broken);

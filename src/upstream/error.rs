@@ -70,7 +70,7 @@ pub enum Error {
     Login(#[from] LoginError),
 
     /// The answer was lost, and the vendor's state shows that nothing was done.
-    #[error("{cause}; a read showed that the vendor had not done it")]
+    #[error("{cause}; reads showed that the vendor had not done it")]
     NotDone { cause: String },
 
     /// The vendor accepted, or may have, and its state did not show it in time.
