@@ -79,19 +79,18 @@
 {{- fail "networkPolicy.metrics: empty, so that the Prometheus of serviceMonitor.enabled or podMonitor.enabled could not reach the admin port: say where it is" -}}
 {{- end -}}
 {{- with .Values.networkPolicy -}}
-{{- if and .enabled .egress.enabled (not .egress.extra) -}}
-{{- if $.Values.config.dedupe.redis_url -}}
-{{- fail "networkPolicy.egress.extra: empty, so that the Redis of config.dedupe.redis_url could not be reached: say where it is" -}}
-{{- end -}}
+{{- if and .enabled .egress.enabled -}}
 {{- range list
+  (list "extra" "the Redis of config.dedupe.redis_url" ($.Values.config.dedupe.redis_url).existingSecret)
   (list "extra" "otel.endpoint" $.Values.otel.endpoint)
   (list "extra" "config.server.jwt.jwks_url" ($server.jwt).jwks_url)
   (list "vendors" "config.genesys.base_url" ($.Values.config.genesys).base_url)
   (list "vendors" "config.aicc.base_url" ($.Values.config.aicc).base_url)
   (list "vendors" "config.aicc.token_url" ($.Values.config.aicc).token_url)
 -}}
-{{- /* Port 443 is let out to wherever vendors may be. */ -}}
-{{- if and (last .) (not (get $.Values.networkPolicy.egress (first .))) (not (regexMatch "^https://[^:/]+(:443)?(/|$)" (last .))) -}}
+{{- /* Port 443 is let out to anywhere as long as it is not said where the vendors are. */ -}}
+{{- $open := and (not $.Values.networkPolicy.egress.vendors) (regexMatch "^https://[^:/]+(:443)?(/|$)" (last . | toString)) -}}
+{{- if and (last .) (not (get $.Values.networkPolicy.egress (first .))) (not $open) -}}
 {{- fail (printf "networkPolicy.egress.%s: empty, so that %s could not be reached: say where it is" (first .) (index . 1)) -}}
 {{- end -}}
 {{- end -}}
