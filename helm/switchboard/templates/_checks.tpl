@@ -45,8 +45,17 @@
 {{- end -}}
 {{- $pods := .Values.autoscaling.enabled | ternary .Values.autoscaling.minReplicas .Values.replicaCount | int -}}
 {{- with .Values.podDisruptionBudget -}}
-{{- if and .enabled (gt $pods 0) (regexMatch "^[0-9]+$" (toString .minAvailable)) (ge (int .minAvailable) $pods) -}}
-{{- fail (printf "podDisruptionBudget.minAvailable: %d of %d pods, so that none could ever leave a node that is to be emptied" (int .minAvailable) $pods) -}}
+{{- if and .enabled (gt $pods 0) -}}
+{{- /* Kubernetes rounds shares up. */ -}}
+{{- $share := regexMatch "%$" (toString .minAvailable) -}}
+{{- $stay := regexFind "^[0-9]+" (toString .minAvailable) | int -}}
+{{- $stay = $share | ternary (ceil (divf (mul $stay $pods) 100) | int) $stay -}}
+{{- if ge $stay $pods -}}
+{{- fail (printf "podDisruptionBudget.minAvailable: %v of %d pods, so that none could ever leave a node that is to be emptied" .minAvailable $pods) -}}
+{{- end -}}
+{{- if and (kindIs "invalid" .minAvailable) (regexMatch "^0+%?$" (toString .maxUnavailable)) -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable: %v, so that no pod could ever leave a node that is to be emptied" .maxUnavailable) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.updateStrategy -}}
