@@ -1,4 +1,4 @@
-{{/* The longest suffix of a name has 10 characters, and 63 are the most for a Service. */}}
+{{/* The longest suffix of a name has 11 characters, and 63 are the most for a Service. */}}
 {{- define "switchboard.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -11,8 +11,8 @@
 {{- end -}}
 
 {{- define "switchboard.identity" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* The component tells the gateway's pods from that of the test. */}}
@@ -57,7 +57,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if .Values.prometheusRule.seriesLabels -}}
 {{- toYaml .Values.prometheusRule.seriesLabels -}}
 {{- else -}}
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 {{- if .Values.serviceMonitor.enabled }}
 job: {{ include "switchboard.fullname" . }}-headless
 {{- else }}

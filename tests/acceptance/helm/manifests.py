@@ -1,7 +1,7 @@
 """Holds rendered manifests against Kubernetes: schemas, restricted pod security, and what the chart
 promises of each feature.
 
-    manifests.py FOLDER     one file NAME.yaml for each values file
+    manifests.py FOLDER FILE     one file NAME.yaml for each values file; one that is held against schemas only
 """
 
 import copy
@@ -37,7 +37,7 @@ def strictly(path):
         return [it for it in yaml.load_all(text, Strict) if it]
 
 
-def main(folder):
+def main(folder, odd):
     rendered = {
         path.stem: strictly(path)
         for path in sorted(pathlib.Path(folder).glob("*.yaml"))
@@ -51,7 +51,7 @@ def main(folder):
         for document in documents:
             distinct.setdefault(json.dumps(document, sort_keys=True), (name, document))
     checked = 0
-    for name, document in distinct.values():
+    for name, document in [*distinct.values(), *(("numbered", it) for it in strictly(odd))]:
         title = f"{name}: {document['kind']} {document['metadata']['name']}"
         checked += 1
         problems += [f"{title}: {it}" for it in against_schemas(document)]
