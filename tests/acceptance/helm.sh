@@ -59,16 +59,28 @@ lint() {
   done
 }
 
-# Helm shows notes only after it has spoken with a cluster, so here a template that has their text.
+# notes NAME [OPTION...]: of a values file. Helm shows them only after it has spoken with a cluster, so here
+# a template that has their text.
 notes() {
-  cp -r "$CHART" "$scratch/noted"
+  local values=$CHART/ci/$1-values.yaml
+  shift
+  cp -rT "$CHART" "$scratch/noted"
   {
     printf '{{- define "noted" -}}\n'
     cat "$CHART/templates/NOTES.txt"
     printf '{{- end -}}\nkind: Notes\ntext: |\n  {{- include "noted" . | nindent 2 }}\n'
   } >"$scratch/noted/templates/noted.yaml"
   "$HELM" template acceptance "$scratch/noted" --namespace acceptance --kube-version 1.31 \
-    --values "$CHART/ci/$1-values.yaml" --show-only templates/noted.yaml
+    --values "$values" --show-only templates/noted.yaml "$@"
+}
+
+# Who may call is no matter of allow_anonymous where callers have to say who they are.
+noted_callers() {
+  local open='whoever reaches the port may call'
+  notes minimal | grep -q "$open" || fail "the notes do not say that everybody may call"
+  if notes mtls-policy --set config.server.allow_anonymous=true | grep "$open"; then
+    fail "the notes say so where certificates are demanded"
+  fi
 }
 
 documented() {
@@ -102,6 +114,7 @@ printf 'ok  refusals\n'
 documented
 printf 'ok  the README and the schema agree with the values\n'
 bash tests/acceptance/image_root.sh "$SWITCHBOARD" "$scratch/root"
+noted_callers
 notes sandbox >"$scratch/notes"
 private "$PYTHON" "$CHECKS/started.py" "$HELM" "$CHART" "$scratch/notes" "$scratch/root" "$GRPCURL" \
   "$scratch"
