@@ -40,6 +40,15 @@
 {{- if and $server.tls (eq .Values.probes.type "grpc") -}}
 {{- fail "probes.type: kubelets cannot ask the health service over TLS: use http" -}}
 {{- end -}}
+{{- if and $server.jwt (kindIs "slice" $server.open_methods) (eq .Values.probes.type "grpc") -}}
+{{- $open := false -}}
+{{- range $server.open_methods -}}
+{{- $open = or $open (regexMatch (printf "^%s$" (regexQuoteMeta . | replace "\\*" ".*")) "grpc.health.v1.Health/Check") -}}
+{{- end -}}
+{{- if not $open -}}
+{{- fail "probes.type: kubelets have no token for the health service, which config.server.open_methods does not have: add grpc.health.v1.Health/*, or use http" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.podDisruptionBudget.enabled (kindIs "invalid" .Values.podDisruptionBudget.minAvailable) (kindIs "invalid" .Values.podDisruptionBudget.maxUnavailable) -}}
 {{- fail "podDisruptionBudget: minAvailable or maxUnavailable must be given" -}}
 {{- end -}}
