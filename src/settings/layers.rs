@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 use ::config::{ConfigError, FileFormat, Map, Source, Value, ValueKind};
 use yaml_rust2::ScanError;
 
-use super::{Problem, Problems};
+use super::{Problem, Problems, extent};
 
 /// With two underscores: `SWITCHBOARD_CONFIG` is no setting, nor is the `SWITCHBOARD_PORT` that
 /// Kubernetes puts into every pod next to a service of our name.
@@ -41,6 +41,7 @@ fn read(path: &Path) -> Result<Table, String> {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Table, String> {
+    extent::check(text)?;
     // `collect` and not a builder, which would take a key `server.listen` for a path.
     ::config::File::from_str(text, FileFormat::Yaml)
         .collect()

@@ -8,6 +8,7 @@
 //! Values are echoed only for types that can hold no secret (numbers, durations, addresses and
 //! the like), and never for unknown keys: somebody may have written `password: hunter2`.
 
+mod extent;
 mod hint;
 pub mod layers;
 mod leaf;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt::Debug, net::SocketAddr, path::PathBuf, tim
 use url::Url;
 
 use super::{
-    ByteSize, Leaf, Section, layers,
+    ByteSize, Leaf, Section, extent, layers,
     testing::{Dir, read},
 };
 
@@ -403,6 +403,60 @@ fn a_file_that_cannot_be_used_is_one_problem_that_names_it() {
     let missing = layers::file(&dir.path("none.yaml")).unwrap_err();
     assert!(missing.message.starts_with("cannot be read: "), "{missing}");
     assert!(layers::file(&dir.path("")).is_err());
+}
+
+#[test]
+fn nesting_has_a_limit_by_itself_and_by_aliases() {
+    let nested = |levels: usize| format!("a: {}1{}", "[".repeat(levels), "]".repeat(levels));
+    let block = |levels: usize| format!("a:\n  {}1", "- ".repeat(levels));
+    let aliases = |levels: usize| {
+        let line = |it: usize| format!("a{it}: &a{it} [*a{}]\n", it - 1);
+        "a0: &a0 1\n".to_owned() + &(1..=levels).map(line).collect::<String>()
+    };
+    let within = extent::DEEPEST - 1;
+    for text in [nested(within), block(within), aliases(within)] {
+        assert_eq!(layers::parse(&text).err(), None, "{text}");
+    }
+    let beyond = [nested(within + 1), block(within + 1), aliases(within + 1)];
+    for text in beyond.into_iter().chain([block(300_000), aliases(3_000)]) {
+        let problem = layers::parse(&text).unwrap_err();
+        assert_eq!(problem, "is nested more than 32 levels deep");
+    }
+}
+
+/// Ten to the ninth values, and gigabytes of text.
+#[test]
+fn aliases_make_no_more_of_a_file_than_a_file_may_have() {
+    let ten = |it: usize| {
+        format!(
+            "a{}: &a{} [{}]\n",
+            it + 1,
+            it + 1,
+            format!("*a{it},").repeat(10)
+        )
+    };
+    let values = "a0: &a0 1\n".to_owned() + &(0..9).map(ten).collect::<String>();
+    let text = format!(
+        "a: &a {}\nb: [{}]",
+        "x".repeat(500_000),
+        "*a,".repeat(100_000)
+    );
+    let keys = values.clone() + "? *a9\n: 1\n";
+    let anchors = format!(
+        "a: {}{}{}",
+        "&a [".repeat(20),
+        "x,".repeat(100_000),
+        "]".repeat(20)
+    );
+    for text in [values, text, keys, anchors] {
+        let problem = layers::parse(&text).unwrap_err();
+        assert_eq!(problem, "is longer than 2 MiB with its aliases written out");
+    }
+    // Without them one of the greatest size is fine, also of what is shortest for what it is.
+    let dense = format!("a: [{}]", ":,".repeat((1 << 19) - 3));
+    assert_eq!(extent::check(&dense), Ok(()));
+    let shared = "a: &a {b: 1}\nc: *a\nd: [*a, *a]";
+    assert_eq!(layers::parse(shared).unwrap().len(), 3);
 }
 
 #[test]
