@@ -79,14 +79,29 @@ func connect(serviceConfig string) (*grpc.ClientConn, error) {
 	// The library waits up to two minutes between attempts to connect otherwise.
 	reconnect := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: 5 * time.Second}
 	reconnect.Backoff.MaxDelay = 2 * time.Second
-	return grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"),
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithConnectParams(reconnect),
 		// A stream over a network that fails without a word would be silent for ever.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 20 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithDefaultServiceConfig(serviceConfig))
+		grpc.WithDefaultServiceConfig(serviceConfig),
+	}
+	if file := os.Getenv("TOKEN_FILE"); file != "" {
+		options = append(options, grpc.WithPerRPCCredentials(bearer(file)))
+	}
+	return grpc.NewClient(env("GATEWAY", "127.0.0.1:50051"), options...)
 }
+
+// The token in a file, which is read for each call anew: another one is there before it expires.
+type bearer string
+
+func (file bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	token, err := os.ReadFile(string(file))
+	return map[string]string{"authorization": "Bearer " + strings.TrimSpace(string(token))}, err
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }
 
 func tour(ctx context.Context, sms pb.SmsSessionDataClient) error {
 	eager, err := connect(careless)

@@ -64,8 +64,11 @@ async function main() {
 // repeat what may be repeated, and honour grpc-retry-pushback-ms.
 function connect(serviceConfig: string) {
   const address = process.env.GATEWAY ?? "127.0.0.1:50051";
-  const ca = process.env.CA;
-  const transport = ca ? credentials.createSsl(readFileSync(ca)) : credentials.createInsecure();
+  const { CA: ca, TOKEN_FILE: tokenFile } = process.env;
+  let transport = ca ? credentials.createSsl(readFileSync(ca)) : credentials.createInsecure();
+  if (ca && tokenFile) {
+    transport = credentials.combineChannelCredentials(transport, bearer(tokenFile));
+  }
   return new SmsSessionDataClient(address, transport, {
     "grpc.service_config": serviceConfig,
     // The library waits up to two minutes between attempts to connect otherwise.
@@ -73,6 +76,15 @@ function connect(serviceConfig: string) {
     // A stream over a network that fails without a word would be silent for ever.
     "grpc.keepalive_time_ms": 20000,
     "grpc.keepalive_timeout_ms": 10000,
+  });
+}
+
+// The token in a file, which is read for each call anew: another one is there before it expires.
+function bearer(file: string) {
+  return credentials.createFromMetadataGenerator((_, callback) => {
+    const metadata = new Metadata();
+    metadata.set("authorization", `Bearer ${readFileSync(file, "utf8").trim()}`);
+    callback(null, metadata);
   });
 }
 

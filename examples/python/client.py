@@ -61,11 +61,20 @@ def connect(service_config):
         ("grpc.http2.max_pings_without_data", 0),
     ]
     if "CA" in os.environ:
-        authorities = pathlib.Path(os.environ["CA"]).read_bytes()
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(authorities), options)
+        credentials = grpc.ssl_channel_credentials(pathlib.Path(os.environ["CA"]).read_bytes())
+        if "TOKEN_FILE" in os.environ:
+            of_calls = grpc.metadata_call_credentials(bearer)
+            credentials = grpc.composite_channel_credentials(credentials, of_calls)
+        channel = grpc.secure_channel(address, credentials, options)
     else:
         channel = grpc.insecure_channel(address, options)
     return services.SmsSessionDataStub(channel)
+
+
+def bearer(_, callback):
+    """The token in a file, which is read for each call anew: another one is there before it expires."""
+    token = pathlib.Path(os.environ["TOKEN_FILE"]).read_text().strip()
+    callback([("authorization", f"Bearer {token}")], None)
 
 
 def confirmed(sms):

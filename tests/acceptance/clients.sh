@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The clients of examples/, each built as its language's users do: a tour against `switchboard
 # sandbox`, then all at once over TLS against a `switchboard serve` of its own, in front of the same
-# simulated vendors, that cannot log in for a while, is ended and started again under them, and then
-# says nothing for a while.
+# simulated vendors, that wants tokens, cannot log in for a while, is ended and started again under them, and
+# then says nothing for a while.
 #
 # Wants Go, Node with npm, Python 3, a JDK, Maven, Rust, openssl and redis-server. What is pinned comes from
 # each example's lock file; Maven itself, grpcurl and Python's packages go to the cache folder.
@@ -125,15 +125,19 @@ print(urllib.request.urlopen(request, timeout=10).read().decode())
 ' "$1" "http://$CONTROL$2" "${3:-}"
 }
 
-# spoken ADDRESS: grpcurl's options there. The sandbox's own gateway speaks in clear.
-spoken() {
-  if [ "$1" = "$gateway" ]; then echo "-cacert $scratch/ca.crt"; else echo -plaintext; fi
+# asked ADDRESS ARGUMENT...: by grpcurl. The sandbox's own gateway speaks in clear, and wants no token.
+asked() {
+  local address=$1 spoken=(-plaintext)
+  shift
+  if [ "$address" = "$gateway" ]; then
+    spoken=(-cacert "$scratch/ca.crt" -H "authorization: Bearer $(cat "$scratch/token")")
+  fi
+  "$GRPCURL" "${spoken[@]}" -max-time 20 "$@"
 }
 
 # attach ADDRESS KEY [REQUEST_ID]
 attach() {
-  # shellcheck disable=SC2046 # two words
-  "$GRPCURL" $(spoken "$1") -max-time 20 \
+  asked "$1" \
     -d "{\"session_id\":\"$SESSION\",\"user_data\":{\"$2\":\"x\"},\"request_id\":\"${3:-}\"}" \
     "$1" $SMS/AttachUserData >/dev/null
 }
@@ -142,8 +146,7 @@ attach() {
 fail_later() {
   control PUT /notifications "$(printf '{"rules": [{"operation": "DeleteUserData", "notification": %s}]}' \
     '{"kind": "error", "message": "Session ended"}')" >/dev/null
-  # shellcheck disable=SC2046 # two words
-  "$GRPCURL" $(spoken "$1") -max-time 20 \
+  asked "$1" \
     -d "{\"session_id\":\"$SESSION\",\"keys\":[\"FirstName\"]}" "$1" $SMS/DeleteUserData >/dev/null
 }
 
@@ -190,10 +193,32 @@ certify() {
     -CA "$scratch/ca.crt" -CAkey "$scratch/ca.key" -CAcreateserial -out "$scratch/tls.crt"
 }
 
+encoded() {
+  openssl base64 -A | tr '+/' '-_' | tr -d '='
+}
+
+# A key of the issuer's, and a token that it has signed. Each time it is another key, so that one who still
+# sends the token of before is refused.
+issue() {
+  local key="$scratch/issuer.key" now x
+  now=$(date +%s)
+  openssl genpkey -algorithm ed25519 -out "$key"
+  x=$(openssl pkey -in "$key" -pubout -outform DER | tail -c 32 | encoded)
+  printf '{"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": "1", "x": "%s"}]}' "$x" \
+    >"$scratch/jwks.json"
+  printf '%s.%s' "$(printf '{"alg":"EdDSA","kid":"1"}' | encoded)" \
+    "$(printf '{"iss":"acceptance","aud":"switchboard","sub":"clients","exp":%d}' $((now + 3600)) | encoded)" \
+    >"$scratch/claims"
+  printf '%s.%s\n' "$(cat "$scratch/claims")" \
+    "$(openssl pkeyutl -sign -rawin -inkey "$key" -in "$scratch/claims" | encoded)" >"$scratch/fresh"
+  mv "$scratch/fresh" "$scratch/token"
+}
+
 # request_ids in Redis: those in memory are promised for one process only.
 configure() {
   local grpc admin
   certify >"$scratch/openssl" 2>&1 || fail "no certificates" "$(tail -n 40 "$scratch/openssl")"
+  issue
   read -r grpc admin < <(free_ports 2)
   gateway=127.0.0.1:$grpc
   printf 'unix://%s' "$scratch/redis.sock" >"$scratch/redis_url"
@@ -203,6 +228,7 @@ server:
   listen: $gateway
   admin_listen: 127.0.0.1:$admin
   tls: { cert_file: $scratch/tls.crt, key_file: $scratch/tls.key }
+  jwt: { issuer: acceptance, audiences: [switchboard], jwks_file: $scratch/jwks.json }
   shutdown_delay: 0s
   drain_timeout: 10s
 log: { level: warn }
@@ -241,7 +267,8 @@ restart() {
   configure
   start_gateway
   for name in "${CLIENTS[@]}"; do
-    (GATEWAY=$gateway CA=$scratch/ca.crt client "$name" watch) >"$scratch/$name.log" 2>&1 &
+    (GATEWAY=$gateway CA=$scratch/ca.crt TOKEN_FILE=$scratch/token client "$name" watch) \
+      >"$scratch/$name.log" 2>&1 &
     clients+=($!)
   done
   each_says "watches" 1 '^snapshot.*STARTED'
@@ -266,6 +293,7 @@ restart() {
   # By the sandbox's own gateway. Nobody is told of these: they are in the view only if the next
   # snapshot replaces it.
   for name in "${CLIENTS[@]}"; do attach "$GATEWAY" "$name-meanwhile"; done
+  issue
   start_gateway
   each_says "watches again" 2 '^snapshot.*STARTED'
   attach "$gateway" over-the-restart the-same-id

@@ -13,6 +13,7 @@ use std::{env, fs};
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::{Instant, sleep};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
@@ -30,7 +31,8 @@ mod pb {
     tonic::include_proto!("contactcenter.v1");
 }
 
-type Sms = SmsSessionDataClient<Channel>;
+type Bearer = fn(Request<()>) -> std::result::Result<Request<()>, Status>;
+type Sms = SmsSessionDataClient<InterceptedService<Channel, Bearer>>;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const SESSION: &str = "0071023821aec011"; // one that the sandbox has
@@ -42,7 +44,7 @@ const LOST: &str = r#"[{"operation": "AttachUserData", "times": 1, "stage": "aft
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let sms = SmsSessionDataClient::new(connect()?);
+    let sms = SmsSessionDataClient::with_interceptor(connect()?, bearer as Bearer);
     if env::args().nth(1).as_deref() == Some("watch") {
         return watch(sms).await;
     }
@@ -71,6 +73,19 @@ fn connect() -> Result<Channel> {
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
     Ok(endpoint.connect_lazy())
+}
+
+/// The token in a file, which is read for each call anew: another one is there before it expires.
+fn bearer(mut request: Request<()>) -> std::result::Result<Request<()>, Status> {
+    // Never in clear.
+    if let (Ok(file), Ok(_)) = (env::var("TOKEN_FILE"), env::var("CA")) {
+        let unusable = |error: &dyn Display| Status::unauthenticated(format!("{file}: {error}"));
+        let token = fs::read_to_string(&file).map_err(|error| unusable(&error))?;
+        let value = format!("Bearer {}", token.trim()).parse();
+        let value = value.map_err(|error| unusable(&error))?;
+        request.metadata_mut().insert("authorization", value);
+    }
+    Ok(request)
 }
 
 /// Returns when the vendor shows the data in place, not when it merely took it.

@@ -20,10 +20,14 @@ import contactcenter.v1.SmsSessionDataOuterClass.Outcome;
 import contactcenter.v1.SmsSessionDataOuterClass.SmsSession;
 import contactcenter.v1.SmsSessionDataOuterClass.WatchSessionsRequest;
 import contactcenter.v1.SmsSessionDataOuterClass.WatchSessionsResponse;
+import io.grpc.CallCredentials;
+import io.grpc.ChannelCredentials;
+import io.grpc.CompositeChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
+import io.grpc.Status;
 import io.grpc.Status.Code;
 import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
@@ -44,6 +48,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
@@ -97,10 +102,14 @@ public final class Client {
     // The library takes the JSON as maps, with numbers as Double: as Gson reads it.
     Map<String, ?> config = new Gson().fromJson(serviceConfig, Map.class);
     var authorities = env("CA", "");
-    var transport =
+    ChannelCredentials transport =
         authorities.isEmpty()
             ? InsecureChannelCredentials.create()
             : TlsChannelCredentials.newBuilder().trustManager(new File(authorities)).build();
+    var token = env("TOKEN_FILE", "");
+    if (!authorities.isEmpty() && !token.isEmpty()) {
+      transport = CompositeChannelCredentials.create(transport, new Bearer(Path.of(token)));
+    }
     return Grpc.newChannelBuilder(env("GATEWAY", "127.0.0.1:50051"), transport)
         .defaultServiceConfig(config)
         .enableRetry()
@@ -108,6 +117,29 @@ public final class Client {
         .keepAliveTime(20, TimeUnit.SECONDS)
         .keepAliveTimeout(10, TimeUnit.SECONDS)
         .build();
+  }
+
+  /** The token in a file, which is read for each call anew: another one is there before it expires. */
+  private static final class Bearer extends CallCredentials {
+    private final Path file;
+
+    private Bearer(Path file) {
+      this.file = file;
+    }
+
+    @Override
+    public void applyRequestMetadata(RequestInfo call, Executor executor, MetadataApplier applier) {
+      executor.execute(
+          () -> {
+            try {
+              var metadata = new Metadata();
+              metadata.put(key("authorization"), "Bearer " + Files.readString(file).strip());
+              applier.apply(metadata);
+            } catch (IOException error) {
+              applier.fail(Status.UNAUTHENTICATED.withCause(error));
+            }
+          });
+    }
   }
 
   /** Returns when the vendor shows the data in place, not when it merely took it. */
