@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::grpc::methods::{self, Method};
+use crate::upstream::error::LoginError;
 use crate::upstream::operation::{Meta, Replay, Vendor};
 use crate::upstream::testing::{ADD, CHANGE, CREATE, READ, failure, reply, verdict};
 
@@ -119,6 +120,51 @@ pub(super) fn assert_the_contract_by_status<V: Vendor>() {
     }
     let exists = (Code::AlreadyExists, "VENDOR_REJECTED".to_owned());
     assert_eq!(told::<V>(&CREATE, 409, ""), exists);
+}
+
+/// What became of a login, in a word.
+pub(super) fn login_failure(error: &LoginError) -> &'static str {
+    match error {
+        LoginError::Refused(_) => "refused",
+        LoginError::Misdirected { .. } => "misdirected",
+        LoginError::Useless(_) => "useless",
+        LoginError::Secret { .. } => "secret",
+        LoginError::Unavailable {
+            repeatable: true, ..
+        } => "unavailable",
+        LoginError::Unavailable { .. } => "unavailable for good",
+        LoginError::Throttled { .. } => "throttled",
+        LoginError::Busy { .. } => "busy",
+        LoginError::Unreadable { .. } => "unreadable",
+    }
+}
+
+/// What an answer to a login means by its status alone; `trouble` is what the vendor's own is called.
+pub(super) fn assert_logins_fail_by_status(
+    failure: impl Fn(u16, &str) -> &'static str,
+    trouble: &str,
+) {
+    for (status, body, expected) in [
+        (400, "", "refused"),
+        (401, "", "refused"),
+        (403, "", "refused"),
+        (403, "<html>blocked</html>", "misdirected"),
+        (418, "", "misdirected"),
+        (404, "", "misdirected"),
+        (405, "", "misdirected"),
+        (501, "", "misdirected"),
+        (302, "", "misdirected"),
+        (429, "", "throttled"),
+        (408, "", trouble),
+        (500, "", trouble),
+        (502, "", trouble),
+        (503, "", trouble),
+        (504, "", trouble),
+        (200, "", "unreadable"),
+        (200, "<html>please log in</html>", "unreadable"),
+    ] {
+        assert_eq!(failure(status, body), expected, "{body} in {status}");
+    }
 }
 
 /// A conflict is about existence only where something is made.

@@ -572,20 +572,23 @@ async fn an_answer_that_cannot_be_read_brings_no_storm_of_logins() {
 
 /// It leads away from the vendor, and does so the next time, too.
 #[tokio::test]
-async fn a_login_that_is_redirected_has_a_wrong_address() {
-    let page = answer(302, "text/html", "<html>moved</html>");
-    let (vendor, gateway) = logging_in_with(page).await;
-    for call in [Call::Attach, Call::QuerySettings] {
-        for _ in 0..50 {
-            let error = call.send(&gateway).await.unwrap_err();
-            let failed = Verdict::new(Code::Internal, "VENDOR_FAILED").attempts(0);
-            failed.status("302").check(call, &error);
-            assert_eq!((pushback(&error), retry_info(&error)), (None, None));
+async fn a_login_that_is_redirected_or_not_implemented_has_a_wrong_address() {
+    let elsewhere = Verdict::new(Code::Internal, "VENDOR_FAILED").status("302");
+    let unknown = Verdict::new(Code::Unimplemented, "VENDOR_MISCONFIGURED").status("501");
+    for (status, verdict) in [(302, elsewhere), (501, unknown)] {
+        let page = answer(status, "text/html", "<html>not here</html>");
+        let (vendor, gateway) = logging_in_with(page).await;
+        for call in [Call::Attach, Call::QuerySettings] {
+            for _ in 0..50 {
+                let error = call.send(&gateway).await.unwrap_err();
+                verdict.attempts(0).check(call, &error);
+                assert_eq!((pushback(&error), retry_info(&error)), (None, None));
+            }
         }
+        assert!(vendor.calls().is_empty());
+        // A hundred calls in less than a few times five seconds.
+        assert!(vendor.seen().len() <= 4, "{}", vendor.seen().len());
     }
-    assert!(vendor.calls().is_empty());
-    // A hundred calls in less than a few times five seconds.
-    assert!(vendor.seen().len() <= 4, "{}", vendor.seen().len());
 }
 
 /// As its calls are, a login may be refused within a 200.

@@ -56,14 +56,17 @@ pub enum LoginError {
 }
 
 impl LoginError {
-    /// A no to a login: to the credentials, unless what answered was not the vendor's login. A
+    /// A no to a login: to the credentials, unless what answered was not the vendor's login, or failed. A
     /// login that is not there is a wrong address: there is no record that could be missing. So is
-    /// one that is elsewhere, as a redirect says.
-    pub fn refused(meaning: Refusal, answer: Answer) -> Self {
+    /// one that is elsewhere, as a redirect says. `repeatable` as in [`failed`](Self::failed).
+    pub fn refused(meaning: Refusal, answer: Answer, repeatable: bool) -> Self {
         let meaning = match meaning {
             _ if answer.status == StatusCode::NOT_FOUND => Refusal::Misconfigured,
             meaning => meaning,
         };
+        if answer.status.is_server_error() && meaning != Refusal::Misconfigured {
+            return LoginError::failed(&answer, repeatable);
+        }
         let elsewhere = matches!(meaning, Refusal::Blocked | Refusal::Misconfigured);
         if elsewhere || answer.status.is_redirection() {
             return LoginError::Misdirected { meaning, answer };
@@ -71,8 +74,16 @@ impl LoginError {
         LoginError::Refused(answer)
     }
 
-    /// A login that was neither granted nor refused. Whether it may be tried again at once is by the
-    /// vendor's rules.
+    /// The vendor's own trouble. Whether the login may be tried again at once is by the vendor's rules.
+    pub fn failed(answer: &Answer, repeatable: bool) -> Self {
+        LoginError::Unavailable {
+            cause: answer.to_string(),
+            status: Some(answer.status),
+            repeatable,
+        }
+    }
+
+    /// A login that was neither granted nor refused. `repeatable` as in [`failed`](Self::failed).
     pub fn unanswered(error: Error, repeatable: bool) -> Self {
         match error {
             Error::Throttled {
@@ -116,13 +127,28 @@ mod tests {
             (Refusal::NotFound, 404, Some(Refusal::Misconfigured)),
             (Refusal::Invalid, 404, Some(Refusal::Misconfigured)),
             (Refusal::Failed, 302, Some(Refusal::Failed)),
+            // The one 5xx that is no trouble of the vendor's.
+            (Refusal::Misconfigured, 501, Some(Refusal::Misconfigured)),
         ] {
-            let found = match LoginError::refused(meaning, answer(status)) {
+            let found = match LoginError::refused(meaning, answer(status), true) {
                 LoginError::Refused(_) => None,
                 LoginError::Misdirected { meaning, .. } => Some(meaning),
                 other => panic!("{other}"),
             };
             assert_eq!(found, misdirected, "{meaning:?} {status}");
+        }
+    }
+
+    #[test]
+    fn a_no_of_a_vendor_that_failed_is_no_no() {
+        for (meaning, status) in [(Refusal::Failed, 500), (Refusal::Denied, 501)] {
+            for repeatable in [true, false] {
+                assert!(matches!(
+                    LoginError::refused(meaning, answer(status), repeatable),
+                    LoginError::Unavailable { status: Some(told), repeatable: again, .. }
+                        if told == status && again == repeatable
+                ));
+            }
         }
     }
 

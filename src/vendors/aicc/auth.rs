@@ -15,7 +15,7 @@ use super::config::{Account, Config, TOKEN_PATH};
 use super::{inferred, wire};
 use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
-use crate::upstream::error::{Answer, Error, Kind, LoginError, Refusal};
+use crate::upstream::error::{Error, Kind, LoginError};
 use crate::upstream::judge::{answer, by_status, plain_text, unreadable};
 use crate::upstream::operation::{Meta, Replay, Reply, json_request};
 use crate::upstream::redact::Redactor;
@@ -139,7 +139,7 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
         }
         return Err(match error {
             Error::CredentialRefused(answer) => LoginError::Refused(answer),
-            Error::Refused { meaning, answer } => refused(meaning, answer),
+            Error::Refused { meaning, answer } => LoginError::refused(meaning, answer, REPEATABLE),
             other => failed(other),
         });
     }
@@ -156,19 +156,9 @@ fn granted(reply: &Reply, redactor: &Redactor) -> Result<Granted, LoginError> {
     Err(LoginError::Refused(answer))
 }
 
-/// A 5xx is the vendor's trouble, but for the one that says that the address is wrong.
-fn refused(meaning: Refusal, refusal: Answer) -> LoginError {
-    if refusal.status.is_server_error() && meaning != Refusal::Misconfigured {
-        return LoginError::Unavailable {
-            cause: refusal.to_string(),
-            status: Some(refusal.status),
-            repeatable: true,
-        };
-    }
-    LoginError::refused(meaning, refusal)
-}
-
 /// A token may be asked for twice without harm, so only a no is final.
+const REPEATABLE: bool = true;
+
 fn failed(error: Error) -> LoginError {
     let repeatable = error.kind() != Kind::Final;
     LoginError::unanswered(error, repeatable)

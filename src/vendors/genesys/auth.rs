@@ -20,7 +20,7 @@ use crate::upstream::auth::{Credentials, Grant, Token};
 use crate::upstream::client::LoginTransport;
 use crate::upstream::error::{Error, Kind, LoginError};
 use crate::upstream::judge::unreadable;
-use crate::upstream::operation::{Meta, Replay, Vendor, empty_request};
+use crate::upstream::operation::{Meta, Replay, Reply, Vendor, empty_request};
 use crate::upstream::redact::Redactor;
 use crate::upstream::secret;
 
@@ -87,25 +87,25 @@ async fn log_in(session: &Session, transport: &LoginTransport) -> Result<(), Log
     let redactor = Redactor::of(&request).knowing(&session.secrets());
     let reply = transport.send(&LOGIN, request).await.map_err(unavailable)?;
     session.answered(&reply.headers);
+    granted(reply, session.has_begun(), &redactor)
+}
+
+fn granted(reply: Reply, began_session: bool, redactor: &Redactor) -> Result<(), LoginError> {
     let mut judged = Genesys::judge(&LOGIN, reply);
     if let Some(answer) = judged.as_mut().err().and_then(Error::answer_mut) {
         redactor.clean_answer(answer);
     }
     match judged {
-        Ok(reply) if inferred::is_login(&reply, session.has_begun()) => Ok(()),
+        Ok(reply) if inferred::is_login(&reply, began_session) => Ok(()),
         // A page of something in front, say: nobody has been logged in by it.
         Ok(reply) => {
             let cause = "no JSON object with a numeric statusCode";
             Err(unavailable(unreadable(&reply, cause)))
         }
         Err(Error::CredentialRefused(refused)) => Err(LoginError::Refused(refused)),
-        Err(Error::Refused { meaning, answer }) if inferred::is_final(&answer) => {
-            Err(LoginError::refused(meaning, answer))
-        }
-        Err(Error::Refused { answer: failed, .. }) => Err(LoginError::Unavailable {
-            status: Some(failed.status),
-            cause: failed.to_string(),
-            repeatable: false,
+        Err(Error::Refused { meaning, answer }) => Err(match inferred::is_failure(&answer) {
+            true => LoginError::failed(&answer, false),
+            false => LoginError::refused(meaning, answer, false),
         }),
         Err(other) => Err(unavailable(other)),
     }
@@ -253,17 +253,14 @@ fn csrf(headers: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
 
 /// Reads an answer to a login as the login does, and signs a request with what it brought.
 #[cfg(any(test, fuzzing))]
-pub(super) fn take_in(account: &Account, reply: &crate::upstream::operation::Reply) {
+pub(super) fn take_in(account: &Account, reply: &Reply) {
     let base = Url::parse("http://vendor.example/base").expect("a URL");
     let session = Session::begin(account, &base).expect("a password that fits into a header");
     session.answered(&reply.headers);
-    let began = session.has_begun();
-    if let Ok(reply) = Genesys::judge(&LOGIN, reply.clone()) {
-        let _ = inferred::is_login(&reply, began);
-    }
     let mut request = empty_request(&LOGIN, "/api/v2/me").expect("a request");
     session.sign(&mut request);
     let redactor = Redactor::of(&request).knowing(&session.secrets());
+    let _ = granted(reply.clone(), session.has_begun(), &redactor);
     let cleaned = redactor.clean(&crate::upstream::judge::plain_text(reply));
     assert!(!cleaned.contains("hunter2-and-more"), "a secret is told");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::upstream::secret::Secret;
+use crate::vendors::testing::{assert_logins_fail_by_status, login_failure};
 
 const WRITE: &str = "/api/v2/me/smssessions/0071023821aec011";
 
@@ -254,5 +255,58 @@ fn what_counts_as_a_login() {
         let reply = crate::upstream::testing::reply(200, &[], body);
         assert_eq!(inferred::is_login(&reply, true), with, "{body}");
         assert_eq!(inferred::is_login(&reply, false), without, "{body}");
+    }
+}
+
+fn refused(status: u16, body: &str) -> LoginError {
+    let session = session();
+    let redactor = Redactor::of(&signed(&session)).knowing(&session.secrets());
+    let reply = crate::upstream::testing::reply(status, &[], body);
+    granted(reply, false, &redactor).expect_err("no login")
+}
+
+/// None is made again at once: accounts lock.
+#[test]
+fn how_a_login_fails() {
+    let failure = |status, body: &str| login_failure(&refused(status, body));
+    assert_logins_fail_by_status(failure, "unavailable for good");
+    for (status, body, expected) in [
+        (403, "Missing or invalid Csrf token", "refused"),
+        (404, r#"{"statusCode":6}"#, "misdirected"),
+        (200, r#"{"statusCode":3}"#, "refused"),
+        (200, r#"{"statusCode":8}"#, "refused"),
+        (200, r#"{"statusCode":20}"#, "refused"),
+        (200, r#"{"statusCode":99}"#, "refused"),
+        (500, r#"{"statusCode":3}"#, "unavailable for good"),
+        // The vendor failed, whatever the status says.
+        (200, r#"{"statusCode":4}"#, "unavailable for good"),
+        (200, r#"{"statusCode":9}"#, "unavailable for good"),
+        (403, r#"{"statusCode":4}"#, "unavailable for good"),
+        (302, r#"{"statusCode":4}"#, "unavailable for good"),
+    ] {
+        assert_eq!(failure(status, body), expected, "{body} in {status}");
+    }
+}
+
+#[test]
+fn no_failure_repeats_a_secret() {
+    const ECHO: &str = "hunter2, or YWdlbnQxOmh1bnRlcjI=, is wrong";
+    let json = format!(r#"{{"statusCode":4,"statusMessage":"{ECHO}"}}"#);
+    for (status, body) in [
+        (200, json.as_str()),
+        (401, ECHO),
+        (403, ECHO),
+        (404, ECHO),
+        (429, ECHO),
+        (500, ECHO),
+        (503, ECHO),
+    ] {
+        let error = refused(status, body);
+        let told = error.to_string();
+        assert!(told.contains("is wrong"), "{told}");
+        for shown in [told, format!("{error:?}")] {
+            assert!(!shown.contains("hunter2"), "{shown}");
+            assert!(!shown.contains("YWdlbnQx"), "{shown}");
+        }
     }
 }
