@@ -149,20 +149,23 @@ fn read<'de, A: MapAccess<'de>>(fields: A) -> Result<SmsSession, A::Error> {
         id: wire.id,
         state: wire.state,
         user_data: wire.user_data.map(|user_data| user_data.0),
-        capabilities: wire.capabilities.unwrap_or_default(),
-        participants: participants(wire.participants.unwrap_or_default()),
+        capabilities: present(wire.capabilities).collect(),
+        participants: present(wire.participants).map(participant).collect(),
         uri: wire.uri,
     })
 }
 
-fn participants(wire: Vec<WireParticipant>) -> Vec<Participant> {
-    wire.into_iter()
-        .map(|participant| Participant {
-            nickname: participant.nickname,
-            r#type: participant.kind,
-            participant_id: participant.participant_id,
-        })
-        .collect()
+/// What a list holds, if it is there; a null within it is nothing.
+fn present<T>(list: Option<Vec<Option<T>>>) -> impl Iterator<Item = T> {
+    list.unwrap_or_default().into_iter().flatten()
+}
+
+fn participant(wire: WireParticipant) -> Participant {
+    Participant {
+        nickname: wire.nickname,
+        r#type: wire.kind,
+        participant_id: wire.participant_id,
+    }
 }
 
 #[derive(Deserialize)]
@@ -175,9 +178,9 @@ struct Wire {
     #[serde(default, deserialize_with = "text")]
     uri: String,
     #[serde(default)]
-    capabilities: Option<Vec<String>>,
+    capabilities: Option<Vec<Option<String>>>,
     #[serde(default)]
-    participants: Option<Vec<WireParticipant>>,
+    participants: Option<Vec<Option<WireParticipant>>>,
     #[serde(default)]
     user_data: Option<UserData>,
 }
@@ -236,6 +239,18 @@ mod tests {
         let participant = &session.participants[0];
         assert_eq!(participant.participant_id, "12345678901234567890");
         assert_eq!(participant.nickname, "kim");
+    }
+
+    #[test]
+    fn a_null_within_a_list_hides_no_session() {
+        let body = r#"{"smssessions":[{"id":"x","capabilities":[null,"Leave",null],
+            "participants":[null,{"nickname":"kim"}]},{"id":"y","capabilities":[null]}]}"#;
+        let sessions = parse(body.as_bytes()).unwrap();
+        assert_eq!(sessions[0].capabilities, ["Leave"]);
+        assert_eq!(sessions[0].participants.len(), 1);
+        assert_eq!(sessions[0].participants[0].nickname, "kim");
+        assert_eq!(sessions[1].id, "y");
+        assert!(sessions[1].capabilities.is_empty());
     }
 
     #[test]
