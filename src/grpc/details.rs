@@ -150,9 +150,11 @@ impl Pushback {
             Pushback::Never => tonic::metadata::AsciiMetadataValue::from_static("-1"),
             // Never 0: gRPC's C core, which is Python's, C++'s and Ruby's, then neither repeats the call
             // nor ends it before its deadline.
-            Pushback::After(wait) => u64::try_from(wait.as_millis().max(1))
-                .unwrap_or(u64::MAX)
-                .into(),
+            Pushback::After(wait) => match i32::try_from(wait.as_millis().max(1)) {
+                Ok(millis) => millis.into(),
+                // More than the protocol has numbers for, some 24 days.
+                Err(_) => Pushback::Never.value(),
+            },
         }
     }
 }
@@ -261,6 +263,21 @@ mod tests {
         let (fitting, left) = fit(violations, 2000);
         assert_eq!(left, 1);
         assert_eq!(fitting[0].field, "session_id");
+    }
+
+    /// gRFC A6 has a number of 32 bits there: what clients make of a longer one differs.
+    #[test]
+    fn a_pushback_beyond_the_protocols_numbers_is_never() {
+        for (millis, told) in [
+            (0, "1"),
+            (1500, "1500"),
+            (2_147_483_647, "2147483647"),
+            (2_147_483_648, "-1"),
+        ] {
+            let wait = Duration::from_millis(millis);
+            assert_eq!(Pushback::After(wait).value(), told);
+        }
+        assert_eq!(Pushback::After(Duration::MAX).value(), "-1");
     }
 
     proptest! {
