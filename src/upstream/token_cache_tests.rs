@@ -265,9 +265,14 @@ async fn an_answer_that_grants_nothing_is_remembered_for_five_seconds() {
     let unreadable = LoginError::Unreadable {
         cause: String::new(),
     };
+    let misdirected = LoginError::Misdirected {
+        meaning: crate::upstream::error::Refusal::Misconfigured,
+        answer: answer(404),
+    };
     for (login, expected) in [
         (Login::refused(), "refused"),
         (Login::failed(unreadable), "unreadable"),
+        (Login::failed(misdirected), "misdirected"),
     ] {
         let (logins, cache) = scripted([login]);
         let start = Instant::now();

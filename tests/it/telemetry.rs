@@ -14,6 +14,7 @@ use crate::support::dir::Dir;
 use crate::support::mint::{ISSUER, Signer, claims, jwks};
 use crate::support::observed::Observed;
 use crate::support::redis::RedisServer;
+use crate::support::untimed;
 use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::Watcher;
 use crate::support::{Gateway, SESSION, attempts, data, genesys_config, get, impatient, reason};
@@ -436,8 +437,7 @@ async fn the_access_line_says_why_a_stream_ended() {
 #[tokio::test]
 async fn the_planned_end_of_a_stream_is_no_failure() {
     let mut gateway = Gateway::start().await;
-    let mut bounded = tonic::Request::new(WatchSessionsRequest::default());
-    bounded.set_timeout(Duration::from_secs(2));
+    let bounded = untimed::within(Duration::from_secs(2), WatchSessionsRequest::default());
     let stream = gateway.sms().watch_sessions(bounded).await.unwrap();
     let mut bounded = Watcher::of(stream.into_inner());
     bounded.snapshot().await;

@@ -239,7 +239,8 @@ mod tests {
     fn integers_that_a_double_cannot_hold_become_strings() {
         let data = of(
             r#"{"a":9007199254740993,"b":9007199254740992,"c":-1307145259662215169,
-                "d":123456789012345678901234567890123456789012345,"e":1.5,"f":1e3,"g":0}"#,
+                "d":123456789012345678901234567890123456789012345,"e":1.5,"f":1e3,"g":0,
+                "h":170141183460469231731687303715884105727}"#,
         );
         let kind = |key: &str| data.fields[key].kind.clone();
         assert_eq!(kind("a"), string("9007199254740993"));
@@ -252,6 +253,8 @@ mod tests {
         assert_eq!(kind("e"), Some(Kind::NumberValue(1.5)));
         assert_eq!(kind("f"), Some(Kind::NumberValue(1000.0)));
         assert_eq!(kind("g"), Some(Kind::NumberValue(0.0)));
+        // The largest of 128 bits, to which a double is cut that is beyond it.
+        assert_eq!(kind("h"), string("170141183460469231731687303715884105727"));
     }
 
     /// One such value must not make its session unreadable, and with it all of an agent's.
