@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::grpc::caller::tokens::TokensError;
 use crate::grpc::dedupe::Dedupe;
 use crate::grpc::{self, ConnectionLimits, Facades, TlsError};
-use crate::lifecycle::{Ending, Grace, Lifecycle};
+use crate::lifecycle::{Ending, Grace, Lifecycle, about};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::{LogLevel, Metrics};
 use crate::upstream::client::Client;
@@ -73,7 +73,7 @@ fn collect<T>(made: Result<T, Unusable>, unusable: &mut Vec<Unusable>) -> Option
 /// How a gateway ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Says itself which listener or signal it is about.
+    /// Says itself which listener it is about.
     #[error(transparent)]
     SetUp(#[from] io::Error),
     #[error("the drain had to be cut: some calls did not end in time")]
@@ -89,10 +89,7 @@ pub struct Listeners {
 impl Listeners {
     pub async fn bind(grpc: SocketAddr, admin: SocketAddr) -> io::Result<Self> {
         let named = |name: &str, address: SocketAddr, error: io::Error| {
-            io::Error::new(
-                error.kind(),
-                format!("{name}: cannot listen on {address}: {error}"),
-            )
+            about(format!("{name}: cannot listen on {address}"), &error)
         };
         Ok(Listeners {
             grpc: TcpListener::bind(grpc)
@@ -230,7 +227,8 @@ impl App {
             recent: recent.clone(),
             log_level,
         };
-        let admin_closed = admin::start(listeners.admin, state, stop_admin.clone())?;
+        let admin_closed = admin::start(listeners.admin, state, stop_admin.clone())
+            .map_err(|error| about("server.admin_listen: cannot be served", &error))?;
         let (health, opens, in_flight) = (server.health(), server.opens(), server.in_flight());
         let meter = metrics.meter();
         let closing = lifecycle.closing.clone();

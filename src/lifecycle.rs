@@ -7,6 +7,7 @@
 
 mod accept;
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, IsTerminal as _};
 use std::pin::pin;
@@ -88,9 +89,10 @@ pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
 }
 
 fn signals_with(terminal: bool) -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let heard = |kind| signal(kind).map_err(|error| about("cannot listen for signals", &error));
+    let mut terminate = heard(SignalKind::terminate())?;
+    let mut interrupt = heard(SignalKind::interrupt())?;
+    let mut hang_up = heard(SignalKind::hangup())?;
     Ok(stream::poll_fn(move |cx| {
         let mut came = terminate.poll_recv(cx).is_ready() || interrupt.poll_recv(cx).is_ready();
         while hang_up.poll_recv(cx).is_ready() {
@@ -107,6 +109,11 @@ fn signals_with(terminal: bool) -> io::Result<impl Stream<Item = ()> + Send + Un
             Poll::Pending
         }
     }))
+}
+
+/// The operating system says why, and not of what.
+pub(crate) fn about(what: impl Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 impl Readiness {

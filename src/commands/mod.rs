@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::app::RUNTIME_GRACE;
 use crate::config::Config;
+use crate::lifecycle::about;
 use crate::settings;
 
 /// `EX_CONFIG` of sysexits.h.
@@ -101,7 +102,7 @@ fn unless_unread<T>(written: io::Result<T>, all: T) -> io::Result<T> {
 
 /// Runs a future on a runtime with a worker for each CPU that the process may use.
 fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = Runtime::new()?;
+    let runtime = Runtime::new().map_err(|error| about("cannot start the runtime", &error))?;
     let output = runtime.block_on(future);
     // What hangs now was given its time already.
     runtime.shutdown_timeout(RUNTIME_GRACE);

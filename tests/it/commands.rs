@@ -827,6 +827,48 @@ async fn an_address_in_use_is_told() {
     assert!(told.contains(&address.to_string()), "{told}");
 }
 
+/// By one handle more each time, until there are enough for a start and its end.
+#[tokio::test]
+async fn a_start_that_has_too_few_handles_says_what_for() {
+    let site = Site::with("  shutdown_delay: 0s\n").await;
+    let mut failed = 0;
+    loop {
+        let serve = site.serve();
+        // With fewer tokio itself panics, or nothing is loaded.
+        let limit = format!("ulimit -n {}; exec \"$0\" \"$@\"", 8 + failed);
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(limit)
+            .arg(serve.get_program())
+            .args(serve.get_args());
+        command.stderr(Stdio::from(fs::File::create(site.stderr()).unwrap()));
+        let mut gateway = Running::spawn(command);
+        let log = || fs::read_to_string(site.stderr()).unwrap();
+        let mut ended = false;
+        until("it serves, or has ended", || {
+            ended = gateway.0.try_wait().unwrap().is_some();
+            ended || log().contains("\"serving\"")
+        })
+        .await;
+        if !ended {
+            gateway.terminate();
+        }
+        if gateway.exit_code().await == 0 {
+            break;
+        }
+        let told = log();
+        assert!(!told.contains("panicked"), "{told}");
+        let line = told.lines().find(|line| line.ends_with("(os error 24)"));
+        assert!(
+            !line.unwrap().starts_with("switchboard: Too many"),
+            "{told}"
+        );
+        failed += 1;
+    }
+    assert!(failed > 3, "{failed} starts failed");
+}
+
 /// Whoever reads the tour may have read enough: `switchboard sandbox --once | head`.
 #[tokio::test]
 async fn the_tour_goes_on_to_its_end_when_nobody_reads_it() {
