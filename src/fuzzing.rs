@@ -62,6 +62,22 @@ mod tests {
         ("configuration", super::configuration),
     ];
 
+    /// Nothing here builds the targets themselves, as that wants the fuzzer's own flags.
+    #[test]
+    fn each_entrance_is_that_of_a_target_that_is_built() {
+        let fuzz = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+        let manifest = fs::read_to_string(format!("{fuzz}/Cargo.toml")).unwrap();
+        let sources = fs::read_dir(format!("{fuzz}/fuzz_targets")).unwrap();
+        assert_eq!(sources.count(), TARGETS.len());
+        for (name, _) in TARGETS {
+            let path = format!("fuzz_targets/{name}.rs");
+            assert!(manifest.contains(&format!("path = \"{path}\"")), "{name}");
+            let source = fs::read_to_string(format!("{fuzz}/{path}")).unwrap();
+            let fed = format!("|bytes: &[u8]| switchboard::fuzzing::{name}(bytes)");
+            assert!(source.contains(&fed), "{name}: {source}");
+        }
+    }
+
     /// What the fuzzer begins with, and what it once found.
     #[test]
     fn the_corpus_is_survived() {
