@@ -13,7 +13,10 @@ use tonic::Code;
 
 use crate::support::watch::{in_time, total, until};
 use crate::support::watcher::{Watcher, brisk, forgetful, next_notification, session, told, value};
-use crate::support::{Gateway, SESSION, reason};
+use crate::support::{Gateway, SESSION, impatient, reason};
+
+/// Connects in a row.
+const LOST: u32 = 3;
 
 /// What somebody else writes.
 fn write(gateway: &Gateway, topic: &str) {
@@ -77,6 +80,54 @@ async fn an_answer_that_is_lost_without_acknowledgement_is_a_gap() {
         // The client stays the same: the server has kept what came later.
         assert_eq!(gateway.sandbox.genesys().handshakes(), 1);
     }
+}
+
+/// However many connects are lost in it: who could not be told before is told once.
+#[tokio::test]
+async fn an_outage_of_reads_as_well_is_one_gap() {
+    let gateway = Gateway::start_with(|config| {
+        impatient(config);
+        config.genesys.as_mut().unwrap().upstream.breaker.enabled = false;
+    })
+    .await;
+    let genesys = gateway.sandbox.genesys();
+    let plan = NotificationPlan {
+        max_interval_ms: 60_000,
+        ..forgetful()
+    };
+    genesys.set_notifications(plan).unwrap();
+    let asked = |operation| gateway.sandbox.journal().count("genesys", operation);
+    let mut watcher = Watcher::started(&gateway, "", &[]).await;
+    holds(&gateway).await;
+    push(&gateway, Rule::new(Fault::Reset).operation("ListSessions"));
+    let down = Rule::new(Fault::Reset).operation("Connect");
+    push(&gateway, down.times(LOST));
+    let before = asked("Connect");
+    write(&gateway, "before it");
+    assert_eq!(
+        told(&watcher.notification().await, "Topic").as_deref(),
+        Some("before it")
+    );
+    until("connects are lost, and reads", || {
+        asked("Connect") >= before + u64::from(LOST) && asked("ListSessions") > 1
+    })
+    .await;
+    write(&gateway, "lost");
+    // Events flow again before the sessions can be read.
+    holds(&gateway).await;
+    gateway.sandbox.faults().clear();
+    let snapshot = watcher.gap().await;
+    assert_eq!(
+        value(session(&snapshot, SESSION), "Topic").as_deref(),
+        Some("lost")
+    );
+    write(&gateway, "heard");
+    assert_eq!(
+        told(&watcher.notification().await, "Topic").as_deref(),
+        Some("heard")
+    );
+    let gaps = total(&gateway.metrics, "switchboard_notification_gaps_total", &[]);
+    assert_eq!((gaps, genesys.handshakes()), (u64::from(LOST), 1));
 }
 
 #[tokio::test]

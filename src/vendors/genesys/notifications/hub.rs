@@ -12,7 +12,7 @@ use super::feed::{Filter, Item, Queue, Seq};
 use super::link::Link;
 use super::meters::{Meters, OpenStream};
 use super::session::Session;
-use super::snapshot::{Flight, Snapshot};
+use super::snapshot::{Course, Flight, Snapshot};
 use super::turns::Turns;
 use crate::lifecycle::Lifecycle;
 use crate::upstream::error::{Error, Failure};
@@ -226,17 +226,44 @@ impl Hub {
         }
     }
 
-    /// The read under way; or begins one.
-    pub(super) fn flight(&self) -> Flight {
+    /// The read under way, or a new one; from here on this consumer is a reader of it.
+    pub(super) fn board(self: &Arc<Self>, consumer: u64) -> watch::Receiver<Course> {
         let mut state = self.state();
-        match &state.flight {
-            Some(flight) if !flight.has_landed() => flight.clone(),
-            _ => {
-                let flight = Flight::take_off(Arc::clone(&self.link), state.seq);
-                state.flight = Some(flight.clone());
-                flight
+        let State {
+            seq,
+            queues,
+            flight,
+            ..
+        } = &mut *state;
+        let flight = match flight {
+            Some(flight) if !flight.has_landed() => flight,
+            _ => flight.insert(Flight::take_off(Arc::clone(self), *seq)),
+        };
+        flight.readers.insert(consumer);
+        if let Some(queue) = queues.get(&consumer) {
+            queue.catch_up(flight.begun);
+        }
+        flight.course()
+    }
+
+    /// An attempt of the read begins: whatever its readers missed until now it tells, and what comes from
+    /// now on they are told after it.
+    pub(super) fn begin_read(&self) -> Seq {
+        let mut state = self.state();
+        let State {
+            seq,
+            queues,
+            flight,
+            ..
+        } = &mut *state;
+        if let Some(flight) = flight {
+            flight.begun = *seq;
+            let readers = flight.readers.iter();
+            for queue in readers.filter_map(|reader| queues.get(reader)) {
+                queue.catch_up(*seq);
             }
         }
+        *seq
     }
 
     /// Everybody needs a read, for a reason that has been counted.
@@ -296,7 +323,7 @@ impl Consumer {
     ) -> Result<Arc<Snapshot>, Box<Failure>> {
         tokio::select! {
             biased;
-            read = self.hub.snapshot(missed, patience, |begun| self.queue.catch_up(begun)) => read,
+            read = self.hub.snapshot(self.id, missed, patience) => read,
             failure = self.queue.ended() => Err(failure),
         }
     }

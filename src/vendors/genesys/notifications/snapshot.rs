@@ -1,16 +1,16 @@
 //! Reads of an account's sessions, shared by all who need one at the same time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::PATIENCE;
 use super::feed::Seq;
 use super::hub::Hub;
-use super::link::Link;
 use crate::pb::SmsSession;
 use crate::upstream::error::{Error, Failure};
 use crate::upstream::operation::{Replay, Vendor as _};
@@ -25,33 +25,37 @@ pub(in crate::vendors::genesys) struct Snapshot {
     pub(in crate::vendors::genesys) sessions: Vec<SmsSession>,
 }
 
-/// A read under way. Clones wait for the same one.
-#[derive(Debug, Clone)]
+/// A read under way, as often as it has to be tried, and who waits for it.
+#[derive(Debug)]
 pub(super) struct Flight {
-    /// Every event up to here had arrived when the read began.
-    begun: Seq,
+    /// Every event up to here had arrived when its newest attempt began.
+    pub(super) begun: Seq,
+    /// The consumers, by their numbers.
+    pub(super) readers: BTreeSet<u64>,
     course: watch::Receiver<Course>,
 }
 
 /// How a read stands.
 #[derive(Debug)]
-enum Course {
-    /// And how it failed last.
-    UnderWay(Option<Box<Failure>>),
-    Landed(Landing),
+pub(super) enum Course {
+    UnderWay,
+    /// It failed, and is tried again then at the earliest.
+    Failed(Box<Failure>, Instant),
+    /// And what the attempt that ended it had as `begun`.
+    Landed(Seq, Landing),
 }
 
-type Landing = Result<Arc<Snapshot>, Box<Failure>>;
+pub(super) type Landing = Result<Arc<Snapshot>, Box<Failure>>;
 
 impl Hub {
     /// A read that was begun when the event of this number had arrived, and while the vendor
-    /// would have told of anything later. Both go on for others when patience has an end.
-    /// `begins` is told the number from which on this read tells nothing.
+    /// would have told of anything later; for this consumer, whose queue goes along with it. Both go
+    /// on for others when patience has an end.
     pub(super) async fn snapshot(
-        &self,
+        self: &Arc<Self>,
+        consumer: u64,
         at_least: Seq,
         patience: Duration,
-        begins: impl Fn(Seq),
     ) -> Landing {
         let until = Instant::now() + patience;
         loop {
@@ -60,14 +64,11 @@ impl Hub {
                 let error = self.trouble().unwrap_or(unanswered);
                 return Err(Box::new(failure(error)));
             }
-            let flight = self.flight();
-            let late_enough = flight.begun >= at_least;
-            if late_enough {
-                begins(flight.begun);
-            }
-            let landing = flight.landing(until).await;
-            if late_enough || !flight.has_landed() {
-                return landing;
+            let course = self.board(consumer);
+            match landed(course, until).await {
+                // Too early, and for others only.
+                (Some(begun), _) if begun < at_least => {}
+                (_, landing) => return landing,
             }
         }
     }
@@ -75,39 +76,48 @@ impl Hub {
 
 impl Flight {
     /// In a task of its own: who waits may leave without harm to the others.
-    pub(super) fn take_off(link: Arc<dyn Link>, begun: Seq) -> Self {
-        let (steer, course) = watch::channel(Course::UnderWay(None));
+    pub(super) fn take_off(hub: Arc<Hub>, begun: Seq) -> Self {
+        let (steer, course) = watch::channel(Course::UnderWay);
         tokio::spawn(async move {
-            let read = read(&*link, |failure| {
-                steer.send_replace(Course::UnderWay(Some(failure)));
-            });
-            let landing = read.await.map(|sessions| {
+            let (begun, read) = read(&hub, |failure, again| {
+                steer.send_replace(Course::Failed(failure, again));
+            })
+            .await;
+            let landing = read.map(|sessions| {
                 Arc::new(Snapshot {
                     receive_time: SystemTime::now(),
                     sessions,
                 })
             });
-            steer.send_replace(Course::Landed(landing));
+            steer.send_replace(Course::Landed(begun, landing));
         });
-        Flight { begun, course }
+        Flight {
+            begun,
+            readers: BTreeSet::new(),
+            course,
+        }
     }
 
     /// Or was abandoned, which only a defect can cause.
     pub(super) fn has_landed(&self) -> bool {
-        matches!(*self.course.borrow(), Course::Landed(_)) || self.course.has_changed().is_err()
+        matches!(*self.course.borrow(), Course::Landed(..)) || self.course.has_changed().is_err()
     }
 
-    /// How it ended; or how it failed last, when it has not by then, or will not.
-    async fn landing(&self, until: Instant) -> Landing {
-        let mut course = self.course.clone();
-        let _ = timeout_at(until, course.wait_for(|course| course.is_settled(until))).await;
-        let known = course.wait_for(|course| !matches!(course, Course::UnderWay(None)));
-        match known.await.as_deref() {
-            Ok(Course::Landed(landing)) => landing.clone(),
-            Ok(Course::UnderWay(Some(failure))) => Err(failure.clone()),
-            Ok(Course::UnderWay(None)) | Err(_) => Err(Box::new(failure(Error::Lost {
-                cause: "the gateway failed while it read the sessions".to_owned(),
-            }))),
+    pub(super) fn course(&self) -> watch::Receiver<Course> {
+        self.course.clone()
+    }
+}
+
+/// How it ended, and when it had begun; or how it failed last, when it has not ended by then, or will not.
+async fn landed(mut course: watch::Receiver<Course>, until: Instant) -> (Option<Seq>, Landing) {
+    let _ = timeout_at(until, course.wait_for(|course| course.is_settled(until))).await;
+    let known = course.wait_for(|course| !matches!(course, Course::UnderWay));
+    match known.await.as_deref() {
+        Ok(Course::Landed(begun, landing)) => (Some(*begun), landing.clone()),
+        Ok(Course::Failed(failure, _)) => (None, Err(failure.clone())),
+        Ok(Course::UnderWay) | Err(_) => {
+            let cause = "the gateway failed while it read the sessions".to_owned();
+            (None, Err(Box::new(failure(Error::Lost { cause }))))
         }
     }
 }
@@ -116,35 +126,39 @@ impl Course {
     /// Whether nothing else comes before then.
     fn is_settled(&self, until: Instant) -> bool {
         match self {
-            Course::Landed(_) => true,
-            Course::UnderWay(None) => false,
-            Course::UnderWay(Some(failure)) => {
-                Instant::now() + failure.error.told_to_wait() >= until
-            }
+            Course::Landed(..) => true,
+            Course::UnderWay => false,
+            Course::Failed(_, again) => *again >= until,
         }
     }
 }
 
-/// Reads until it succeeds, as long as time may help, and tells of each failure that it bears.
+/// Reads until it succeeds, as long as time may help, and tells of each failure that it bears, and when
+/// it goes on; what came of it, and when that attempt had begun.
 async fn read(
-    link: &dyn Link,
-    bear: impl Fn(Box<Failure>),
-) -> Result<Vec<SmsSession>, Box<Failure>> {
-    let began = Instant::now();
+    hub: &Hub,
+    bear: impl Fn(Box<Failure>, Instant),
+) -> (Seq, Result<Vec<SmsSession>, Box<Failure>>) {
+    let until = Instant::now() + PATIENCE;
     let mut longest = Duration::from_millis(200);
     loop {
-        let failure = match link.sessions().await {
-            Ok(sessions) => return Ok(sessions),
+        let begun = hub.begin_read();
+        let failure = match hub.link.sessions().await {
+            Ok(sessions) => return (begun, Ok(sessions)),
             Err(failure) => Box::new(failure),
         };
-        let told = failure.error.told_to_wait();
-        if !failure.error.may_pass() || began.elapsed() + told >= PATIENCE {
-            return Err(failure);
+        let again = Instant::now() + failure.error.told_to_wait();
+        if !failure.error.may_pass() || again >= until {
+            return (begun, Err(failure));
         }
-        bear(failure);
+        bear(failure.clone(), again);
         let pause = rand::rng().random_range(longest / 2..=longest);
         longest = (longest * 2).min(LONGEST_PAUSE);
-        sleep(told + pause).await;
+        sleep_until(again + pause).await;
+        // What is read before the vendor tells of anything later would have to be read again.
+        if timeout_at(until, hub.until_subscribed()).await.is_err() {
+            return (begun, Err(failure));
+        }
     }
 }
 
@@ -154,122 +168,5 @@ pub(super) fn failure(error: Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::sync::Mutex;
-
-    use bytes::Bytes;
-    use futures_util::future::BoxFuture;
-    use opentelemetry::global;
-    use serde_json::Value;
-    use tokio::sync::Semaphore;
-
-    use super::*;
-    use crate::lifecycle::Lifecycle;
-    use crate::upstream::operation::Meta;
-    use crate::upstream::testing::{busy, lost, throttled};
-    use crate::vendors::genesys::notifications::PATIENCE_AT_FIRST;
-    use crate::vendors::genesys::notifications::meters::Meters;
-
-    /// Fails with these, the last first, and then has no sessions.
-    struct Failing(Mutex<Vec<Error>>);
-
-    impl Link for Failing {
-        fn post(
-            &self,
-            meta: &'static Meta,
-            _: &Value,
-            _: Duration,
-        ) -> BoxFuture<'static, Result<Bytes, Error>> {
-            unreachable!("{}", meta.name)
-        }
-
-        fn sessions(&self) -> BoxFuture<'static, Result<Vec<SmsSession>, Failure>> {
-            let next = self.0.lock().unwrap().pop();
-            Box::pin(async { next.map_or(Ok(Vec::new()), |error| Err(failure(error))) })
-        }
-    }
-
-    /// What reading comes to, and after what time.
-    async fn read_after(errors: Vec<Error>) -> (Result<Vec<SmsSession>, Box<Failure>>, Duration) {
-        let start = Instant::now();
-        let read = read(&Failing(Mutex::new(errors)), |_| {}).await;
-        (read, start.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_retry_after_is_kept_where_there_is_the_patience() {
-        let wait = Duration::from_secs(20);
-        for error in [busy(wait), throttled(Some(wait))] {
-            let (read, took) = read_after(vec![lost(), error]).await;
-            assert!(read.is_ok());
-            assert!(took >= wait && took < wait + 2 * LONGEST_PAUSE, "{took:?}");
-        }
-        let (read, took) = read_after(vec![busy(PATIENCE)]).await;
-        assert!(matches!(read.unwrap_err().error, Error::Busy { .. }));
-        assert_eq!(took, Duration::ZERO);
-    }
-
-    /// An account that is subscribed, and whose reads fail with these.
-    fn hub(errors: Vec<Error>) -> Hub {
-        let hub = Hub::new(
-            "default".to_owned(),
-            ["/v2/me/*".to_owned()].into(),
-            Arc::new(Failing(Mutex::new(errors))),
-            Meters::new(&global::meter("test")),
-            Lifecycle::default(),
-            Arc::new(Semaphore::new(1)),
-        );
-        hub.subscribed();
-        hub
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_is_told_of_failing_reads_before_who_was_there() {
-        let hub = hub((0..100).map(|_| lost()).collect());
-        let start = Instant::now();
-        let waited = async |patience| {
-            assert!(hub.snapshot(0, patience, |_| {}).await.is_err());
-            start.elapsed()
-        };
-        let (new, old) = tokio::join!(waited(PATIENCE_AT_FIRST), waited(PATIENCE));
-        assert_eq!((new, old), (PATIENCE_AT_FIRST, PATIENCE));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_is_told_at_once_of_a_wait_that_is_too_long() {
-        let hub = hub(vec![busy(2 * PATIENCE_AT_FIRST)]);
-        let start = Instant::now();
-        let read = hub.snapshot(0, PATIENCE_AT_FIRST, |_| {}).await;
-        assert!(matches!(read.unwrap_err().error, Error::Busy { .. }));
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        // It goes on, for who has the patience.
-        assert!(hub.snapshot(0, PATIENCE, |_| {}).await.is_ok());
-    }
-
-    /// It may not tell what was missed since.
-    #[tokio::test(start_paused = true)]
-    async fn a_read_that_was_begun_too_early_makes_up_for_nothing() {
-        let hub = hub(Vec::new());
-        let earlier = hub.flight();
-        hub.miss();
-        let missed = earlier.begun + 1;
-        let begun = Cell::new(None);
-        let read = hub.snapshot(missed, PATIENCE, |seq| begun.set(Some(seq)));
-        read.await.unwrap();
-        assert!(begun.get().is_some_and(|begun| begun >= missed));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_earlier_read_that_fails_keeps_nobody_longer() {
-        let hub = hub((0..100).map(|_| lost()).collect());
-        let start = Instant::now();
-        let earlier = hub.flight();
-        hub.miss();
-        let begun = hub
-            .snapshot(earlier.begun + 1, PATIENCE_AT_FIRST, |_| {})
-            .await;
-        assert!(begun.is_err());
-        assert_eq!(start.elapsed(), PATIENCE_AT_FIRST);
-    }
-}
+#[path = "snapshot_tests.rs"]
+mod tests;
