@@ -104,6 +104,12 @@ pub(super) struct Reply {
 #[serde(untagged)]
 pub(super) enum Ack {
     Offered(bool),
+    /// As servers offer it that can tell events with the handshake's answer.
+    OfferedFrom {
+        enabled: bool,
+        #[serde(default)]
+        batch: i64,
+    },
     Batch(i64),
 }
 

@@ -82,6 +82,13 @@ fn acknowledgement_is_used_only_when_it_is_answered() {
     for (ext, ack) in [
         (r#","ext":{"ack":true}"#, Some(Ack::Offered(true))),
         (r#","ext":{"ack":5}"#, Some(Ack::Batch(5))),
+        (
+            r#","ext":{"ack":{"enabled":true,"batch":5,"size":2}}"#,
+            Some(Ack::OfferedFrom {
+                enabled: true,
+                batch: 5,
+            }),
+        ),
         (r#","ext":{"ack":"yes"}"#, None),
         (r#","ext":[]"#, None),
         ("", None),

@@ -10,19 +10,26 @@ const REMEMBERED: usize = 128;
 
 pub(super) struct Client {
     pub(super) id: String,
-    /// The server counts batches, and repeats the one that was not acknowledged.
-    pub(super) counts: bool,
-    /// The last one that was read.
+    /// Where the server counts batches, and repeats what was not acknowledged: the last one that was
+    /// read. There are servers that repeat nothing to who has never acknowledged, so it begins before the
+    /// first.
     pub(super) batch: Option<i64>,
     seen: VecDeque<u64>,
 }
 
 impl Client {
     pub(super) fn new(id: String, ack: Option<Ack>) -> Self {
+        let batch = match ack {
+            Some(Ack::Offered(true)) => Some(0),
+            Some(Ack::OfferedFrom {
+                enabled: true,
+                batch,
+            }) => Some(batch),
+            _ => None,
+        };
         Client {
             id,
-            counts: ack == Some(Ack::Offered(true)),
-            batch: None,
+            batch,
             seen: VecDeque::new(),
         }
     }
@@ -42,10 +49,8 @@ impl Client {
     }
 
     pub(super) fn read_up_to(&mut self, ack: Option<Ack>) {
-        if let Some(Ack::Batch(batch)) = ack
-            && self.counts
-        {
-            self.batch = Some(batch);
+        if let (Some(read), Some(Ack::Batch(batch))) = (&mut self.batch, ack) {
+            *read = batch;
         }
     }
 }

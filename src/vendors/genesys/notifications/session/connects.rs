@@ -113,7 +113,8 @@ impl Session {
             return Ok(Step::Renew("credentials"));
         }
         // An answer on its way may have carried events. One that is counted comes again.
-        let counts = self.client.as_ref().is_some_and(|client| client.counts);
+        let client = self.client.as_ref();
+        let counts = client.is_some_and(|client| client.batch.is_some());
         if !counts && error.kind() != Kind::NeverSent {
             self.abandoned |= !matches!(error, Error::Unreadable { .. });
             self.hub.gap();

@@ -654,6 +654,31 @@ async fn logins_that_are_lost_unused_do_not_end_what_worked() {
     assert!(told.iter().all(|item| item == "missed"), "{told:?}");
 }
 
+/// There are servers that repeat what was lost only to who says from the start what it has.
+#[tokio::test(start_paused = true)]
+async fn where_the_server_counts_the_first_connect_acknowledges() {
+    for (offer, read) in [
+        (json!(true), json!(0)),
+        (json!({"enabled": true, "batch": 7}), json!(7)),
+        (json!({"enabled": true}), json!(0)),
+        (json!({"enabled": false, "batch": 7}), Value::Null),
+        (json!(false), Value::Null),
+        (json!(7), Value::Null),
+    ] {
+        let mut server = Server::new();
+        let _consumer = server.hub.consume(Filter::All);
+        let hello = server.expect("Handshake").await;
+        hello.say(&json!([{"channel": "/meta/handshake", "successful": true,
+            "clientId": "c1", "ext": {"ack": offer}}]));
+        let connect = server.expect("Connect").await;
+        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
+        let _subscribe = server.expect("Subscribe").await;
+        connect.fail(lost());
+        let connect = server.expect("Connect").await;
+        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_vendor_out_of_reach_is_told_soon_at_first_and_later_when_it_worked_once() {
     for (worked, patience) in [(false, PATIENCE_AT_FIRST), (true, PATIENCE)] {
