@@ -65,12 +65,13 @@ impl Session {
         let Ok(read) = bayeux::read(&json) else {
             return self.stumble(unreadable());
         };
-        if std::mem::take(&mut self.abandoned) {
+        let reply = read.replies(bayeux::CONNECT).next();
+        if reply.is_some() && std::mem::take(&mut self.abandoned) {
             // Only now the server holds no older connect, which could have swallowed events.
             self.hub.miss();
         }
         let news = self.publish(&read);
-        let Some(reply) = read.replies(bayeux::CONNECT).next() else {
+        let Some(reply) = reply else {
             return self.stumble(unreadable());
         };
         self.advice.follow(reply.advice);
