@@ -39,17 +39,24 @@ pub(super) enum Seen {
     Nothing,
 }
 
-/// What has been found so far, and when it was found first: at the beginning of the read that
-/// showed it.
+/// What has been found so far.
 pub(super) struct Findings {
     /// Whether one read that shows the write in place will do.
     seen_once: bool,
     /// Whether nothing can be under way any more, so that what is absent stays so.
     over: bool,
-    in_place: Option<Instant>,
-    absent: Option<Instant>,
-    gone: Option<Instant>,
+    /// What the last reads have all shown, and when the first of them began.
+    shown: Option<(Sight, Instant)>,
     rejection: Option<Rejection>,
+}
+
+/// What reads can show again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    InPlace,
+    Absent,
+    Changed,
+    Gone,
 }
 
 /// An error that the vendor told, perhaps of this write: then the write is not done from here on.
@@ -64,9 +71,7 @@ impl Findings {
         Findings {
             seen_once,
             over,
-            in_place: None,
-            absent: None,
-            gone: None,
+            shown: None,
             rejection: None,
         }
     }
@@ -82,45 +87,63 @@ impl Findings {
 
     /// What a read that was begun then has shown; the proof, when it is one.
     pub(super) fn take_in(&mut self, seen: Seen, begun: Instant) -> Option<Proof> {
-        if matches!(seen, Seen::Absent | Seen::Changed | Seen::Gone(_)) {
-            self.in_place = None;
-        }
+        let sight = seen.sight()?;
+        let stays = self.stays(sight, begun);
         match (seen, &mut self.rejection) {
             (Seen::InPlace(session), rejection) => {
                 if let Some(rejection) = rejection {
                     rejection.not_done = None;
                 }
-                let proven = stays(&mut self.in_place, begun) || self.seen_once;
-                proven.then_some(Proof::InPlace(session, "read"))
+                (stays || self.seen_once).then_some(Proof::InPlace(session, "read"))
             }
-            (Seen::Absent | Seen::Changed | Seen::Gone(_), Some(rejection)) => {
-                let proven = begun >= rejection.told && stays(&mut rejection.not_done, begun);
-                proven.then(|| Proof::Rejected(rejection.failure.clone()))
+            (_, Some(rejection)) => {
+                let not_done = begun >= rejection.told
+                    && long_enough(*rejection.not_done.get_or_insert(begun), begun);
+                not_done.then(|| Proof::Rejected(rejection.failure.clone()))
             }
-            (Seen::Absent, None) => {
-                let proven = stays(&mut self.absent, begun) && self.over;
-                proven.then_some(Proof::Absent)
+            (Seen::Absent, None) => (stays && self.over).then_some(Proof::Absent),
+            (Seen::Gone(failure), None) => (stays && self.over).then_some(Proof::Gone(failure)),
+            (Seen::Changed | Seen::Nothing, None) => None,
+        }
+    }
+
+    /// Whether this is what reads show, and nothing else, since one that was begun long enough before.
+    fn stays(&mut self, sight: Sight, begun: Instant) -> bool {
+        match self.shown {
+            Some((shown, since)) if shown == sight => long_enough(since, begun),
+            _ => {
+                self.shown = Some((sight, begun));
+                false
             }
-            (Seen::Gone(failure), None) => {
-                let proven = stays(&mut self.gone, begun) && self.over;
-                proven.then_some(Proof::Gone(failure))
-            }
-            (Seen::Changed, None) | (Seen::Nothing, _) => None,
         }
     }
 
     /// There is no time left to find more.
     pub(super) fn at_the_deadline(self) -> Proof {
+        let in_place = matches!(self.shown, Some((Sight::InPlace, _)));
         match self.rejection {
-            Some(rejection) if self.in_place.is_none() => Proof::Rejected(rejection.failure),
+            Some(rejection) if !in_place => Proof::Rejected(rejection.failure),
             _ => Proof::None,
         }
     }
 }
 
-/// Whether a read shows what one that was begun long enough before has shown.
-fn stays(first: &mut Option<Instant>, begun: Instant) -> bool {
-    begun - *first.get_or_insert(begun) >= inferred::ABSENT_AFTER
+impl Seen {
+    /// A read that shows nothing takes nothing back either.
+    fn sight(&self) -> Option<Sight> {
+        match self {
+            Seen::InPlace(_) => Some(Sight::InPlace),
+            Seen::Absent => Some(Sight::Absent),
+            Seen::Changed => Some(Sight::Changed),
+            Seen::Gone(_) => Some(Sight::Gone),
+            Seen::Nothing => None,
+        }
+    }
+}
+
+/// Between the beginnings of two reads that show the same.
+fn long_enough(first: Instant, second: Instant) -> bool {
+    second - first >= inferred::ABSENT_AFTER
 }
 
 #[cfg(test)]
@@ -191,6 +214,24 @@ mod tests {
         }
         assert_eq!(read(&mut findings, in_place()).await, "open", "anew");
         assert_eq!(findings.at_the_deadline().how(), "unknown");
+    }
+
+    /// What was seen in between may have been the write, or shows that the session is there.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_absent_now_and_then_does_not_stay_so() {
+        for seen in [|| Seen::Absent, gone] {
+            for between in [in_place, || Seen::Changed, || Seen::Absent, gone] {
+                let mut findings = Findings::new(TWICE, OVER);
+                if seen().sight() == between().sight() {
+                    continue;
+                }
+                assert_eq!(read(&mut findings, seen()).await, "open");
+                assert_eq!(read(&mut findings, between()).await, "open");
+                assert_eq!(read(&mut findings, seen()).await, "open", "anew");
+                assert_eq!(read(&mut findings, Seen::Nothing).await, "open");
+                assert_eq!(read(&mut findings, seen()).await, "absent");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
