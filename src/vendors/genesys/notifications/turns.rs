@@ -14,8 +14,9 @@ type Lines = HashMap<String, Arc<Queue<()>>>;
 /// It is this one's turn until it goes.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// `None` only within `drop`.
-    place: Option<OwnedMutexGuard<()>>,
+    /// Given up before the line is left, which is closed when nobody else stands in it: fields go in
+    /// their order.
+    _place: OwnedMutexGuard<()>,
     _line: Line,
 }
 
@@ -38,16 +39,9 @@ impl Turns {
         // Serves in order of arrival.
         let place = queue.lock_owned().await;
         Turn {
-            place: Some(place),
+            _place: place,
             _line: line,
         }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // Before the line is left, which is closed when nobody else stands in it.
-        self.place = None;
     }
 }
 
@@ -85,9 +79,15 @@ mod tests {
         assert!(poll!(&mut third).is_pending());
         drop((first, other));
         assert!(poll!(&mut third).is_pending());
+        let mut last = Box::pin(turns.wait("a"));
+        assert!(
+            poll!(&mut last).is_pending(),
+            "no new line beside the old one"
+        );
         let second = second.await;
         drop(third);
         drop(second);
+        drop(last.await);
         assert!(lock(&turns.0).is_empty());
     }
 }
