@@ -39,10 +39,6 @@ use crate::upstream::span;
 use crate::vendors::genesys::Genesys;
 use crate::vendors::genesys::sms_session_data::write::Write;
 
-/// What is kept of the deadline for reading: this part of it, and no more than that.
-const SHARE_FOR_READING: u32 = 4;
-const MOST_FOR_READING: Duration = Duration::from_secs(3);
-
 /// One write that was asked to be confirmed.
 pub(in crate::vendors::genesys) struct Confirmation<O> {
     client: Client<Genesys>,
@@ -213,7 +209,7 @@ impl<O: Write> Confirmation<O> {
     }
 
     fn for_reading(&self) -> Duration {
-        (self.time_left() / SHARE_FOR_READING).min(MOST_FOR_READING)
+        schedule::for_reading(self.time_left())
     }
 
     fn time_left(&self) -> Duration {

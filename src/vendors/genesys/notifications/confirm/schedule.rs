@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// What is kept of the time that is left for reading: this part of it, and no more than that.
+const SHARE_FOR_READING: u32 = 4;
+const MOST_FOR_READING: Duration = Duration::from_secs(3);
+
 /// How long a notification is waited for before the session is read.
 pub(super) const BEFORE_READING: Duration = Duration::from_secs(1);
 
@@ -13,6 +17,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The last read begins so long before the deadline, to be of the state at its end.
 const LAST_READ: Duration = Duration::from_millis(250);
+
+/// What is kept of so much time: the write itself has to end before.
+pub(super) fn for_reading(left: Duration) -> Duration {
+    (left / SHARE_FOR_READING).min(MOST_FOR_READING)
+}
 
 /// When the session is read next.
 pub(super) struct Schedule {
@@ -50,6 +59,14 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quarter_of_the_time_but_no_more_than_three_seconds_is_for_reading() {
+        for (left, expected) in [(0, 0), (2_000, 500), (12_000, 3_000), (30_000, 3_000)] {
+            let kept = for_reading(Duration::from_millis(left));
+            assert_eq!(kept, Duration::from_millis(expected), "of {left} ms");
+        }
+    }
 
     /// However short the time, a notification that does not come leaves some of it for a read.
     #[tokio::test(start_paused = true)]

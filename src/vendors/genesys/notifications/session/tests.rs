@@ -362,6 +362,7 @@ async fn told_to_shake_hands_it_does_so_and_everybody_is_told_of_the_gap() {
     let hello = server.expect("Handshake").await;
     assert!(before.elapsed() <= SPREAD);
     assert!(!server.hub.is_subscribed());
+    assert_eq!(owed(&consumer).await, ["missed"]);
     hello.say(&yes("/meta/handshake"));
     let connect = server.expect("Connect").await;
     server
@@ -369,7 +370,7 @@ async fn told_to_shake_hands_it_does_so_and_everybody_is_told_of_the_gap() {
         .await
         .say(&yes("/meta/subscribe"));
     server.hub.until_subscribed().await;
-    assert_eq!(owed(&consumer).await, ["missed"]);
+    assert_eq!(owed(&consumer).await, ["missed"], "also until then");
     drop(connect);
 }
 
@@ -390,25 +391,57 @@ async fn what_may_not_be_tried_again_ends_the_streams() {
             panic!("not lost");
         };
         assert!(cause.ends_with("its Bayeux advice allows no further connect"));
+        assert!(!server.hub.is_subscribed());
         server.quiet().await;
+    }
+}
+
+/// Whatever request the advice is given to.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_wants_no_client_ends_the_streams() {
+    for refused in ["Handshake", "Subscribe"] {
+        let mut server = Server::new();
+        let consumer = server.hub.consume(Filter::All);
+        let mut asked = server.expect("Handshake").await;
+        let mut held = None;
+        while asked.name != refused {
+            match asked.name {
+                "Handshake" => asked.say(&yes("/meta/handshake")),
+                _ => held = Some(asked),
+            }
+            asked = server.next().await;
+        }
+        let channel = format!("/meta/{}", refused.to_lowercase());
+        asked.say(&json!([{"channel": channel, "successful": false,
+            "error": "403::no", "advice": {"reconnect": "none"}}]));
+        let ended = end(&consumer).await;
+        assert!(matches!(ended, Error::Lost { .. }), "{refused}: {ended:?}");
+        server.quiet().await;
+        drop(held);
     }
 }
 
 /// Of a client that it has forgotten a server says so to a subscription without any advice.
 #[tokio::test(start_paused = true)]
 async fn a_subscription_of_a_forgotten_client_leads_to_a_handshake() {
-    let mut server = Server::new();
-    let _consumer = server.hub.consume(Filter::All);
-    server
-        .expect("Handshake")
-        .await
-        .say(&yes("/meta/handshake"));
-    let connect = server.expect("Connect").await;
-    server.expect("Subscribe").await.say(&json!([
-        {"channel": "/meta/subscribe", "successful": false, "error": "402::Unknown client"}
-    ]));
-    server.expect("Handshake").await;
-    drop(connect);
+    for refusal in [
+        json!({"channel": "/meta/subscribe", "successful": false, "error": "402::Unknown client"}),
+        json!({"channel": "/meta/subscribe", "successful": false, "error": "403::unknown",
+            "advice": {"reconnect": "handshake"}}),
+        json!({"channel": "/meta/subscribe", "successful": false, "error": "500::later",
+            "advice": {"reconnect": "retry"}}),
+    ] {
+        let mut server = Server::new();
+        let _consumer = server.hub.consume(Filter::All);
+        server
+            .expect("Handshake")
+            .await
+            .say(&yes("/meta/handshake"));
+        let connect = server.expect("Connect").await;
+        server.expect("Subscribe").await.say(&json!([refusal]));
+        server.expect("Handshake").await;
+        drop(connect);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -473,6 +506,71 @@ async fn a_session_that_failed_at_once_is_not_begun_anew_at_once() {
     let most = 1 + TIME.as_secs() / LEAST_APART.as_secs();
     assert!((most - 1..=most).contains(&handshakes), "{handshakes}");
     assert!(streams > 500, "{streams} were told");
+}
+
+/// Not the second one in a row, as the first may have been mended; and not after one that was subscribed.
+#[tokio::test(start_paused = true)]
+async fn only_sessions_that_fail_in_a_row_begin_apart() {
+    let mut server = Server::new();
+    let hub = Arc::clone(&server.hub);
+    for failures in [2, 1] {
+        for _ in 0..failures {
+            let consumer = hub.consume(Filter::All);
+            server.expect("Handshake").await.fail(unknown_path());
+            assert_eq!(end(&consumer).await.label(), "refused");
+        }
+        let told = owed(&hub.consume(Filter::All)).await;
+        assert_eq!(told, ["ended: refused"]);
+        assert!(server.requests.try_recv().is_err());
+        sleep(LEAST_APART).await;
+        let consumer = hub.consume(Filter::All);
+        let other = hub.consume(Filter::All);
+        assert_eq!(owed(&other).await, ["missed"], "it is tried again");
+        let mut last = yes("/meta/connect");
+        last[0]["advice"] = json!({"reconnect": "none"});
+        server.subscribed(false).await.say(&last);
+        end(&consumer).await;
+    }
+}
+
+/// Else the server would lose what it keeps for the client.
+#[tokio::test(start_paused = true)]
+async fn however_often_connects_are_lost_the_client_stays_the_same() {
+    let mut server = Server::new();
+    let _consumer = server.hub.consume(Filter::All);
+    let mut connect = server.subscribed(false).await;
+    for _ in 0..8 {
+        connect.fail(lost());
+        connect = server.expect("Connect").await;
+        assert_eq!((connect.client(), connect.patience), ("c1", ANSWER));
+    }
+}
+
+/// Two of them are not one that lasts, however far apart.
+#[tokio::test(start_paused = true)]
+async fn a_trouble_that_is_over_does_not_count_any_more() {
+    let mut server = Server::new();
+    let consumer = server.hub.consume(Filter::All);
+    let mut connect = server.subscribed(false).await;
+    for _ in 0..3 {
+        connect.fail(lost());
+        server.expect("Connect").await.say(&yes("/meta/connect"));
+        connect = server.expect("Connect").await;
+        sleep(PATIENCE).await;
+    }
+    assert!(owed(&consumer).await.iter().all(|item| item == "missed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_do_without_notifications_does_not_wait_for_what_has_just_failed() {
+    let server = Server::new();
+    assert!(server.hub.until_tried().now_or_never().is_none());
+    server.hub.troubled(lost());
+    server.hub.unsubscribed();
+    assert!(server.hub.until_tried().now_or_never().is_some());
+    server.hub.subscribed();
+    server.hub.unsubscribed();
+    assert!(server.hub.until_tried().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -552,6 +650,31 @@ async fn a_lost_answer_is_no_gap_where_the_server_counts() {
     assert_eq!(owed(&consumer).await, ["1"]);
 }
 
+/// There are servers that repeat what was lost only to who says from the start what it has.
+#[tokio::test(start_paused = true)]
+async fn where_the_server_counts_the_first_connect_acknowledges() {
+    for (offer, read) in [
+        (json!(true), json!(0)),
+        (json!({"enabled": true, "batch": 7}), json!(7)),
+        (json!({"enabled": true}), json!(0)),
+        (json!({"enabled": false, "batch": 7}), Value::Null),
+        (json!(false), Value::Null),
+        (json!(7), Value::Null),
+    ] {
+        let mut server = Server::new();
+        let _consumer = server.hub.consume(Filter::All);
+        let hello = server.expect("Handshake").await;
+        hello.say(&json!([{"channel": "/meta/handshake", "successful": true,
+            "clientId": "c1", "ext": {"ack": offer}}]));
+        let connect = server.expect("Connect").await;
+        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
+        let _subscribe = server.expect("Subscribe").await;
+        connect.fail(lost());
+        let connect = server.expect("Connect").await;
+        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_offers_no_acknowledgement_gets_none() {
     let mut server = Server::new();
@@ -585,7 +708,7 @@ async fn the_same_notification_is_told_once() {
     owed(&consumer).await;
     connect.say(&json!([told(1), told(1), told(2), yes("/meta/connect")[0]]));
     let connect = server.expect("Connect").await;
-    connect.say(&json!([told(2), told(3), yes("/meta/connect")[0]]));
+    connect.say(&json!([told(2), told(1), told(3), yes("/meta/connect")[0]]));
     let _connect = server.expect("Connect").await;
     assert_eq!(owed(&consumer).await, ["1", "2", "3"]);
 }
@@ -673,31 +796,6 @@ async fn logins_that_are_lost_unused_do_not_end_what_worked() {
     let _connect = server.subscribed(false).await;
     let told = owed(&consumer).await;
     assert!(told.iter().all(|item| item == "missed"), "{told:?}");
-}
-
-/// There are servers that repeat what was lost only to who says from the start what it has.
-#[tokio::test(start_paused = true)]
-async fn where_the_server_counts_the_first_connect_acknowledges() {
-    for (offer, read) in [
-        (json!(true), json!(0)),
-        (json!({"enabled": true, "batch": 7}), json!(7)),
-        (json!({"enabled": true}), json!(0)),
-        (json!({"enabled": false, "batch": 7}), Value::Null),
-        (json!(false), Value::Null),
-        (json!(7), Value::Null),
-    ] {
-        let mut server = Server::new();
-        let _consumer = server.hub.consume(Filter::All);
-        let hello = server.expect("Handshake").await;
-        hello.say(&json!([{"channel": "/meta/handshake", "successful": true,
-            "clientId": "c1", "ext": {"ack": offer}}]));
-        let connect = server.expect("Connect").await;
-        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
-        let _subscribe = server.expect("Subscribe").await;
-        connect.fail(lost());
-        let connect = server.expect("Connect").await;
-        assert_eq!(connect.messages[0]["ext"]["ack"], read, "{offer}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -1163,6 +1261,7 @@ async fn it_lingers_for_who_comes_back_and_then_says_goodbye() {
     assert_eq!(goodbye.client(), "c1");
     goodbye.say(&yes("/meta/disconnect"));
     server.quiet().await;
+    assert!(!server.hub.is_subscribed());
     drop(connect);
     let _third = server.hub.consume(Filter::All);
     server.expect("Handshake").await;
