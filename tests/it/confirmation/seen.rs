@@ -233,12 +233,26 @@ async fn every_read_counts_among_the_requests_of_its_call() {
         let answer = attach_within(&gateway, Duration::from_secs(2), request).await;
         (session_id, answer.unwrap_err())
     });
+    let mut reads = 0;
     for (session_id, status) in join_all(calls).await {
-        assert_eq!(reason(&status), "OUTCOME_UNKNOWN");
-        let calls = vendor.calls().into_iter();
-        let seen = calls.filter(|seen| seen.target.ends_with(&session_id));
         let told = attempts(status.metadata());
-        assert_eq!(told as usize, seen.count(), "{session_id}");
         assert_eq!(fact(&status, "attempts"), told.to_string());
+        // On a busy machine the time may be over before anything was sent.
+        let expected = if told == 0 {
+            "DEADLINE"
+        } else {
+            "OUTCOME_UNKNOWN"
+        };
+        assert_eq!(reason(&status), expected, "{session_id}");
+        let seen = || {
+            let calls = vendor.calls().into_iter();
+            let seen = calls.filter(|seen| seen.target.ends_with(&session_id));
+            seen.count()
+        };
+        // What was sent last may be still on its way.
+        until("all that was sent", || seen() >= told as usize).await;
+        assert_eq!(seen(), told as usize, "{session_id}");
+        reads += told.saturating_sub(1);
     }
+    assert!(reads > 0, "nothing was read");
 }
