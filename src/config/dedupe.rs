@@ -66,11 +66,10 @@ fn redis_url(section: &mut Section<'_>) -> Option<Secret> {
     }
     let secret = secret(section, key)?;
     let url = secret.read().ok()?;
-    section.check(
-        key,
-        is_usable(url.expose_secret()),
-        || "the file must hold a URL that begins with redis://, rediss:// or unix://",
-    );
+    section.check(key, is_usable(url.expose_secret()), || {
+        "the file must hold a URL that begins with redis://, rediss:// or unix://; \
+             of a password /, ?, #, @ and % are written as %2F, %3F, %23, %40 and %25"
+    });
     Some(secret)
 }
 

@@ -551,6 +551,7 @@ fn the_url_of_a_redis_is_looked_at_and_not_shown() {
         "http://hunter4.example",
         "redis.example:6379",
         "redis://hunter4/x",
+        "redis://:hunter4/@redis.example",
         "rediss://hunter4.example/#insecure",
     ] {
         dir.write("redis_url", url);
@@ -558,7 +559,7 @@ fn the_url_of_a_redis_is_looked_at_and_not_shown() {
             problems(&dir, &with),
             [
                 "dedupe.redis_url_file: the file must hold a URL that begins with redis://, \
-              rediss:// or unix://"
+              rediss:// or unix://; of a password /, ?, #, @ and % are written as %2F, %3F, %23, %40 and %25"
             ]
         );
     }
