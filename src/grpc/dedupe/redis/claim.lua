@@ -19,6 +19,8 @@ elseif ARGV[8] ~= '1' then
   -- What was seen is lost, and not given back: whoever does the write may go on.
   return {'running'}
 end
+-- Who holds it goes on when Redis is full, which refuses what takes memory only at a script's first change.
+if token == ARGV[3] then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
 -- What is running is remembered, also beyond its window.

@@ -208,6 +208,27 @@ async fn a_lease_is_kept_up_while_the_work_is_done() {
     assert_eq!(told.unwrap(), "done");
 }
 
+/// Only who is new is refused: what was begun before goes on, and what came of it is everybody's.
+#[tokio::test]
+async fn a_redis_that_is_full_goes_on_with_what_it_knows() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let (one, two) = (replica(&server, WINDOW), replica(&server, WINDOW));
+    let known = write(&ONCE, "id");
+    let mut turn = first(&one, &known).await;
+    let full = server.ask("CONFIG SET maxmemory 1").await;
+    assert_eq!(full.unwrap(), "+OK\r\n");
+    let work = async {
+        turn.spend(sleep(LEASE + Duration::from_secs(2))).await;
+        turn.keep(response("done")).await;
+    };
+    let ((), told) = tokio::join!(work, again(&two, &known));
+    assert_eq!(told.unwrap(), "done");
+    let status = refused(&two, &write(&ONCE, "new"), &ticket(10)).await;
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
 #[tokio::test]
 async fn a_claim_with_which_nothing_was_done_is_given_back() {
     let Some(server) = RedisServer::start().await else {
