@@ -21,8 +21,10 @@ elseif ARGV[8] ~= '1' then
 end
 -- Who holds it goes on when Redis is full, which refuses what takes memory only at a script's first change.
 if token == ARGV[3] then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
+-- The lease first, as it ends by itself: nothing else is left where the login may not do all of this.
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])
 -- What is running is remembered, also beyond its window.
 if not version then
   redis.call('PEXPIRE', KEYS[1], ARGV[4])

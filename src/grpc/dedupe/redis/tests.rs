@@ -488,6 +488,34 @@ async fn a_login_needs_no_more_than_operators_are_asked_to_give_it() {
     }
 }
 
+/// Redis takes nothing back of a script that it refuses to go on with.
+#[tokio::test]
+async fn a_claim_that_a_login_may_not_finish_leaves_nothing_behind() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let host = server.url().replace("redis://", "gateway:hunter2@");
+    let redis = replica_at(Secret::fixed(format!("redis://{host}")), WINDOW);
+    let allow = async |rights: String| {
+        let user = format!("ACL SETUSER gateway on >hunter2 ~* {rights}");
+        assert_eq!(server.ask(&user).await.unwrap(), "+OK\r\n");
+    };
+    for right in ["hmget", "set", "hset", "pexpire"] {
+        let write = write(&ONCE, right);
+        allow(format!("+@all -{right}")).await;
+        let status = refused(&redis, &write, &ticket(10)).await;
+        assert_eq!(status.code(), Code::Unavailable, "{right}");
+        allow("+@all".to_owned()).await;
+        first(&redis, &write).await.keep(response("done")).await;
+    }
+    let keys = server.ask("INFO keyspace").await.unwrap();
+    let number = |name| {
+        let (_, rest) = keys.split_once(name).unwrap();
+        rest.split(',').next().unwrap()
+    };
+    assert_eq!(number("keys="), number("expires="), "{keys}");
+}
+
 #[test]
 fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
     let key = |account: &str, id: &str| Key {
