@@ -288,13 +288,16 @@ fn is_about_the_connection(error: &RedisError) -> bool {
 /// which quotes it: `Error running script (call to f_1): @user_script:1: -READONLY You can't write`.
 fn code(error: &RedisError) -> Option<&str> {
     let code = error.code()?;
-    let words = error.detail().unwrap_or_default().split(' ');
+    let detail = error.detail().unwrap_or_default();
     let quoted =
         |word: &'_ &str| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let words = detail.split(' ');
     let mut quoted = words
         .filter_map(|word| word.strip_prefix('-'))
         .filter(quoted);
     match code {
+        // What is as long as a script it does not even read before a login.
+        "ERR" if detail.contains("unauthenticated") => Some("NOAUTH"),
         "ERR" => quoted.next().or(Some(code)),
         _ => Some(code),
     }

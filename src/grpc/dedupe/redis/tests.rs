@@ -516,6 +516,21 @@ async fn a_claim_that_a_login_may_not_finish_leaves_nothing_behind() {
     assert_eq!(number("keys="), number("expires="), "{keys}");
 }
 
+#[tokio::test]
+async fn a_redis_that_wants_a_login_is_told_from_one_that_is_at_fault() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let login = server.ask("CONFIG SET requirepass hunter2").await;
+    assert_eq!(login.unwrap(), "+OK\r\n");
+    let log = Spans::capture();
+    let redis = replica(&server, WINDOW);
+    let status = refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+    assert_eq!(status.code(), Code::Unavailable);
+    let complaint = ("WARN".to_owned(), "Redis answered NOAUTH".to_owned());
+    assert_eq!(told(&log), [complaint]);
+}
+
 #[test]
 fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
     let key = |account: &str, id: &str| Key {
@@ -814,6 +829,10 @@ async fn how_far_a_question_came_is_told_by_the_answer() {
             Came::Nowhere,
         ),
         ("-NOAUTH Authentication required.\r\n", Came::Nowhere),
+        (
+            "-ERR Protocol error: unauthenticated multibulk length\r\n",
+            Came::Nowhere,
+        ),
         (FULL, Came::Refused),
         (full_within, Came::Refused),
         ("-MISCONF Redis is configured to save\r\n", Came::Refused),
