@@ -59,7 +59,7 @@ struct Trouble {
     failed: Instant,
 }
 
-/// Why Redis did not do what it was asked. Its own words are left out: they can quote the question.
+/// Why Redis did not do what it was asked. Of its own words those are left out that may quote the question.
 #[derive(Debug, Clone)]
 pub(super) struct Failed {
     cause: String,
@@ -305,9 +305,19 @@ fn code(error: &RedisError) -> Option<&str> {
 
 fn cause(error: &RedisError) -> String {
     match code(error) {
+        // Whatever has no word of its own.
+        Some("ERR") => format!("Redis answered ERR: {}", words(error)),
         Some(code) => format!("Redis answered {code}"),
         None if error.is_timeout() => "Redis did not answer in time".to_owned(),
         None if error.is_io_error() => error.to_string(),
         None => error.category().to_owned(),
     }
+}
+
+/// Those before the first that it quotes.
+fn words(error: &RedisError) -> &str {
+    let words = error.detail().unwrap_or_default();
+    let words = words.split(['`', '"', ':', '(']).next();
+    let words = words.and_then(|words| words.split(" '").next());
+    words.unwrap_or_default().trim_end()
 }

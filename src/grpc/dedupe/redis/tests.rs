@@ -531,6 +531,58 @@ async fn a_redis_that_wants_a_login_is_told_from_one_that_is_at_fault() {
     assert_eq!(told(&log), [complaint]);
 }
 
+#[tokio::test]
+async fn a_database_that_is_not_there_is_named_as_the_cause() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let log = Spans::capture();
+    let redis = replica_at(Secret::fixed(server.url() + "/99"), WINDOW);
+    refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+    let cause = "Redis answered ERR: DB index is out of range";
+    assert_eq!(told(&log), [("WARN".to_owned(), cause.to_owned())]);
+}
+
+/// But nothing that could be a part of what it was asked.
+#[tokio::test]
+async fn an_error_without_a_code_is_told_in_the_words_of_redis() {
+    for (answer, words) in [
+        (
+            "unknown command 'EVAL', with args beginning with: 'card-4929'",
+            "unknown command",
+        ),
+        (
+            "unknown command `EVAL`, with args beginning with: `card-4929`",
+            "unknown command",
+        ),
+        (
+            "The user executing the script can't run this command or subcommand script: b5, on @user_script:6.",
+            "The user executing the script can't run this command or subcommand script",
+        ),
+        (
+            "ACL failure in script: User gw has no permissions to run the 'hmget' command",
+            "ACL failure in script",
+        ),
+        ("no such thing as \"card-4929\"", "no such thing as"),
+        (
+            "Error running script (call to f_b5): @user_script:6: oops",
+            "Error running script",
+        ),
+    ] {
+        let answer = format!("-ERR {answer}\r\n");
+        let server = Played::start(move |_, question| match question {
+            Question::Greeting => GREETED,
+            _ => Step::Say(answer.clone().leak()),
+        })
+        .await;
+        let log = Spans::capture();
+        let redis = replica_at(server.url(), WINDOW);
+        refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+        let cause = format!("Redis answered ERR: {words}");
+        assert_eq!(told(&log), [("WARN".to_owned(), cause)]);
+    }
+}
+
 #[test]
 fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
     let key = |account: &str, id: &str| Key {
