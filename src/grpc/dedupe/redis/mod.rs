@@ -86,7 +86,7 @@ impl Redis {
     ) -> Arc<Self> {
         Arc::new(Redis {
             link: Link::new(url, meter),
-            window: window.max(CLAIM),
+            window,
             tasks,
         })
     }
