@@ -321,3 +321,7 @@ fn words(error: &RedisError) -> &str {
     let words = words.and_then(|words| words.split(" '").next());
     words.unwrap_or_default().trim_end()
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

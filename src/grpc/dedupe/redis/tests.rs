@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::Code;
 use tonic_types::StatusExt;
 
+#[path = "script_tests.rs"]
+mod scripts;
 #[allow(unreachable_pub, reason = "other tests use it too")]
 #[path = "../../../../tests/it/support/redis.rs"]
 mod server;
@@ -137,7 +139,7 @@ async fn what_repeats_get_can_be_replaced_and_expires_all_the_same() {
     assert!((1..=30).contains(&left), "{left}");
 }
 
-async fn seconds_left(server: &RedisServer, key: &str) -> u32 {
+async fn seconds_left(server: &RedisServer, key: &str) -> i32 {
     let answer = server.ask(&format!("TTL {key}")).await.unwrap();
     answer.trim().trim_start_matches(':').parse().unwrap()
 }
@@ -239,32 +241,6 @@ async fn a_claim_with_which_nothing_was_done_is_given_back() {
     drop(first(&redis, &write).await);
     first(&redis, &write).await.keep(response("done")).await;
     assert_eq!(again(&redis, &write).await.unwrap(), "done");
-}
-
-/// So that it is the next call's, and is kept as long as any other.
-#[tokio::test]
-async fn a_claim_that_arrives_after_it_was_given_back_is_none() {
-    let Some(server) = RedisServer::start().await else {
-        return;
-    };
-    let redis = replica(&server, Duration::from_secs(600));
-    let write = write(&ONCE, "id");
-    let place = Place::of(&write.key);
-    let ask = async |text: &str, rest: &[&str]| {
-        let mut question = script(text, &[&place.write, &place.lease]);
-        question.arg(rest);
-        let answer = redis.link.ask(&question).await.unwrap();
-        String::from_utf8(answer.concat()).unwrap()
-    };
-    let released = ask(include_str!("release.lua"), &["late", "12000"]).await;
-    assert_eq!(released, "released");
-    let claim = ["1", "f", "late", "600000", "6000", "12000", "0", "1"];
-    let claimed = ask(include_str!("claim.lua"), &claim).await;
-    assert_eq!(claimed, "released");
-    first(&redis, &write).await.keep(response("done")).await;
-    assert_eq!(again(&redis, &write).await.unwrap(), "done");
-    let left = seconds_left(&server, &place.write).await;
-    assert!((590..=600).contains(&left), "{left}");
 }
 
 /// What is given back was not done, so who waits for it does it.
@@ -374,6 +350,26 @@ async fn a_redis_that_hangs_for_long_is_told_all_the_same() {
     first(&redis, &asked).await.keep(response("done")).await;
 }
 
+/// Else the next call would find it abandoned, and not know that nothing was done.
+#[tokio::test]
+async fn a_gateway_that_ends_gives_back_what_it_asked_for_in_vain() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, WINDOW);
+    let (warm, write) = (write(&ONCE, "warm"), write(&ONCE, "id"));
+    first(&redis, &warm).await.keep(response("warm")).await;
+    server.freeze();
+    let status = refused(&redis, &write, &hurried(Duration::from_millis(200))).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    server.go_on();
+    redis.tasks.close();
+    redis.tasks.wait().await;
+    let place = Place::of(&write.key).write;
+    let released = server.ask(&format!("HEXISTS {place} released")).await;
+    assert_eq!(released.unwrap(), ":1\r\n");
+}
+
 /// Who goes does not wait for a Redis that may never come back.
 #[tokio::test]
 async fn a_gateway_that_ends_does_not_insist_for_long() {
@@ -406,6 +402,49 @@ async fn who_waits_for_another_has_a_deadline() {
     };
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert!(status.message().contains("may or may not"), "{status:?}");
+    // More and more seldom: they may be many that wait.
+    let asked = server.asked().await;
+    assert!((5..=15).contains(&asked), "{asked}");
+}
+
+/// So that whoever comes after that does not do it, too.
+#[tokio::test]
+async fn a_redis_that_forgot_everything_soon_knows_again_what_is_being_done() {
+    let Some(mut server) = RedisServer::start().await else {
+        return;
+    };
+    let redis = replica(&server, WINDOW);
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    server.stop();
+    server.start_again().await;
+    let claimed = async { while server.ask("DBSIZE").await.unwrap() != ":2\r\n" {} };
+    in_time("the claim and its lease", turn.spend(claimed)).await;
+    let (told, ()) = tokio::join!(again(&redis, &write), turn.keep(response("done")));
+    assert_eq!(told.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_large_is_not_kept() {
+    let Some(server) = RedisServer::start().await else {
+        return;
+    };
+    let log = Spans::capture();
+    let redis = replica(&server, WINDOW);
+    let write = write(&ONCE, "id");
+    let mut turn = first(&redis, &write).await;
+    turn.spend(std::future::ready(())).await;
+    turn.keep(Ok(vec![7; 8 << 20].into())).await;
+    assert_eq!(
+        again(&redis, &write).await.unwrap_err().code(),
+        Code::Unknown
+    );
+    let words: Vec<_> = log
+        .lines()
+        .iter()
+        .map(|it| it["message"].to_string())
+        .collect();
+    assert_eq!(words, ["\"a result is too large to be kept for repeats\""]);
 }
 
 #[tokio::test]
@@ -596,6 +635,9 @@ fn no_two_keys_are_spelled_the_same_and_none_holds_a_callers_words() {
         key("a", ""),
         key("", "a"),
         key("a", "}\r\nFLUSHALL\r\n"),
+        // One after the other the parts of both are the same.
+        key("a", "bAttachUserDatac"),
+        key("aAttachUserDatab", "c"),
     ];
     let places: Vec<String> = keys.iter().map(|key| Place::of(key).write).collect();
     for (n, place) in places.iter().enumerate() {
@@ -655,7 +697,7 @@ async fn nobody_waits_for_a_changed_url_while_the_old_one_is_of_use() {
     dir.write("redis_url", silent.address() + "/0");
     sleep(Duration::from_millis(1100)).await;
     for _ in 0..3 {
-        let hurried = hurried(Duration::from_millis(500));
+        let hurried = hurried(Duration::from_millis(900));
         let claim = redis.claim(&write, &hurried).await;
         assert!(matches!(claim, Ok(Claim::First(_))));
     }
@@ -820,6 +862,64 @@ async fn a_claim_with_an_answer_that_cannot_be_read_is_given_back() {
     }
 }
 
+/// Twice would be too long for who waits for it.
+#[tokio::test]
+async fn a_redis_that_does_not_answer_in_time_is_asked_once() {
+    let server = Played::start(|_, question| match question {
+        Question::Claim => Step::Hang,
+        Question::Release => DONE,
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let status = refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+    assert_eq!(status.code(), Code::Unavailable);
+    until("it is released", || server.count(Question::Release) == 1).await;
+    assert_eq!(server.count(Question::Claim), 1);
+}
+
+/// Whatever becomes of it the second time.
+#[tokio::test]
+async fn a_claim_that_may_have_arrived_the_first_time_is_given_back() {
+    let server = Played::start(|connection, question| match (connection, question) {
+        (1, Question::Claim) => Step::Close,
+        (_, Question::Claim) => Step::Say(FULL),
+        (_, Question::Release) => DONE,
+        _ => GREETED,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
+    until("it is released", || server.count(Question::Release) == 1).await;
+}
+
+/// Who learns late that a connection is of no use says nothing of the one after it.
+#[tokio::test]
+async fn a_connection_is_not_left_for_the_faults_of_the_one_before() {
+    let server = Played::start(|connection, question| match (connection, question) {
+        (1, Question::Claim) => Step::Hang,
+        (_, Question::Greeting) => GREETED,
+        (_, Question::Claim) => MINE,
+        _ => DONE,
+    })
+    .await;
+    let redis = replica_at(server.url(), WINDOW);
+    let [one, two, three] = ["one", "two", "three"].map(|id| write(&ONCE, id));
+    let ticket = ticket(10);
+    let later = async {
+        sleep(Duration::from_millis(600)).await;
+        refused(&redis, &two, &ticket).await
+    };
+    let between = async {
+        refused(&redis, &one, &ticket).await;
+        first(&redis, &three).await
+    };
+    let (_, turn) = tokio::join!(later, between);
+    drop(turn);
+    until("all are released", || server.count(Question::Release) == 3).await;
+    assert_eq!(server.connections(), 2);
+}
+
 /// What was answered before is nobody's to know, so it is asked again.
 #[tokio::test]
 async fn a_connection_that_ends_before_or_within_an_answer_costs_nobody_a_refusal() {
@@ -949,6 +1049,7 @@ async fn a_full_redis_is_complained_of_once() {
     }
     let complaint = ("WARN".to_owned(), "Redis answered OOM".to_owned());
     assert_eq!(told(&log), [complaint]);
+    assert_eq!(server.connections(), 1, "it is the one to ask");
 }
 
 /// Nothing that it waits for is real: there is no server behind either URL.
