@@ -104,6 +104,7 @@ fn table() -> Vec<Row> {
         unavailable_row(lost()).in_doubt(),
         unavailable_row(Error::Abandoned).in_doubt(),
         unavailable_row(Error::TimedOut { after: SECOND }).in_doubt(),
+        unavailable_row(Error::NotDone { cause: nothing() }),
         unavailable_row(login(unavailable(true))),
         unavailable_row(login(unavailable(false))),
         // Refused for now.
@@ -200,6 +201,18 @@ fn the_table() {
             assert!(details.bad_request().is_none(), "{row_name}");
         }
     }
+}
+
+/// Somebody else may have written over it at once.
+#[test]
+fn of_what_reads_do_not_show_no_more_is_said_than_that() {
+    let cause = "the connection broke".to_owned();
+    let status = Status::from(failure(Replay::Idempotent, Error::NotDone { cause }));
+    let said = status.message();
+    assert!(
+        said.ends_with("the connection broke; reads did not show it in place"),
+        "{said}"
+    );
 }
 
 /// A deadline is one of the caller's time, and for a write that went out one of its outcome.

@@ -69,8 +69,9 @@ pub enum Error {
     #[error(transparent)]
     Login(#[from] LoginError),
 
-    /// The answer was lost, and the vendor's state shows that nothing was done.
-    #[error("{cause}; reads showed that the vendor had not done it")]
+    /// The answer was lost, and the vendor's state does not show it: it was not done, or somebody wrote over it
+    /// at once, which only an update can look like.
+    #[error("{cause}; reads did not show it in place")]
     NotDone { cause: String },
 
     /// The vendor accepted, or may have, and its state did not show it in time.
