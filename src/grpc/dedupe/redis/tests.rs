@@ -547,6 +547,11 @@ async fn a_claim_that_a_login_may_not_finish_leaves_nothing_behind() {
         allow("+@all".to_owned()).await;
         first(&redis, &write).await.keep(response("done")).await;
     }
+    // Without this one a claim cannot be given back, and all else goes on.
+    let known = write(&ONCE, "del");
+    allow("+@all -del".to_owned()).await;
+    first(&redis, &known).await.keep(response("done")).await;
+    assert_eq!(again(&redis, &known).await.unwrap(), "done");
     let keys = server.ask("INFO keyspace").await.unwrap();
     let number = |name| {
         let (_, rest) = keys.split_once(name).unwrap();
