@@ -290,7 +290,9 @@ impl<C: Credentials> TokenCache<C> {
         let refusal = state.refusal.as_ref()?;
         let left = refusal.until.saturating_duration_since(Instant::now());
         if !left.is_zero() && refusal.version == self.0.credentials.version() {
-            return Some(refusal.error.clone().with_left(left));
+            let mut error = refusal.error.clone();
+            error.set_left(left);
+            return Some(error);
         }
         state.refusal = None;
         None
@@ -319,7 +321,7 @@ impl<C: Credentials> TokenCache<C> {
                     landing = cache.log_in(version).await;
                 }
             }
-            cache.settle(&landing, version, began);
+            let landing = cache.settle(landing, version, began);
             landed.send_replace(Some(landing));
         };
         tokio::spawn(span::within("login", attributes, login));
@@ -333,10 +335,16 @@ impl<C: Credentials> TokenCache<C> {
         in_time(Lease::new(grant.token, grant.life, from, version))
     }
 
-    fn settle(&self, landing: &Landing<C::Token>, version: secret::Version, began: Instant) {
+    /// What of a login those are told who waited for it.
+    fn settle(
+        &self,
+        mut landing: Landing<C::Token>,
+        version: secret::Version,
+        began: Instant,
+    ) -> Landing<C::Token> {
         let mut state = self.state();
         let now = Instant::now();
-        match landing {
+        match &mut landing {
             Ok(lease) => {
                 let replaced = self.0.current.swap(Some(Arc::clone(lease)));
                 if replaced.is_some_and(|old| old.was_accepted()) {
@@ -363,10 +371,11 @@ impl<C: Credentials> TokenCache<C> {
                         "login failed"
                     );
                 }
-                let holds = match error {
+                let holds = match &*error {
                     LoginError::Refused(_) => state.refused_again(version),
                     error => error.holds(),
                 };
+                error.set_left(holds);
                 state.pause = Some(Pause {
                     until: now + self.pause().max(holds),
                     version,
@@ -379,8 +388,9 @@ impl<C: Credentials> TokenCache<C> {
             }
         }
         drop(state);
-        self.0.breaker.login_ended(began, landing);
+        self.0.breaker.login_ended(began, &landing);
         self.tell(landing.as_ref().map_or_else(LoginError::label, |_| OK));
+        landing
     }
 
     /// A tenth of the token's life, at most half a minute, not the same for everybody.
@@ -474,14 +484,14 @@ impl LoginError {
         }
     }
 
-    /// For those who are told later.
-    fn with_left(mut self, left: Duration) -> Self {
-        match &mut self {
+    /// When the next login is made, whatever the vendor said: all are told the same, also those who come
+    /// later.
+    fn set_left(&mut self, left: Duration) {
+        match self {
             LoginError::Throttled { retry_after, .. } => *retry_after = Some(left),
             LoginError::Busy { retry_after, .. } => *retry_after = left,
             _ => {}
         }
-        self
     }
 
     /// A word of fixed choice for metrics.

@@ -34,6 +34,15 @@ async fn label(cache: &TokenCache<Logins>) -> &'static str {
     }
 }
 
+/// When to come again, as who wants a token is told.
+async fn left(cache: &TokenCache<Logins>) -> Option<Duration> {
+    match cache.get().await.err()? {
+        LoginError::Throttled { retry_after, .. } => retry_after,
+        LoginError::Busy { retry_after, .. } => Some(retry_after),
+        _ => None,
+    }
+}
+
 /// Sleeps until `moment` after `start`.
 async fn at(start: Instant, moment: Duration) {
     tokio::time::sleep_until(start + moment).await;
@@ -407,12 +416,7 @@ async fn a_vendor_that_names_a_time_is_left_alone_until_then() {
         assert_eq!(label(&cache).await, expected);
         at(start, SECOND * 10).await;
         for _ in 0..100 {
-            let left = match cache.get().await.err() {
-                Some(LoginError::Throttled { retry_after, .. }) => retry_after,
-                Some(LoginError::Busy { retry_after, .. }) => Some(retry_after),
-                _ => None,
-            };
-            assert_eq!(left, Some(SECOND * 20));
+            assert_eq!(left(&cache).await, Some(SECOND * 20));
         }
         assert_eq!(logins.made(), 1);
         at(start, SECOND * 31).await;
@@ -454,6 +458,29 @@ async fn a_time_far_away_is_not_waited_for_to_its_end() {
     at(start, SECOND * 61).await;
     assert_eq!(number(&cache).await, 2);
     assert_eq!(logins.made(), 2);
+}
+
+/// Whoever waited for the login, or came after it: another time would be a call for nothing, or one that
+/// does not come although it could.
+#[tokio::test(start_paused = true)]
+async fn all_are_told_when_the_next_login_is_made() {
+    let none = Duration::ZERO;
+    for (told, made_after) in [
+        (login_throttled(None), LEAST_THROTTLED),
+        (login_throttled(Some(none)), LEAST_THROTTLED),
+        (login_busy(none), LEAST_THROTTLED),
+        (login_busy(SECOND * 30), SECOND * 30),
+        (login_throttled(Some(SECOND * 86_400)), LONGEST_WAIT),
+        (login_busy(SECOND * 86_400), LONGEST_WAIT),
+    ] {
+        let (logins, cache) = scripted([Login::failed(told).after(SECOND)]);
+        let all = join_all((0..10).map(|_| left(&cache))).await;
+        assert_eq!(all, [Some(made_after); 10]);
+        assert_eq!(left(&cache).await, Some(made_after));
+        assert_eq!(logins.made(), 1);
+        sleep(made_after).await;
+        assert_eq!(number(&cache).await, 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]
