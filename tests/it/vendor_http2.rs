@@ -207,6 +207,30 @@ async fn a_write_that_was_given_up_before_it_had_a_stream_is_never_sent() {
     in_time("the read", behind).await.unwrap().unwrap();
 }
 
+/// It waits for a stream when the connection is lost, and nothing of it has gone out; of the one whose
+/// stream it waits for, all has.
+#[tokio::test]
+async fn a_write_that_waits_for_a_stream_outlives_the_connection() {
+    let (site, mut vendor) = Site::start(1, support::patient).await;
+    let ahead = site.begin(Call::Attach);
+    vendor.write().await;
+    let waiting = site.begin(Call::Attach);
+    // Nothing tells when it waits there. One that came later would go over the next connection, too.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(vendor);
+    let mut next = site.accept().await;
+    let stream = next.write().await;
+    next.answer(stream).await;
+    let answered = in_time("the answer", waiting).await.unwrap().unwrap();
+    assert_eq!(attempts(&answered), 1);
+    let status = in_time("the answer", ahead).await.unwrap().unwrap_err();
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (Code::Unknown, "OUTCOME_UNKNOWN")
+    );
+    assert_eq!(attempts(status.metadata()), 1);
+}
+
 /// A proxy that changes its connections says which requests it did not pass on.
 #[tokio::test]
 async fn a_write_beyond_the_last_stream_of_a_connection_is_sent_over_another() {
