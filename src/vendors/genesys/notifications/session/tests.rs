@@ -24,6 +24,9 @@ use crate::vendors::genesys::notifications::link::Link;
 use crate::vendors::genesys::notifications::meters::Meters;
 use crate::vendors::genesys::notifications::{PATIENCE, PATIENCE_AT_FIRST};
 
+/// No session waits this long for anything: what has not come by then does not come.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// A request that waits for its answer.
 struct Asked {
     name: &'static str,
@@ -167,7 +170,9 @@ impl Server {
 
     /// Time goes on only as far as it has to for the next request to come.
     async fn next(&mut self) -> Asked {
-        self.requests.recv().await.expect("the hub holds the link")
+        let asked = tokio::time::timeout(LONGEST, self.requests.recv()).await;
+        let asked = asked.expect("nothing more is asked");
+        asked.expect("the hub holds the link")
     }
 
     async fn expect(&mut self, name: &str) -> Asked {
