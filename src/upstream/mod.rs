@@ -15,6 +15,7 @@ pub mod backoff;
 #[cfg(any(test, feature = "benchmarks"))]
 pub(crate) mod benchmarks;
 pub mod breaker;
+mod budget;
 pub mod client;
 pub mod error;
 pub mod files;

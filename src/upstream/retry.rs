@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tower::retry::Policy as TowerPolicy;
-use tower::retry::budget::{Budget, TpsBudget};
 
 use super::backoff::{self, Backoff};
+use super::budget::RetryBudget;
 use super::error::{Error, Kind};
 use super::observer::Observer;
 use super::operation::{Call, Replay, Reply};
 use super::settings;
 use super::timeout::SHORTEST_ATTEMPT;
-
-/// Over what time the retry budget is counted.
-const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +51,7 @@ struct Shared {
     vendor: &'static str,
     attempts: u32,
     backoff: Backoff,
-    budget: TpsBudget,
-    /// Deposits that a call makes into the budget, unless the gateway itself refuses it.
-    earned: u32,
-    /// Deposits that pay for a retry.
-    cost: u32,
+    budget: RetryBudget,
     observer: Arc<dyn Observer>,
 }
 
@@ -70,7 +63,6 @@ impl Policy {
     ) -> Self {
         // A series that is there from the start can be alerted on.
         observer.retry_refusals(vendor, 0);
-        let (earned, cost) = lowest_terms(settings.budget_percent, 100);
         Policy {
             shared: Arc::new(Shared {
                 vendor,
@@ -79,10 +71,7 @@ impl Policy {
                     base: settings.base,
                     cap: settings.cap,
                 },
-                // It rounds a share to one in a whole number, so the rest is in the deposits.
-                budget: TpsBudget::new(BUDGET_WINDOW, settings.budget_floor, 1.0 / cost as f32),
-                earned,
-                cost,
+                budget: RetryBudget::new(settings.budget_percent, settings.budget_floor),
                 observer,
             }),
             attempts: 0,
@@ -91,20 +80,7 @@ impl Policy {
 
     /// How many retries the budget would pay for now.
     pub(super) fn budget_left(&self) -> i64 {
-        let Shared { budget, cost, .. } = &*self.shared;
-        // It forgets what is too old only when somebody takes or gives. One retry is taken and
-        // given back, or an outage's balance would be told until the next call.
-        if budget.withdraw() {
-            (0..*cost).for_each(|_| budget.deposit());
-        }
-        // The library tells it in its debug output only.
-        let told = format!("{budget:?}");
-        let balance = told.split_once("balance: ").and_then(|(_, balance)| {
-            let end = balance.find([',', ' ', '}']).unwrap_or(balance.len());
-            balance[..end].parse::<i64>().ok()
-        });
-        // Below nothing when what had been earned is forgotten before what was taken from it.
-        balance.unwrap_or_default().max(0) / i64::from(*cost)
+        self.shared.budget.left()
     }
 
     /// How long to sleep before the next attempt; `None` to let the result stand.
@@ -131,21 +107,13 @@ impl Policy {
         if wait > room {
             return None;
         }
-        if !self.shared.budget.withdraw() {
+        if !self.shared.budget.spend() {
             call.progress.mark_budget_spent();
             self.shared.observer.retry_refusals(self.shared.vendor, 1);
             return None;
         }
         Some(wait)
     }
-}
-
-fn lowest_terms(numerator: u32, denominator: u32) -> (u32, u32) {
-    let (mut divisor, mut rest) = (denominator, numerator);
-    while rest > 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    (numerator / divisor, denominator / divisor)
 }
 
 impl TowerPolicy<Call, Reply, Error> for Policy {
@@ -158,7 +126,7 @@ impl TowerPolicy<Call, Reply, Error> for Policy {
     ) -> Option<Self::Future> {
         let refused = matches!(result, Err(Error::CircuitOpen { .. } | Error::QueueFull));
         if self.attempts == 0 && !call.replayed && !refused {
-            (0..self.shared.earned).for_each(|_| self.shared.budget.deposit());
+            self.shared.budget.earn();
         }
         let error = result.as_ref().err()?;
         let wait = self.decide(call, error)?;

@@ -342,7 +342,9 @@ async fn an_outage_is_not_multiplied() {
         assert!(call.await.unwrap().is_err());
     }
     let extra = attempts.count() - sent;
-    assert!(extra * 100 <= sent * 30, "{extra} of {sent}");
+    // A fifth, and ten a second, of which there are ten seconds' at once.
+    let most = sent / 5 + 10 * (seconds + 10);
+    assert!(extra <= most, "{extra} of {sent}");
     assert!(
         extra * 100 >= sent * 20,
         "the budget is not used: {extra} of {sent}"
@@ -451,27 +453,7 @@ async fn a_replay_earns_nothing() {
         assert!(service.oneshot(call(Replay::Safe, MINUTE)).await.is_ok());
         assert_eq!(attempts.count(), 2);
     }
-    let budget = &policy.shared.budget;
-    assert!(
-        budget.withdraw() && !budget.withdraw(),
-        "two calls earn one"
-    );
-}
-
-/// Every percentage is what it says, also those that are not one in a whole number.
-#[tokio::test(start_paused = true)]
-async fn a_percentage_is_taken_at_its_word() {
-    for percent in (0..=100).step_by(5).chain([1, 33, 67, 99]) {
-        let policy = policy(&budget(percent, 0));
-        let (well, _) = vendor(|_, _| std::future::ready(yes()));
-        for _ in 0..100 {
-            let service = RetryLayer::new(policy.clone()).layer(well.clone());
-            assert!(service.oneshot(call(Replay::Safe, MINUTE)).await.is_ok());
-        }
-        let budget = &policy.shared.budget;
-        let repeats = (0..200).take_while(|_| budget.withdraw()).count();
-        assert_eq!(repeats, percent as usize);
-    }
+    assert_eq!(policy.budget_left(), 1, "two calls earn one");
 }
 
 /// A vendor's calls share its budget, whatever account they are of.
@@ -511,45 +493,4 @@ async fn every_repeat_is_counted_with_its_reason() {
         *witness.retries.lock().unwrap(),
         ["never_sent", "credential_refused", "lost"].map(|reason| ("vendor", reason))
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_budget_tells_how_many_retries_it_would_pay_for() {
-    let policy = policy(&budget(20, 10));
-    // Ten a second, over ten seconds.
-    assert_eq!(policy.budget_left(), 100);
-    assert!(policy.shared.budget.withdraw());
-    assert_eq!(policy.budget_left(), 99);
-    (0..10).for_each(|_| policy.shared.budget.deposit());
-    assert_eq!(policy.budget_left(), 101);
-}
-
-/// Also when no call comes any more, as after an outage that callers gave up on.
-#[tokio::test(start_paused = true)]
-async fn what_was_taken_from_the_budget_is_told_for_as_long_as_it_counts() {
-    for (percent, floor) in [(0, 10), (20, 10), (33, 10), (100, 10)] {
-        let policy = policy(&budget(percent, floor));
-        let full = i64::from(floor) * 10;
-        while policy.shared.budget.withdraw() {}
-        assert_eq!(policy.budget_left(), 0, "{percent} %");
-        tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(policy.budget_left(), 0, "{percent} %");
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(policy.budget_left(), full, "{percent} %");
-        // Asking takes nothing.
-        (0..3 * full).for_each(|_| assert_eq!(policy.budget_left(), full));
-        let repeats = std::iter::from_fn(|| policy.shared.budget.withdraw().then_some(()));
-        assert_eq!(repeats.count(), usize::try_from(full).unwrap());
-    }
-}
-
-/// What calls had earned is forgotten before what was taken from it.
-#[tokio::test(start_paused = true)]
-async fn a_budget_in_debt_pays_for_nothing() {
-    let policy = policy(&budget(100, 0));
-    (0..5).for_each(|_| policy.shared.budget.deposit());
-    tokio::time::advance(Duration::from_secs(6)).await;
-    while policy.shared.budget.withdraw() {}
-    tokio::time::advance(Duration::from_secs(7)).await;
-    assert_eq!(policy.budget_left(), 0);
 }

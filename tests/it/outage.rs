@@ -28,11 +28,10 @@ const OTHER: u32 = 10;
 /// How many requests, or connects, one call may cost a vendor that is out.
 const DEAREST: f64 = 1.3;
 
-/// What the retry budget has beside its share, by the second: a machine that does not keep the pace gives
-/// it more seconds than the figure above allows for. Twice the floor that is set, as the library's budget
-/// forgets what was spent in half of its window of 10 s when it is asked all the time.
-const FLOOR: f64 = 20.0;
-const WINDOW: Duration = Duration::from_secs(5);
+/// The floor of the retry budget, by the second. A machine that does not keep the pace gives
+/// it more seconds than the figure above allows for, which are those of the budget's window.
+const FLOOR: f64 = 10.0;
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What the gateway says of calls that wait for the processor.
 const CANNOT_BEGIN: &str = "more calls arrive at the gateway than it can begin";
