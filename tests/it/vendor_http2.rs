@@ -21,7 +21,8 @@ use crate::support::authority::Authority;
 use crate::support::calls::Call;
 use crate::support::dir::Mounted;
 use crate::support::frames::{
-    self, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, frame,
+    self, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, REFUSED_STREAM, RST_STREAM,
+    SETTINGS, frame,
 };
 use crate::support::untimed::{self, within};
 use crate::support::watch::in_time;
@@ -246,6 +247,29 @@ async fn a_write_beyond_the_last_stream_of_a_connection_is_sent_over_another() {
         let answered = in_time("the answer", call).await.unwrap().unwrap();
         assert_eq!(attempts(&answered), 1);
         drop(open);
+    }
+}
+
+/// By its stream, and with the connection as good as before.
+#[tokio::test]
+async fn a_write_whose_stream_is_refused_is_sent_again() {
+    let (site, mut vendor) = Site::start(100, |_| {}).await;
+    for (error, again) in [(REFUSED_STREAM, true), (INTERNAL_ERROR, false)] {
+        let call = site.begin(Call::Attach);
+        let stream = vendor.write().await;
+        let reset = frame(RST_STREAM, 0, stream, &error.to_be_bytes());
+        vendor.say(&reset).await;
+        if again {
+            let stream = vendor.write().await;
+            vendor.answer(stream).await;
+        }
+        let told = in_time("the answer", call).await.unwrap();
+        let (sent, outcome) = match &told {
+            Ok(metadata) => (attempts(metadata), "OK".to_owned()),
+            Err(status) => (attempts(status.metadata()), reason(status)),
+        };
+        let expected = if again { "OK" } else { "OUTCOME_UNKNOWN" };
+        assert_eq!((sent, &*outcome), (1, expected));
     }
 }
 
