@@ -181,6 +181,20 @@ impl Server {
         asked
     }
 
+    /// The first request of this name, and the connect that is held then.
+    async fn up_to(&mut self, name: &str) -> (Asked, Option<Asked>) {
+        let mut asked = self.expect("Handshake").await;
+        let mut held = None;
+        while asked.name != name {
+            match asked.name {
+                "Handshake" => asked.say(&yes("/meta/handshake")),
+                _ => held = Some(asked),
+            }
+            asked = self.next().await;
+        }
+        (asked, held)
+    }
+
     /// Answers until subscribed, and returns the connect that is held then.
     async fn subscribed(&mut self, ack: bool) -> Asked {
         let hello = self.expect("Handshake").await;
@@ -407,15 +421,7 @@ async fn a_server_that_wants_no_client_ends_the_streams() {
     for refused in ["Handshake", "Subscribe"] {
         let mut server = Server::new();
         let consumer = server.hub.consume(Filter::All);
-        let mut asked = server.expect("Handshake").await;
-        let mut held = None;
-        while asked.name != refused {
-            match asked.name {
-                "Handshake" => asked.say(&yes("/meta/handshake")),
-                _ => held = Some(asked),
-            }
-            asked = server.next().await;
-        }
+        let (asked, held) = server.up_to(refused).await;
         let channel = format!("/meta/{}", refused.to_lowercase());
         asked.say(&json!([{"channel": channel, "successful": false,
             "error": "403::no", "advice": {"reconnect": "none"}}]));
@@ -1075,15 +1081,7 @@ async fn a_retry_after_is_kept_where_the_streams_have_the_patience() {
         for asked in ["Handshake", "Subscribe", "Connect"] {
             let mut server = Server::new();
             let _consumer = server.hub.consume(Filter::All);
-            let mut request = server.expect("Handshake").await;
-            let mut held = None;
-            while request.name != asked {
-                match request.name {
-                    "Handshake" => request.say(&yes("/meta/handshake")),
-                    _ => held = Some(request),
-                }
-                request = server.next().await;
-            }
+            let (request, mut held) = server.up_to(asked).await;
             let before = Instant::now();
             request.fail(error.clone());
             let mut next = server.next().await;
