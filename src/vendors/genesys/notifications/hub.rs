@@ -228,19 +228,13 @@ impl Hub {
 
     /// The read under way, or a new one; from here on this consumer is a reader of it.
     pub(super) fn board(self: &Arc<Self>, consumer: u64) -> watch::Receiver<Course> {
-        let mut state = self.state();
-        let State {
-            seq,
-            queues,
-            flight,
-            ..
-        } = &mut *state;
-        let flight = match flight {
+        let state = &mut *self.state();
+        let flight = match &mut state.flight {
             Some(flight) if !flight.has_landed() => flight,
-            _ => flight.insert(Flight::take_off(Arc::clone(self), *seq)),
+            none => none.insert(Flight::take_off(Arc::clone(self), state.seq)),
         };
         flight.readers.insert(consumer);
-        if let Some(queue) = queues.get(&consumer) {
+        if let Some(queue) = state.queues.get(&consumer) {
             queue.catch_up(flight.begun);
         }
         flight.course()
@@ -249,21 +243,15 @@ impl Hub {
     /// An attempt of the read begins: whatever its readers missed until now it tells, and what comes from
     /// now on they are told after it.
     pub(super) fn begin_read(&self) -> Seq {
-        let mut state = self.state();
-        let State {
-            seq,
-            queues,
-            flight,
-            ..
-        } = &mut *state;
-        if let Some(flight) = flight {
-            flight.begun = *seq;
+        let state = &mut *self.state();
+        if let Some(flight) = &mut state.flight {
+            flight.begun = state.seq;
             let readers = flight.readers.iter();
-            for queue in readers.filter_map(|reader| queues.get(reader)) {
-                queue.catch_up(*seq);
+            for queue in readers.filter_map(|reader| state.queues.get(reader)) {
+                queue.catch_up(state.seq);
             }
         }
-        *seq
+        state.seq
     }
 
     /// Everybody needs a read, for a reason that has been counted.
