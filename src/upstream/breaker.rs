@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 use super::error::{Error, Kind, LoginError};
 use super::observer::Observer;
 use super::operation::{Call, Reply};
-use super::settings;
+use super::{settings, window};
 
 /// The window moves in steps of this part of it.
 const SLOTS: usize = 10;
@@ -60,12 +60,8 @@ enum State {
     Probing,
 }
 
-/// Attempts of the last seconds, in slots that are reused in turn.
-struct Window {
-    slots: [Count; SLOTS],
-    newest: usize,
-    since: Instant,
-}
+/// Attempts of the last seconds.
+type Window = window::Window<Count, SLOTS>;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
@@ -74,35 +70,17 @@ struct Count {
 }
 
 impl Window {
-    fn new(now: Instant) -> Self {
-        Window {
-            slots: [Count::default(); SLOTS],
-            newest: 0,
-            since: now,
-        }
-    }
-
     fn count(&mut self, failed: bool, now: Instant, length: Duration) -> Count {
-        // Never nothing: the window would move by it for ever, and with the lock held.
-        let step = (length / SLOTS as u32).max(Duration::from_nanos(1));
-        let mut late = now.saturating_duration_since(self.since);
-        if late >= length {
-            *self = Window::new(now);
-            late = Duration::ZERO;
-        }
-        while late >= step {
-            self.newest = (self.newest + 1) % SLOTS;
-            self.slots[self.newest] = Count::default();
-            self.since += step;
-            late -= step;
-        }
-        let slot = &mut self.slots[self.newest];
+        self.turn_to(now, length);
+        let slot = self.newest();
         slot.all += 1;
         slot.failed += u64::from(failed);
-        self.slots.iter().fold(Count::default(), |sum, slot| Count {
-            all: sum.all + slot.all,
-            failed: sum.failed + slot.failed,
-        })
+        self.slots()
+            .iter()
+            .fold(Count::default(), |sum, slot| Count {
+                all: sum.all + slot.all,
+                failed: sum.failed + slot.failed,
+            })
     }
 }
 

@@ -4,53 +4,52 @@
 //! (docs/adr/0026-own-retry-budget.md).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many whole seconds count, beside the one that has begun.
-const WINDOW: u64 = 10;
+use super::window;
+
+/// Seconds that count as a whole.
+const SECONDS: usize = 10;
+
+/// They, and the one that has begun.
+const SLOTS: usize = SECONDS + 1;
+const LENGTH: Duration = Duration::from_secs(SLOTS as u64);
 
 /// Of a retry. A call earns as many as there are percent.
 const COST: i64 = 100;
+
+/// What was earned, less what was spent.
+type Window = window::Window<i64, SLOTS>;
 
 pub(super) struct RetryBudget {
     earned_by_call: i64,
     /// What is there whatever the traffic.
     floor: i64,
-    began: Instant,
-    ledger: Mutex<Ledger>,
-}
-
-/// What was earned, less what was spent.
-#[derive(Default)]
-struct Ledger {
-    /// Since the budget began.
-    second: u64,
-    by_second: [i64; WINDOW as usize + 1],
-    sum: i64,
+    window: Mutex<Window>,
 }
 
 impl RetryBudget {
     pub(super) fn new(percent: u32, floor_per_second: u32) -> Self {
         RetryBudget {
             earned_by_call: percent.into(),
-            floor: i64::from(floor_per_second) * WINDOW as i64 * COST,
-            began: Instant::now(),
-            ledger: Mutex::default(),
+            floor: i64::from(floor_per_second) * SECONDS as i64 * COST,
+            window: Mutex::new(Window::new(Instant::now())),
         }
     }
 
     /// A call was made.
     pub(super) fn earn(&self) {
-        self.ledger().book(self.earned_by_call);
+        *self.window().newest() += self.earned_by_call;
     }
 
     /// Whether it pays for a retry now; if so, it has.
     pub(super) fn spend(&self) -> bool {
-        let mut ledger = self.ledger();
-        let pays = self.floor + ledger.sum >= COST;
+        let mut window = self.window();
+        let pays = self.balance(&window) >= COST;
         if pays {
-            ledger.book(-COST);
+            *window.newest() -= COST;
         }
         pays
     }
@@ -58,38 +57,19 @@ impl RetryBudget {
     /// How many retries it would pay for now.
     pub(super) fn left(&self) -> i64 {
         // Below nothing when what had been earned is forgotten before what was spent of it.
-        (self.floor + self.ledger().sum).max(0) / COST
+        self.balance(&self.window()).max(0) / COST
+    }
+
+    fn balance(&self, window: &Window) -> i64 {
+        self.floor + window.slots().iter().sum::<i64>()
     }
 
     /// Without what is too old.
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.turn_to(self.began.elapsed().as_secs());
-        ledger
+    fn window(&self) -> MutexGuard<'_, Window> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.turn_to(Instant::now(), LENGTH);
+        window
     }
-}
-
-impl Ledger {
-    fn turn_to(&mut self, second: u64) {
-        if second <= self.second {
-            return;
-        }
-        let first = (self.second + 1).max(second.saturating_sub(WINDOW));
-        for second in first..=second {
-            let page = &mut self.by_second[page(second)];
-            self.sum -= std::mem::take(page);
-        }
-        self.second = second;
-    }
-
-    fn book(&mut self, amount: i64) {
-        self.by_second[page(self.second)] += amount;
-        self.sum += amount;
-    }
-}
-
-fn page(second: u64) -> usize {
-    (second % (WINDOW + 1)) as usize
 }
 
 #[cfg(test)]

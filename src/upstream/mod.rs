@@ -43,3 +43,4 @@ mod timeout;
 mod token_cache;
 mod trace;
 pub mod transport;
+mod window;
