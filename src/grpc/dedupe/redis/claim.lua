@@ -21,7 +21,8 @@ elseif ARGV[8] ~= '1' then
 end
 -- Who holds it goes on when Redis is full, which refuses what takes memory only at a script's first change.
 if token == ARGV[3] then redis.call('PEXPIRE', KEYS[2], ARGV[5]) end
--- The lease first, as it ends by itself: nothing else is left where the login may not do all of this.
+-- The lease first, as it ends by itself. And by a `PEXPIRE` once more: where the login may not run it, the
+-- script ends here, before it leaves what would stay for ever.
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 redis.call('HSET', KEYS[1], 'version', ARGV[1], 'fingerprint', ARGV[2], 'token', ARGV[3])

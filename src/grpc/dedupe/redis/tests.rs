@@ -836,14 +836,18 @@ async fn who_leaves_before_redis_was_asked_leaves_nothing_behind() {
     until("no task is left", || redis.tasks.is_empty()).await;
 }
 
-#[tokio::test]
-async fn a_claim_whose_caller_left_is_given_back() {
-    let server = Played::start(|_, question| match question {
+async fn silent_about_claims() -> Played {
+    Played::start(|_, question| match question {
         Question::Claim => Step::Hang,
         Question::Release => DONE,
         _ => GREETED,
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn a_claim_whose_caller_left_is_given_back() {
+    let server = silent_about_claims().await;
     let redis = replica_at(server.url(), WINDOW);
     let hurried = hurried(Duration::from_millis(300));
     refused(&redis, &write(&ONCE, "id"), &hurried).await;
@@ -870,12 +874,7 @@ async fn a_claim_with_an_answer_that_cannot_be_read_is_given_back() {
 /// Twice would be too long for who waits for it.
 #[tokio::test]
 async fn a_redis_that_does_not_answer_in_time_is_asked_once() {
-    let server = Played::start(|_, question| match question {
-        Question::Claim => Step::Hang,
-        Question::Release => DONE,
-        _ => GREETED,
-    })
-    .await;
+    let server = silent_about_claims().await;
     let redis = replica_at(server.url(), WINDOW);
     let status = refused(&redis, &write(&ONCE, "id"), &ticket(10)).await;
     assert_eq!(status.code(), Code::Unavailable);
